@@ -1,0 +1,1 @@
+//! ringspan: shared memory that unrelated processes can await.
