@@ -2,7 +2,13 @@
 
 mod error;
 mod layout;
+mod name;
+mod notify;
+#[cfg(not(ringspan_loom))]
+mod region;
 mod sync;
+#[cfg(not(ringspan_loom))]
+mod sys;
 
 pub use error::{Fault, FaultKind, OpenError};
 pub use layout::Kind;
