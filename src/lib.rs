@@ -1,5 +1,6 @@
 //! ringspan: shared memory that unrelated processes can await.
 
+pub mod codec;
 mod error;
 mod layout;
 mod name;
