@@ -2,6 +2,7 @@
 
 mod error;
 mod layout;
+mod ring;
 mod sync;
 
 pub use error::{Fault, FaultKind, OpenError};

@@ -1,0 +1,9 @@
+//! The ring: single producer, single consumer, messages of any length.
+
+mod raw;
+mod raw_consumer;
+mod raw_frame;
+mod raw_producer;
+
+#[cfg(all(test, not(ringspan_loom)))]
+mod raw_tests;
