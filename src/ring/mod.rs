@@ -5,5 +5,9 @@ mod raw_consumer;
 mod raw_frame;
 mod raw_producer;
 
+#[cfg(all(test, ringspan_loom))]
+mod loom_tests;
+#[cfg(all(test, not(ringspan_loom)))]
+mod random_tests;
 #[cfg(all(test, not(ringspan_loom)))]
 mod raw_tests;

@@ -45,21 +45,21 @@ fn killed_at<T>(at: u32, act: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// A ring on the heap.
-struct Heap {
-    indices: Box<RingIndices>,
-    payload: Vec<u64>,
-    geometry: Geometry,
+pub(super) struct Heap {
+    pub(super) indices: Box<RingIndices>,
+    pub(super) payload: Vec<u64>,
+    pub(super) geometry: Geometry,
 }
 
 impl Heap {
-    fn new(capacity: u64, max_message: Option<u64>) -> Self {
+    pub(super) fn new(capacity: u64, max_message: Option<u64>) -> Self {
         let geometry = Geometry::above(64, capacity, max_message).unwrap();
         let payload = vec![0; capacity as usize / 8];
         Heap { indices: Box::new(RingIndices::new()), payload, geometry }
     }
 
     /// Both counts start there, as after much traffic.
-    fn at(self, count: u64) -> Self {
+    pub(super) fn at(self, count: u64) -> Self {
         self.indices.producer.tail.store(count, Ordering::Relaxed);
         self.indices.producer.ending.store(count, Ordering::Relaxed);
         self.indices.consumer.head.store(count, Ordering::Relaxed);
@@ -67,21 +67,21 @@ impl Heap {
     }
 
     #[allow(unsafe_code, reason = "lends the heap as the memory of a ring")]
-    fn memory(&mut self) -> RingMemory {
+    pub(super) fn memory(&mut self) -> RingMemory {
         let base = NonNull::new(self.payload.as_mut_ptr()).unwrap().cast();
         // SAFETY: boxes that outlive the ends in every test; 8-byte aligned.
         unsafe { RingMemory::new(NonNull::from(&*self.indices), base, self.geometry) }
     }
 
-    fn producer(&mut self, tag: u64) -> RawProducer {
+    pub(super) fn producer(&mut self, tag: u64) -> RawProducer {
         RawProducer::new(self.memory(), tag).unwrap()
     }
 
-    fn consumer(&mut self) -> RawConsumer {
+    pub(super) fn consumer(&mut self) -> RawConsumer {
         RawConsumer::new(self.memory()).unwrap()
     }
 
-    fn free(&self) -> u64 {
+    pub(super) fn free(&self) -> u64 {
         let tail = self.indices.producer.tail.load(Ordering::Relaxed);
         let head = self.indices.consumer.head.load(Ordering::Relaxed);
         self.geometry.capacity() - tail.wrapping_sub(head)
@@ -90,7 +90,7 @@ impl Heap {
 
 /// What the consumer's user sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Seen {
+pub(super) enum Seen {
     Message(Vec<u8>, u8, u8),
     End(u64, EndReason),
 }
@@ -102,7 +102,7 @@ fn send(tx: &mut RawProducer, bytes: &[u8], tag: u8, flags: u8) -> Result<(), Re
     Ok(())
 }
 
-fn take(rx: &mut RawConsumer) -> Option<Seen> {
+pub(super) fn take(rx: &mut RawConsumer) -> Option<Seen> {
     loop {
         match rx.peek().unwrap()? {
             Item::Data(record) => {
@@ -125,7 +125,7 @@ fn take(rx: &mut RawConsumer) -> Option<Seen> {
     }
 }
 
-fn drain(rx: &mut RawConsumer) -> Vec<Seen> {
+pub(super) fn drain(rx: &mut RawConsumer) -> Vec<Seen> {
     std::iter::from_fn(|| take(rx)).collect()
 }
 
