@@ -193,7 +193,7 @@ impl Producer {
     #[inline]
     pub(crate) fn finish(&mut self, reservation: Reservation, used: usize, tag: Tag) {
         crate::sys::failpoint::failpoint!("push.copied");
-        self.raw.commit(reservation, used, tag.code(), 0);
+        self.raw.commit(reservation, used, tag.byte(), 0);
         crate::sys::failpoint::failpoint!("push.published");
         self.base.wake();
     }
@@ -231,7 +231,7 @@ impl Producer {
     pub async fn push(&mut self, bytes: &[u8]) -> Result<(), PushError> {
         match self.room(bytes.len()).await {
             Ok(reservation) => {
-                self.put(reservation, bytes, Tag::Bytes);
+                self.put(reservation, bytes, Tag::RAW);
                 Ok(())
             }
             Err(stop) => Err(self.stopped(stop)),
@@ -244,7 +244,7 @@ impl Producer {
     ///
     /// [`TryPushError::Full`]; the rest as in [`Producer::push`].
     pub fn try_push(&mut self, bytes: &[u8]) -> Result<(), TryPushError> {
-        self.try_put(bytes, Tag::Bytes)
+        self.try_put(bytes, Tag::RAW)
     }
 
     fn try_put(&mut self, bytes: &[u8], tag: Tag) -> Result<(), TryPushError> {
@@ -271,7 +271,7 @@ impl Producer {
     ) -> Result<(), PushError> {
         match self.block_room(bytes.len(), timeout.into(), &mut || false) {
             Ok(reservation) => {
-                self.put(reservation, bytes, Tag::Bytes);
+                self.put(reservation, bytes, Tag::RAW);
                 Ok(())
             }
             Err(stop) => Err(self.stopped(stop)),
@@ -296,7 +296,7 @@ impl Producer {
         let bytes = self.encoded(value)?;
         match self.room(bytes.len()).await {
             Ok(reservation) => {
-                self.put(reservation, &bytes, Tag::Value);
+                self.put(reservation, &bytes, Tag::MSGPACK);
                 Ok(())
             }
             Err(stop) => Err(self.stopped(stop)),
@@ -310,7 +310,7 @@ impl Producer {
     /// As [`Producer::try_push`], and a fault when the value cannot be encoded.
     pub fn try_push_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TryPushError> {
         let bytes = self.encoded(value)?;
-        self.try_put(&bytes, Tag::Value)
+        self.try_put(&bytes, Tag::MSGPACK)
     }
 
     /// Publishes a value as msgpack, parking the thread while there is no room.
@@ -326,11 +326,38 @@ impl Producer {
         let bytes = self.encoded(value)?;
         match self.block_room(bytes.len(), timeout.into(), &mut || false) {
             Ok(reservation) => {
-                self.put(reservation, &bytes, Tag::Value);
+                self.put(reservation, &bytes, Tag::MSGPACK);
                 Ok(())
             }
             Err(stop) => Err(self.stopped(stop)),
         }
+    }
+
+    /// Refuses what no ring of this geometry takes.
+    #[cfg(feature = "tokio")]
+    pub(super) fn check_len(&self, len: usize) -> Result<(), PushError> {
+        let limit = self.max_message();
+        if len as u64 <= limit {
+            return Ok(());
+        }
+        Err(self.stopped(self.too_large(len, limit)))
+    }
+
+    /// Poll form of `push`, for `Sink`.
+    #[cfg(feature = "tokio")]
+    pub(super) fn poll_put(
+        &mut self,
+        bytes: &[u8],
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), PushError>> {
+        let room = &mut Room { producer: self, len: bytes.len() };
+        side::poll_find(room, cx).map(|found| match found {
+            Ok(reservation) => {
+                self.put(reservation, bytes, Tag::RAW);
+                Ok(())
+            }
+            Err(stop) => Err(self.stopped(stop)),
+        })
     }
 
     /// Room for a message of up to `len` bytes, to be filled in place. Nothing is published until
@@ -383,7 +410,7 @@ impl Producer {
     /// Stages one message of a batch; false: no room, and nothing of it is staged.
     fn stage(&mut self, bytes: &[u8], room: Reservation) {
         self.raw.write(&room, bytes);
-        self.raw.stage(room, bytes.len(), Tag::Bytes.code(), 0);
+        self.raw.stage(room, bytes.len(), Tag::RAW.byte(), 0);
         self.staged = true;
     }
 
@@ -473,7 +500,7 @@ impl Producer {
             };
             match self.room(item.as_ref().len()).await {
                 Ok(room) => {
-                    self.put(room, item.as_ref(), Tag::Bytes);
+                    self.put(room, item.as_ref(), Tag::RAW);
                     self.published += 1;
                 }
                 Err(stop) => return Err(self.stopped(stop)),
@@ -523,7 +550,7 @@ impl Producer {
             };
             match self.block_room(item.as_ref().len(), timeout, &mut || false) {
                 Ok(room) => {
-                    self.put(room, item.as_ref(), Tag::Bytes);
+                    self.put(room, item.as_ref(), Tag::RAW);
                     self.published += 1;
                 }
                 Err(stop) => return Err(self.stopped(stop)),
@@ -591,6 +618,16 @@ impl Producer {
         side::disarm(&mut Room { producer: self, len: 1 })
     }
 
+    /// The descriptor for foreign event loops: readable when this end should look again. Made on the
+    /// first call, owned by the handle; take it out of your loop before the handle goes.
+    ///
+    /// # Errors
+    ///
+    /// A fault, when the system gives none.
+    pub fn fileno(&mut self) -> Result<std::os::fd::RawFd, Fault> {
+        self.base.public_fd()
+    }
+
     /// The ring that this is an end of.
     pub fn ring(&self) -> &Ring {
         &self.ring
@@ -608,9 +645,7 @@ impl Producer {
             let _ = self.base.meet();
         }
         match self.base.gone {
-            Some(gone) => {
-                (gone.died || self.raw.closed_by() == gone.tag) && !self.base.has_peer()
-            }
+            Some(gone) => (gone.died || self.raw.closed_by() == gone.tag) && !self.base.has_peer(),
             None => self.deserted,
         }
     }
@@ -658,7 +693,7 @@ impl Producer {
         self.shut(false)
     }
 
-    fn shut(&mut self, end: bool) -> Result<(), Fault> {
+    pub(super) fn shut(&mut self, end: bool) -> Result<(), Fault> {
         if !std::mem::take(&mut self.open) {
             return Ok(());
         }
@@ -680,6 +715,15 @@ impl Producer {
             Err(Stop::Fault(fault)) => Err(fault),
             _ => Ok(()),
         }
+    }
+}
+
+/// # Panics
+///
+/// Before [`Producer::fileno`] was called once.
+impl std::os::fd::AsFd for Producer {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.base.made_fd()
     }
 }
 
