@@ -3,13 +3,11 @@
 use crate::error::{Fault, FaultKind, OpenError};
 use crate::notify::Endpoint;
 use crate::ring::error::{PopError, Stop, TryPopError};
-use crate::ring::message::{Batch, Message};
+use crate::ring::message::Message;
 use crate::ring::options::Ring;
 use crate::ring::raw_consumer::{Item, RawConsumer, Record};
 use crate::ring::raw_frame::EndReason;
 use crate::ring::side::{self, Base, Gone, Side};
-use crate::ring::stat::{EndStat, Peer};
-use serde::de::DeserializeOwned;
 use std::time::Duration;
 
 /// Each so many pops in a row that need no wait ask tokio's cooperative budget, so that a ring that
@@ -37,17 +35,17 @@ const COOP_EVERY: u32 = 64;
 pub struct Consumer {
     pub(super) raw: RawConsumer,
     pub(super) base: Base,
-    ring: Ring,
+    pub(super) ring: Ring,
     /// The messages of the batch that is lent.
     pub(super) batch: Vec<Record>,
     #[cfg(feature = "tokio")]
     ready_in_a_row: u32,
-    ended: bool,
+    pub(super) ended: bool,
     open: bool,
 }
 
 /// Waits for a message.
-struct Next<'a>(&'a mut Consumer);
+pub(super) struct Next<'a>(pub(super) &'a mut Consumer);
 
 impl Side for Next<'_> {
     type Found = Record;
@@ -62,7 +60,7 @@ impl Side for Next<'_> {
 }
 
 /// Waits for a producer.
-struct Attached<'a>(&'a mut Consumer);
+pub(super) struct Attached<'a>(pub(super) &'a mut Consumer);
 
 impl Side for Attached<'_> {
     type Found = ();
@@ -183,12 +181,12 @@ impl Consumer {
         }
     }
 
-    fn stopped(&self, stop: Stop) -> Option<PopError> {
+    pub(super) fn stopped(&self, stop: Stop) -> Option<PopError> {
         PopError::from_stop(stop, &self.base.region().subject())
     }
 
     /// The end of the stream is `Ok(None)`.
-    fn outcome<T>(&self, stop: Stop) -> Result<Option<T>, PopError> {
+    pub(super) fn outcome<T>(&self, stop: Stop) -> Result<Option<T>, PopError> {
         self.stopped(stop).map_or(Ok(None), Err)
     }
 
@@ -223,7 +221,7 @@ impl Consumer {
     }
 
     #[cfg(feature = "tokio")]
-    async fn next(&mut self) -> Result<Record, Stop> {
+    pub(super) async fn next(&mut self) -> Result<Record, Stop> {
         self.ready_in_a_row = self.ready_in_a_row.wrapping_add(1);
         if self.ready_in_a_row % COOP_EVERY == 0 {
             tokio::task::coop::consume_budget().await;
@@ -333,251 +331,7 @@ impl Consumer {
         Ok(self.pop().await?.map(|message| message.to_vec()))
     }
 
-    /// The oldest message as a msgpack value, waiting for one.
-    ///
-    /// # Errors
-    ///
-    /// As [`Consumer::pop`], and a fault when the message is not a `T`; it is then released all the
-    /// same, so that one bad message does not stop the stream.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: a dropped pop takes nothing.
-    #[cfg(feature = "tokio")]
-    pub async fn pop_value<T: DeserializeOwned>(&mut self) -> Result<Option<T>, PopError> {
-        match self.pop().await? {
-            None => Ok(None),
-            Some(message) => Ok(Some(message.value()?)),
-        }
-    }
-
-    /// The oldest message as a msgpack value, if one is there now.
-    ///
-    /// # Errors
-    ///
-    /// As [`Consumer::try_pop`] and [`Message::value`].
-    pub fn try_pop_value<T: DeserializeOwned>(&mut self) -> Result<T, TryPopError> {
-        Ok(self.try_pop()?.value()?)
-    }
-
-    /// The oldest message as a msgpack value, parking the thread while there is none.
-    ///
-    /// # Errors
-    ///
-    /// As [`Consumer::blocking_pop`] and [`Message::value`].
-    pub fn blocking_pop_value<T: DeserializeOwned>(
-        &mut self,
-        timeout: impl Into<Option<Duration>>,
-    ) -> Result<Option<T>, PopError> {
-        match self.blocking_pop(timeout)? {
-            None => Ok(None),
-            Some(message) => Ok(Some(message.value()?)),
-        }
-    }
-
-    /// Collects up to `most` messages that are there, `first` being the oldest.
-    pub(crate) fn collect(&mut self, first: Record, most: usize) {
-        self.batch.clear();
-        let mut cursor = first.next();
-        self.batch.push(first);
-        while self.batch.len() < most {
-            // An end, or damage, is told by the next pop.
-            let Ok(Some(Item::Data(record))) = self.raw.peek_at(cursor) else { return };
-            cursor = record.next();
-            self.batch.push(record);
-        }
-    }
-
-    /// The messages that [`Consumer::collect`] found.
-    pub(crate) fn collected(&self) -> &[Record] {
-        &self.batch
-    }
-
-    /// One to `most` messages, waiting for the first one only. They are released together.
-    /// `None` is the end of the stream.
-    ///
-    /// # Errors
-    ///
-    /// As [`Consumer::pop`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: a dropped pop takes nothing.
-    #[cfg(feature = "tokio")]
-    pub async fn pop_many(&mut self, most: usize) -> Result<Option<Batch<'_>>, PopError> {
-        match self.next().await {
-            Ok(first) => {
-                self.collect(first, most);
-                Ok(Some(Batch::new(self)))
-            }
-            Err(stop) => self.outcome(stop),
-        }
-    }
-
-    /// One to `most` messages, if any are there now.
-    ///
-    /// # Errors
-    ///
-    /// As [`Consumer::try_pop`].
-    pub fn try_pop_many(&mut self, most: usize) -> Result<Batch<'_>, TryPopError> {
-        match self.try_next() {
-            Ok(Some(first)) => {
-                self.collect(first, most);
-                Ok(Batch::new(self))
-            }
-            Ok(None) => Err(TryPopError::Empty),
-            Err(stop) => Err(TryPopError::from_stop(stop, &self.base.region().subject())),
-        }
-    }
-
-    /// One to `most` messages, parking the thread while there is none.
-    ///
-    /// # Errors
-    ///
-    /// As [`Consumer::blocking_pop`].
-    pub fn blocking_pop_many(
-        &mut self,
-        most: usize,
-        timeout: impl Into<Option<Duration>>,
-    ) -> Result<Option<Batch<'_>>, PopError> {
-        match self.block_next(timeout.into(), &mut || false) {
-            Ok(first) => {
-                self.collect(first, most);
-                Ok(Some(Batch::new(self)))
-            }
-            Err(stop) => self.outcome(stop),
-        }
-    }
-
-    /// Waits until a producer is attached.
-    ///
-    /// # Errors
-    ///
-    /// Faults, as in [`Consumer::pop`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: it changes nothing.
-    #[cfg(feature = "tokio")]
-    pub async fn attached(&mut self) -> Result<(), PopError> {
-        let mut wait = Attached(self);
-        let done = std::future::poll_fn(|cx| side::poll_find(&mut wait, cx)).await;
-        match done {
-            Ok(()) => Ok(()),
-            Err(stop) => self.outcome(stop).map(|_: Option<()>| ()),
-        }
-    }
-
-    /// As [`Consumer::attached`], parking the thread.
-    ///
-    /// # Errors
-    ///
-    /// As [`Consumer::attached`], and [`PopError::Timeout`].
-    pub fn blocking_attached(
-        &mut self,
-        timeout: impl Into<Option<Duration>>,
-    ) -> Result<(), PopError> {
-        match side::block_find(&mut Attached(self), timeout.into(), &mut || false) {
-            Ok(()) => Ok(()),
-            Err(stop) => self.outcome(stop).map(|_: Option<()>| ()),
-        }
-    }
-
-    /// Steps 1 to 4 of the wake protocol, for foreign event loops: true = sleep on
-    /// [`AsFd`](std::os::fd::AsFd) until it is readable, then call [`Consumer::disarm`] and try
-    /// again; false = try again now.
-    ///
-    /// # Errors
-    ///
-    /// As [`Consumer::pop`].
-    pub fn arm(&mut self) -> Result<bool, PopError> {
-        match side::arm(&mut Next(self)) {
-            Ok(armed) => Ok(armed),
-            Err(stop) => self.outcome(stop).map(|_: Option<()>| false),
-        }
-    }
-
-    /// Takes in what made the descriptor readable. Call it after every wake and before giving up a
-    /// sleep.
-    ///
-    /// # Errors
-    ///
-    /// A fault, when the system fails.
-    pub fn disarm(&mut self) -> Result<(), Fault> {
-        side::disarm(&mut Next(self))
-    }
-
-    /// The descriptor for foreign event loops: readable when this end should look again. Made on the
-    /// first call, owned by the handle; take it out of your loop before the handle goes.
-    ///
-    /// # Errors
-    ///
-    /// A fault, when the system gives none.
-    pub fn fileno(&mut self) -> Result<std::os::fd::RawFd, Fault> {
-        self.base.public_fd()
-    }
-
-    /// The ring that this is an end of.
-    pub fn ring(&self) -> &Ring {
-        &self.ring
-    }
-
-    /// The producer that is attached now, as it described itself.
-    pub fn peer(&self) -> Option<Peer> {
-        Peer::in_slot(self.base.region(), 0)
-    }
-
-    /// True once the producer closed its stream (and the end was popped) and no other has been seen.
-    pub fn is_closed(&mut self) -> bool {
-        self.ended && !self.base.peer_changed()
-    }
-
-    /// Bytes in the ring, headers included.
-    pub fn len(&self) -> u64 {
-        self.ring.stat().len
-    }
-
-    /// Whether everything was popped.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Bytes of room for messages and their headers.
-    pub fn capacity(&self) -> u64 {
-        self.raw.geometry().capacity()
-    }
-
-    /// Bytes of the largest message.
-    pub fn max_message(&self) -> u64 {
-        self.raw.geometry().max_message()
-    }
-
-    /// What this end has done since it was attached.
-    pub fn stat(&self) -> EndStat {
-        self.base.stat()
-    }
-
-    /// Gives the role up: a push by the producer fails once with
-    /// [`PushError::Closed`](crate::PushError::Closed). What is in the ring stays for the next
-    /// consumer.
-    ///
-    /// # Errors
-    ///
-    /// A fault, when the handle was inherited by fork.
-    pub fn close(mut self) -> Result<(), Fault> {
-        self.shut(true)
-    }
-
-    /// Gives the role up without telling the producer, for another consumer to go on.
-    ///
-    /// # Errors
-    ///
-    /// A fault, when the handle was inherited by fork.
-    pub fn detach(mut self) -> Result<(), Fault> {
-        self.shut(false)
-    }
-
-    fn shut(&mut self, closed: bool) -> Result<(), Fault> {
+    pub(super) fn shut(&mut self, closed: bool) -> Result<(), Fault> {
         if !std::mem::take(&mut self.open) {
             return Ok(());
         }

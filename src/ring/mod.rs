@@ -10,13 +10,17 @@
 //! | `raw_frame`, `raw`, `raw_producer`, `raw_consumer` | the algorithm: framing, memory, two ends |
 //! | `options` | [`Ring`]: name and geometry; create, open, attach |
 //! | `side` | what both ends do alike: the peer, arming, the three ways to wait |
-//! | `producer`, `grant`, `sink` | pushing |
-//! | `consumer`, `message`, `stream` | popping |
+//! | `producer`, `_many`, `_value`, `_role`, `grant`, `sink` | pushing |
+//! | `consumer`, `_many`, `_role`, `message`, `stream` | popping |
 //! | `stat` | what can be seen from outside |
 //! | `error` | the errors of the verbs |
 
 #[cfg(not(ringspan_loom))]
 mod consumer;
+#[cfg(not(ringspan_loom))]
+mod consumer_many;
+#[cfg(not(ringspan_loom))]
+mod consumer_role;
 #[cfg(not(ringspan_loom))]
 mod error;
 #[cfg(not(ringspan_loom))]
@@ -27,6 +31,12 @@ mod message;
 mod options;
 #[cfg(not(ringspan_loom))]
 mod producer;
+#[cfg(not(ringspan_loom))]
+mod producer_many;
+#[cfg(not(ringspan_loom))]
+mod producer_role;
+#[cfg(not(ringspan_loom))]
+mod producer_value;
 mod raw;
 mod raw_consumer;
 mod raw_frame;
