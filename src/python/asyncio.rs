@@ -39,7 +39,7 @@ use crate::python::awaitable::Operation;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
 
 /// Every so many ready awaits in a row the loop gets a turn.
-const TURN: u32 = 64;
+const TURN: u32 = 256;
 /// So often `arm` may say "look again" without a result before the loop gets a turn.
 const LOOKS: u32 = 16;
 
@@ -225,9 +225,11 @@ impl Face {
             if waiters.list.is_empty() {
                 return;
             }
-            waiters.reader.as_ref().filter(|reader| reader.thread != thread_key()).map(|reader| {
-                reader.event_loop.clone_ref(py)
-            })
+            waiters
+                .reader
+                .as_ref()
+                .filter(|reader| reader.thread != thread_key())
+                .map(|reader| reader.event_loop.clone_ref(py))
         };
         let futures = self.sleepers(py);
         match elsewhere.and_then(|event_loop| event_loop.bind(py).upgrade()) {
@@ -237,8 +239,7 @@ impl Face {
                 });
                 // A closed loop wakes nobody, and nobody waits in it.
                 let _ = resolve_all.and_then(|resolve_all| {
-                    event_loop
-                        .call_method1(intern!(py, "call_soon_threadsafe"), (resolve_all,))
+                    event_loop.call_method1(intern!(py, "call_soon_threadsafe"), (resolve_all,))
                 });
             }
             None => futures.iter().for_each(|future| resolve_weak(future.bind(py))),
@@ -303,8 +304,7 @@ impl Face {
         let (next, disarm) = {
             let mut waiters = lock(&self.waiters);
             let Some(at) = waiters.position(ticket) else { return };
-            let was_first =
-                waiters.first_queued().is_some_and(|waiter| waiter.ticket == ticket);
+            let was_first = waiters.first_queued().is_some_and(|waiter| waiter.ticket == ticket);
             let gone = waiters.list.remove(at);
             let next = waiters.first_queued().filter(|_| was_first);
             let next = next.and_then(|waiter| waiter.future.as_ref()).map(|f| f.clone_ref(py));
@@ -493,9 +493,8 @@ impl Reader {
                 face.fired(args.py());
             }
         })?;
-        event_loop
-            .call_method1(intern!(py, "add_reader"), (fd.as_raw_fd(), callback))
-            .map_err(|err| {
+        event_loop.call_method1(intern!(py, "add_reader"), (fd.as_raw_fd(), callback)).map_err(
+            |err| {
                 if !err.is_instance_of::<PyNotImplementedError>(py) {
                     return err;
                 }
@@ -506,7 +505,8 @@ impl Reader {
                 ));
                 error.set_cause(py, Some(err));
                 error
-            })?;
+            },
+        )?;
         let event_loop = PyWeakrefReference::new(event_loop)?.unbind();
         Ok(Reader { event_loop, thread: thread_key(), fd })
     }
@@ -576,7 +576,9 @@ fn running_loop<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>>
     } else {
         "and none runs in this thread; use asyncio.run, or the blocking_ verb"
     };
-    Err(PyRuntimeError::new_err(format!("{name}: awaiting it needs a running asyncio loop, {hint}")))
+    Err(PyRuntimeError::new_err(format!(
+        "{name}: awaiting it needs a running asyncio loop, {hint}"
+    )))
 }
 
 /// Whether trio drives this thread, without importing it.

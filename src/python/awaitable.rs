@@ -21,14 +21,16 @@
 #![allow(unsafe_code, reason = "C slots of a raw heap type; listed in CONTRIBUTING")]
 
 use std::any::Any;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyTypeError};
+use pyo3::exceptions::{
+    PyBaseException, PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyTypeError,
+};
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -81,6 +83,8 @@ enum State {
 struct Object {
     base: ffi::PyObject,
     name: &'static str,
+    /// The collector has called `finalize`, which it does once in the life of this memory.
+    finalized: Cell<bool>,
     state: UnsafeCell<State>,
 }
 
@@ -106,8 +110,15 @@ impl Object {
         look(unsafe { &*self.state.get() })
     }
 
-    /// One step of the await.
+    /// One step of the await; a panic in it ends the await.
     fn step(&self, py: Python<'_>) -> PyResult<Step> {
+        catch_unwind(AssertUnwindSafe(|| self.advance(py))).unwrap_or_else(|payload| {
+            self.replace(State::Done);
+            Err(panic_error(payload))
+        })
+    }
+
+    fn advance(&self, py: Python<'_>) -> PyResult<Step> {
         match self.replace(State::Running) {
             State::Fresh(mut op) => {
                 if op.face().nobody_inside() {
@@ -224,6 +235,10 @@ impl Object {
         self.peek(|state| matches!(state, State::Fresh(_)))
     }
 
+    fn is_done(&self) -> bool {
+        self.peek(|state| matches!(state, State::Done))
+    }
+
     fn is_running(&self) -> bool {
         self.peek(|state| matches!(state, State::Running))
     }
@@ -242,19 +257,62 @@ static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 /// Makes the awaitable of one call of a verb. Nothing happens before it is awaited.
 pub(crate) fn awaitable(py: Python<'_>, op: Box<dyn Operation>) -> PyResult<Py<PyAny>> {
     let class: *mut ffi::PyTypeObject = TYPE.get_or_try_init(py, || make_type(py))?.as_ptr().cast();
-    // SAFETY: a ready heap type of ours; the interpreter is attached.
-    let raw = unsafe { ffi::PyType_GenericAlloc(class, 0) };
+    let spare = SPARE.take();
+    let raw = if spare.is_null() {
+        // SAFETY: a ready heap type of ours; the interpreter is attached.
+        unsafe { ffi::PyType_GenericAlloc(class, 0) }
+    } else {
+        // SAFETY: memory of a dead object of this very type, not tracked by the collector.
+        unsafe { ffi::PyObject_Init(spare, class) }
+    };
     if raw.is_null() {
         return Err(PyErr::fetch(py));
     }
     let object = raw.cast::<Object>();
     let name = op.name();
-    // SAFETY: fresh memory of `basicsize` = size_of::<Object>() bytes; nothing ran since.
+    // SAFETY: memory of `basicsize` = size_of::<Object>() bytes whose fields hold nothing to drop;
+    // nothing that could look at them ran since.
     unsafe { ptr::addr_of_mut!((*object).name).write(name) };
     // SAFETY: as above.
+    unsafe { ptr::addr_of_mut!((*object).finalized).write(Cell::new(false)) };
+    // SAFETY: as above.
     unsafe { ptr::addr_of_mut!((*object).state).write(UnsafeCell::new(State::Fresh(op))) };
+    if !spare.is_null() {
+        // SAFETY: a complete object that is not tracked (PyType_GenericAlloc tracks by itself).
+        unsafe { ffi::PyObject_GC_Track(raw.cast()) };
+    }
     // SAFETY: a new reference that is ours to give.
     Ok(unsafe { Bound::from_owned_ptr(py, raw) }.unbind())
+}
+
+/// Memory of dead awaitables, to be used again: a stream makes one per message.
+struct Spare(UnsafeCell<Vec<*mut ffi::PyObject>>);
+
+// SAFETY: touched with the interpreter attached only, and there is one lock for all of it (an abi3
+// module does not load into a free-threaded interpreter). No reference leaves `keep` and `take`,
+// and neither runs foreign code.
+unsafe impl Sync for Spare {}
+
+static SPARE: Spare = Spare(UnsafeCell::new(Vec::new()));
+
+impl Spare {
+    const KEPT: usize = 32;
+
+    fn take(&self) -> *mut ffi::PyObject {
+        // SAFETY: see `Sync` above.
+        unsafe { &mut *self.0.get() }.pop().unwrap_or(ptr::null_mut())
+    }
+
+    /// False: the list is full, free it.
+    fn keep(&self, dead: *mut ffi::PyObject) -> bool {
+        // SAFETY: see `Sync` above.
+        let spare = unsafe { &mut *self.0.get() };
+        let room = spare.len() < Self::KEPT;
+        if room {
+            spare.push(dead);
+        }
+        room
+    }
 }
 
 /// Makes the type, so that a problem shows when the module is imported.
@@ -312,25 +370,56 @@ unsafe extern "C" fn am_send(
     outcome
 }
 
-/// `send(None)` and `next()`: the same step, in the old protocol.
-fn step_or_stop(py: Python<'_>, raw: *mut ffi::PyObject) -> PyResult<*mut ffi::PyObject> {
-    // SAFETY: every caller is a slot of our type.
-    match unsafe { Object::of(raw) }.step(py)? {
-        Step::Ready(value) => Err(PyStopIteration::new_err((value,))),
-        Step::Sleep(future) => Ok(future.into_ptr()),
-        Step::Turn => Ok(py.None().into_ptr()),
-    }
-}
-
+/// `next()`, by which `await` goes in CPython 3.12 and later. A NULL without an exception means
+/// "returned None", the cheap way out for verbs without a result.
 unsafe extern "C" fn iternext(raw: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    slot(ptr::null_mut(), |py| step_or_stop(py, raw))
+    slot(ptr::null_mut(), |py| {
+        // SAFETY: called by the interpreter with an instance of our type.
+        match unsafe { Object::of(raw) }.step(py)? {
+            Step::Ready(value) => {
+                if !value.is_none(py) {
+                    stop(py, value)?;
+                }
+                Ok(ptr::null_mut())
+            }
+            Step::Sleep(future) => Ok(future.into_ptr()),
+            Step::Turn => Ok(py.None().into_ptr()),
+        }
+    })
 }
 
+/// The coroutine method: as `next()`, but a result of None raises too.
 unsafe extern "C" fn send(
     raw: *mut ffi::PyObject,
     _value: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    slot(ptr::null_mut(), |py| step_or_stop(py, raw))
+    slot(ptr::null_mut(), |py| {
+        // SAFETY: called by the interpreter with an instance of our type.
+        match unsafe { Object::of(raw) }.step(py)? {
+            Step::Ready(value) => {
+                stop(py, value)?;
+                Ok(ptr::null_mut())
+            }
+            Step::Sleep(future) => Ok(future.into_ptr()),
+            Step::Turn => Ok(py.None().into_ptr()),
+        }
+    })
+}
+
+/// Sets StopIteration with a result. A tuple would become its arguments, an exception itself: those
+/// two go in by a call.
+fn stop(py: Python<'_>, value: Py<PyAny>) -> PyResult<()> {
+    let value = value.into_bound(py);
+    let result = if value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyBaseException>() {
+        py.get_type::<PyStopIteration>().call1((value,))?
+    } else {
+        value
+    };
+    // SAFETY: a static of the interpreter, set before any module loads.
+    let class = unsafe { ffi::PyExc_StopIteration };
+    // SAFETY: two live objects; the call takes its own references.
+    unsafe { ffi::PyErr_SetObject(class, result.as_ptr()) };
+    Ok(())
 }
 
 unsafe extern "C" fn iter(raw: *mut ffi::PyObject) -> *mut ffi::PyObject {
@@ -339,14 +428,14 @@ unsafe extern "C" fn iter(raw: *mut ffi::PyObject) -> *mut ffi::PyObject {
 }
 
 unsafe extern "C" fn am_await(raw: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter with an instance of our type.
+    let object = unsafe { Object::of(raw) };
+    if object.is_fresh() {
+        // SAFETY: as in `iter`. No `slot`: nothing here can panic or touch another object.
+        return unsafe { ffi::Py_NewRef(raw) };
+    }
     slot(ptr::null_mut(), |_py| {
-        // SAFETY: called by the interpreter with an instance of our type.
-        let object = unsafe { Object::of(raw) };
-        if !object.is_fresh() {
-            return Err(object.misuse("was awaited already; call it again for another one"));
-        }
-        // SAFETY: as in `iter`.
-        Ok(unsafe { ffi::Py_NewRef(raw) })
+        Err(object.misuse("was awaited already; call it again for another one"))
     })
 }
 
@@ -434,23 +523,33 @@ fn finish(py: Python<'_>, object: &Object) {
 }
 
 unsafe extern "C" fn finalize(raw: *mut ffi::PyObject) {
+    // SAFETY: called by the interpreter, or by `dealloc`, with an instance of our type.
+    let object = unsafe { Object::of(raw) };
+    object.finalized.set(true);
+    if object.is_done() {
+        return;
+    }
+    let mut pending = [ptr::null_mut(); 3];
+    let [class, value, traceback] = &mut pending;
+    // A finalizer runs between two other statements: their exception stays.
+    // SAFETY: three places for three owned references.
+    unsafe { ffi::PyErr_Fetch(class, value, traceback) };
     slot((), |py| {
-        // A finalizer runs between two other statements: their exception stays.
-        let pending = PyErr::take(py);
-        // SAFETY: called by the interpreter with an instance of our type.
-        finish(py, unsafe { Object::of(raw) });
-        if let Some(err) = pending {
-            err.restore(py);
-        }
+        finish(py, object);
         Ok(())
     });
+    let [class, value, traceback] = pending;
+    // SAFETY: gives the three references back.
+    unsafe { ffi::PyErr_Restore(class, value, traceback) };
 }
 
 unsafe extern "C" fn dealloc(raw: *mut ffi::PyObject) {
     // SAFETY: tracked since PyType_GenericAlloc; nothing may traverse a dying object.
     unsafe { ffi::PyObject_GC_UnTrack(raw.cast()) };
     // SAFETY: our type; no reference to the object is left, and `finish` gives none out.
-    if !unsafe { Object::of(raw) }.peek(|state| matches!(state, State::Done)) {
+    let object = unsafe { Object::of(raw) };
+    let finalized = object.finalized.get();
+    if !object.is_done() {
         // SAFETY: as above.
         unsafe { finalize(raw) };
     }
@@ -461,12 +560,14 @@ unsafe extern "C" fn dealloc(raw: *mut ffi::PyObject) {
     let _ = catch_unwind(AssertUnwindSafe(|| unsafe {
         ptr::drop_in_place(ptr::addr_of_mut!((*raw.cast::<Object>()).state));
     }));
-    // SAFETY: a heap type that inherits tp_free from object.
-    let free = unsafe { ffi::PyType_GetSlot(class, ffi::Py_tp_free) };
-    // SAFETY: the slot has this type by the C API.
-    let free: ffi::freefunc = unsafe { mem::transmute(free) };
-    // SAFETY: the memory came from the type's allocator.
-    unsafe { free(raw.cast()) };
+    if finalized || !SPARE.keep(raw) {
+        // SAFETY: a heap type that inherits tp_free from object.
+        let free = unsafe { ffi::PyType_GetSlot(class, ffi::Py_tp_free) };
+        // SAFETY: the slot has this type by the C API.
+        let free: ffi::freefunc = unsafe { mem::transmute(free) };
+        // SAFETY: the memory came from the type's allocator.
+        unsafe { free(raw.cast()) };
+    }
     // SAFETY: instances of a heap type hold a reference to it.
     unsafe { ffi::Py_DECREF(class.cast()) };
 }
@@ -513,7 +614,8 @@ unsafe extern "C" fn clear(raw: *mut ffi::PyObject) -> c_int {
     })
 }
 
-const DOC: &CStr = c"One call of a verb that may have to wait. Await it once, or give it to create_task.";
+const DOC: &CStr =
+    c"One call of a verb that may have to wait. Await it once, or give it to create_task.";
 
 /// Method and attribute tables, in memory that lives as long as the type: for ever.
 fn tables() -> (*mut ffi::PyMethodDef, *mut ffi::PyGetSetDef) {
