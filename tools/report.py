@@ -43,9 +43,9 @@ class Outcome:
         self.failures += other.failures
 
 
-_RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored", re.M)
-_IGNORED = re.compile(r"^test (.+?) \.\.\. ignored(?:, (.*))?$", re.M)
-_FAILED = re.compile(r"^test (.+?) \.\.\. FAILED$", re.M)
+_RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored", re.MULTILINE)
+_IGNORED = re.compile(r"^test (.+?) \.\.\. ignored(?:, (.*))?$", re.MULTILINE)
+_FAILED = re.compile(r"^test (.+?) \.\.\. FAILED$", re.MULTILINE)
 
 
 def read_cargo(output: str, ended_well: bool) -> Outcome:

@@ -14,9 +14,9 @@ import tomllib
 import uuid
 from pathlib import Path
 
+import environments
 import leftovers
 import report
-import environments
 from report import Outcome
 from runner import ROOT, Runner, Stage, run_stages
 
