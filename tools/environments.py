@@ -87,6 +87,14 @@ def install_wheel(env: Path, wheel: Path) -> None:
     _run([*pip, "install", *options, str(wheel)])
 
 
+def dev_env() -> Path:
+    """Makes `.venv` with the tools and the wheel that the tests use; returns its Python."""
+    python = ensure(DEV, "dev")
+    out = ROOT / "target" / "wheels" / "dev"
+    install_wheel(DEV, build_wheel("dev-wheel", "python,failpoints", out))
+    return python
+
+
 def release_env() -> Path:
     """Makes `.venv-release` with the LTO wheel, for the demo and the benchmarks."""
     ensure(DEV, "dev")
@@ -135,10 +143,10 @@ def _run(command: list[str]) -> None:
 def main() -> int:
     """Makes `.venv` for a developer: the tools and, when asked with --wheel, the dev wheel."""
     try:
-        ensure(DEV, "dev")
         if "--wheel" in sys.argv[1:]:
-            out = ROOT / "target" / "wheels" / "dev"
-            install_wheel(DEV, build_wheel("dev-wheel", "python,failpoints", out))
+            dev_env()
+        else:
+            ensure(DEV, "dev")
     except SetupError as fault:
         print(fault, file=sys.stderr)
         return 1
