@@ -25,7 +25,8 @@ import environments
 from environments import ROOT
 
 RUST = ROOT / "target" / "release" / "examples" / "stream"
-PYTHON = [
+STREAM_PY = ROOT / "examples" / "python" / "stream.py"
+PYTHON = [str(environments.python_in(environments.RELEASE)), str(STREAM_PY)]
     str(environments.python_in(environments.RELEASE)),
     str(ROOT / "examples/python/stream.py"),
 ]
@@ -35,7 +36,7 @@ SKIPPED = ("site-packages", "dist-packages", "__pycache__")
 WATCHDOG_SECONDS = 600.0
 
 
-class Broken(RuntimeError):
+class DemoError(RuntimeError):
     """The demo did not go as it must; the text says where."""
 
 
@@ -58,7 +59,7 @@ def compare(wanted: dict[str, str], copy: Path) -> None:
     got = digests(copy, ())
     wrong = sorted(path for path in wanted.keys() | got.keys() if wanted.get(path) != got.get(path))
     if wrong:
-        raise Broken(f"{len(wrong)} files differ: {', '.join(wrong[:5])}")
+        raise DemoError(f"{len(wrong)} files differ: {', '.join(wrong[:5])}")
     print(f"  SHA-256 of all {len(got)} files agree")
 
 
@@ -82,7 +83,7 @@ class Side:
                 head, mark, path = line.rstrip("\n").partition(" after=")
                 found = dict(part.split("=", 1) for part in head.split()[1:])
                 return {**found, "after": path} if mark else found
-        raise Broken(f"a process ended with {self.process.wait()} before it said `{first}`")
+        raise DemoError(f"a process ended with {self.process.wait()} before it said `{first}`")
 
     def say(self) -> None:
         """Sends an empty line."""
@@ -95,7 +96,7 @@ class Side:
         status = self.process.wait()
         self.end()
         if status != 0:
-            raise Broken(f"a process ended with {status}")
+            raise DemoError(f"a process ended with {status}")
 
     def end(self) -> None:
         """Ends the process, whatever it does."""
@@ -124,7 +125,7 @@ class Demo:
         self.sides: list[Side] = []
         self.runs = 0
         if not self.wanted:
-            raise Broken(f"{tree} holds no regular file")
+            raise DemoError(f"{tree} holds no regular file")
 
     def start(self, program: list[str], verb: str, name: str, path: Path, *more: str) -> Side:
         """Starts one side of a pair."""
@@ -159,10 +160,10 @@ class Demo:
         first.process.send_signal(signal.SIGKILL)
         killed = time.monotonic()
         if first.process.wait() != -signal.SIGKILL:
-            raise Broken("the producer had ended before it could be killed: take a larger tree")
+            raise DemoError("the producer had ended before it could be killed: take a larger tree")
         news = consumer.line("died")
         if int(news["pid"]) != first.process.pid:
-            raise Broken(f"the consumer names process {news['pid']}, not {first.process.pid}")
+            raise DemoError(f"the consumer names process {news['pid']}, not {first.process.pid}")
         late = (float(news["at"]) - killed) * 1000
         print(f"  killed process {news['pid']} with SIGKILL; the consumer had drained the ring and")
         print(f"  knew it {late:.1f} ms later; the last complete file was {news['after']}")
@@ -172,7 +173,7 @@ class Demo:
         consumer.done()
         print(f"  process {second.process.pid} sent the remaining {sent['files']} files")
         if int(sent["files"]) == len(self.wanted):
-            raise Broken("the second producer sent everything: nothing was resumed")
+            raise DemoError("the second producer sent everything: nothing was resumed")
         show(sent, received)
         compare(self.wanted, copy)
 
@@ -191,10 +192,10 @@ def main() -> int:
     demo: Demo | None = None
     try:
         if not tree.is_dir():
-            raise Broken(f"{tree} is not a directory")
+            raise DemoError(f"{tree} is not a directory")
         print("building the Rust example and the wheel (the first time takes some minutes)")
         if subprocess.run(build, cwd=ROOT, check=False).returncode != 0:
-            raise Broken(f"`{' '.join(build)}` failed")
+            raise DemoError(f"`{' '.join(build)}` failed")
         environments.release_env()
         with tempfile.TemporaryDirectory(prefix="ringspan-demo-") as work:
             demo = Demo(tree, skip, Path(work))
@@ -205,7 +206,7 @@ def main() -> int:
             demo.kill()
             print("\n3. the way back: Python asyncio producer -> Rust consumer")
             demo.stream(PYTHON, rust)
-    except (Broken, environments.SetupError) as fault:
+    except (DemoError, environments.SetupError) as fault:
         print(f"\ndemo failed: {fault}", file=sys.stderr)
         return 1
     finally:

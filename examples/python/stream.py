@@ -82,6 +82,7 @@ class Receiver:
     """Writes what comes into a folder and keeps count."""
 
     def __init__(self, folder: Path, hold: bool) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.hold = hold
         self.tally = Tally()
@@ -162,7 +163,6 @@ class Receiver:
 
 async def receive(rx: ringspan.Consumer, folder: Path, hold: bool) -> None:
     """Writes files until the sender closes; goes on with the next sender when one died."""
-    folder.mkdir(parents=True, exist_ok=True)
     receiver = Receiver(folder, hold)
     while True:
         try:
