@@ -5,6 +5,8 @@ mod raw_consumer;
 mod raw_frame;
 mod raw_producer;
 
+#[cfg(all(test, not(ringspan_loom)))]
+mod kill_tests;
 #[cfg(all(test, ringspan_loom))]
 mod loom_tests;
 #[cfg(all(test, not(ringspan_loom)))]
