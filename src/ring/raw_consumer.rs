@@ -215,6 +215,16 @@ impl RawConsumer {
         Ok(words.ending.load(Ordering::Relaxed) != self.head)
     }
 
+    /// The producer tag whose end was told last.
+    pub(crate) fn ended(&self) -> u64 {
+        self.ended
+    }
+
+    /// Whether everything up to the tail that was looked at last is released.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.tail == self.head
+    }
+
     /// Says that the consumer `tag` takes no more.
     pub(crate) fn close(&mut self, tag: u64) {
         step();

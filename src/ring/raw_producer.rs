@@ -169,6 +169,14 @@ impl RawProducer {
         unsafe { slice::from_raw_parts_mut(at.as_ptr(), len) }
     }
 
+    /// The bytes of a reservation, to look at.
+    pub(crate) fn slice(&self, reservation: &Reservation) -> &[u8] {
+        let len = if self.is_good(reservation) { reservation.len } else { 0 };
+        let (at, len) = self.memory.span(reservation.start.wrapping_add(HEAD), len);
+        // SAFETY: as in `slice_mut`; nobody but this producer, which is borrowed, writes there.
+        unsafe { slice::from_raw_parts(at.as_ptr(), len) }
+    }
+
     /// Copies `bytes` into a reservation from its start, cut at its length; how many.
     #[inline]
     pub(crate) fn write(&mut self, reservation: &Reservation, bytes: &[u8]) -> usize {
