@@ -199,8 +199,8 @@ impl RawConsumer {
     }
 
     /// Whether the stream of `dead`, a producer proven dead, is drained and has no end: the caller
-    /// then notes and tells it. When it is `false` and [`RawConsumer::is_drained`] is so too, peek
-    /// on: the end, which a successor may have written just now, is among what is published.
+    /// then notes and tells it. When it is `false` and [`RawConsumer::is_drained`] is `false` too,
+    /// peek on: the end, which a successor may have written just now, is in what is published.
     pub(crate) fn cut_short(&mut self, dead: u64) -> Result<bool, Damage> {
         if self.peek()?.is_some() || dead == 0 || dead == self.ended {
             return Ok(false);
