@@ -8,6 +8,9 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyT
 use super::convert_write_more as more;
 use crate::codec::{CodecError, MAX_DEPTH, ext, write as w};
 
+/// Lists longer than this are copied before they are walked.
+const SNAPSHOT: usize = 8;
+
 /// A `CodecError` as the Python exception.
 pub(super) fn codec_error(err: CodecError) -> PyErr {
     PyValueError::new_err(err.to_string())
@@ -126,10 +129,14 @@ impl Walk<'_> {
     }
 
     pub(super) fn list(&mut self, list: &Bound<'_, PyList>, depth: usize) -> PyResult<()> {
+        let items = list.len();
+        if items > SNAPSHOT {
+            // One call copies the list; its items are then at hand without one call each.
+            return self.tuple_items(&list.to_tuple(), depth);
+        }
         if depth >= MAX_DEPTH {
             return Err(too_deep());
         }
-        let items = list.len();
         w::array_head(self.out, items).map_err(codec_error)?;
         let mut written = 0;
         for item in list.iter() {
@@ -150,11 +157,7 @@ impl Walk<'_> {
     }
 
     /// A tuple as a plain array.
-    pub(super) fn tuple_items(
-        &mut self,
-        tuple: &Bound<'_, PyTuple>,
-        depth: usize,
-    ) -> PyResult<()> {
+    pub(super) fn tuple_items(&mut self, tuple: &Bound<'_, PyTuple>, depth: usize) -> PyResult<()> {
         if depth >= MAX_DEPTH {
             return Err(too_deep());
         }
