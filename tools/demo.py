@@ -27,9 +27,6 @@ from environments import ROOT
 RUST = ROOT / "target" / "release" / "examples" / "stream"
 STREAM_PY = ROOT / "examples" / "python" / "stream.py"
 PYTHON = [str(environments.python_in(environments.RELEASE)), str(STREAM_PY)]
-    str(environments.python_in(environments.RELEASE)),
-    str(ROOT / "examples/python/stream.py"),
-]
 # What is not the standard library itself, or changes while Python runs.
 SKIPPED = ("site-packages", "dist-packages", "__pycache__")
 # It ends a hang, it judges nothing.
