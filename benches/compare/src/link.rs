@@ -78,8 +78,8 @@ pub trait Link: Sized {
     fn flush(&mut self) -> impl Future<Output = Res<()>> {
         std::future::ready(Ok(()))
     }
-    /// Waits for at least one message, shows each one, returns how many there were.
-    fn recv(&mut self, see: impl FnMut(&[u8])) -> impl Future<Output = Res<u64>>;
+    /// Waits for at least one message, shows each one, `most` at most; returns how many there were.
+    fn recv(&mut self, most: u64, see: impl FnMut(&[u8])) -> impl Future<Output = Res<u64>>;
     /// How often this end went to sleep so far, where the subject counts it itself.
     fn parks(&self) -> Option<u64> {
         None

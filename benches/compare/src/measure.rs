@@ -59,13 +59,13 @@ pub fn serve<L: Link>(place: &Place) -> Res<()> {
         if L::SIGNAL_ONLY {
             // Ends when the parent, which has no way to say so, kills this process.
             loop {
-                link.recv(|_| ()).await?;
+                link.recv(1, |_| ()).await?;
                 link.send(&buf).await?;
             }
         }
         loop {
             let (mut what, mut n) = (QUIT, 0);
-            link.recv(|m| (what, n) = (word(m, 0), word(m, 1))).await?;
+            link.recv(1, |m| (what, n) = (word(m, 0), word(m, 1))).await?;
             match what {
                 STREAM => {
                     for i in 0..n {
@@ -76,7 +76,7 @@ pub fn serve<L: Link>(place: &Place) -> Res<()> {
                 }
                 ECHO => {
                     for _ in 0..n {
-                        link.recv(|m| put(&mut buf, 0, word(m, 0))).await?;
+                        link.recv(1, |m| put(&mut buf, 0, word(m, 0))).await?;
                         link.send(&buf).await?;
                         link.flush().await?;
                     }
@@ -112,7 +112,7 @@ pub fn stream<L: Link>(place: &Place, seconds: f64) -> Res<Outcome> {
             let (mut got, mut next, mut wrong) = (0, 0, 0u64);
             while got < n {
                 got += link
-                    .recv(|m| {
+                    .recv(n - got, |m| {
                         wrong += u64::from(word(m, 0) != next);
                         next += 1;
                         if copy_out {
@@ -160,7 +160,8 @@ pub fn round_trip<L: Link>(place: &Place, seconds: f64, block: u64) -> Res<Outco
                     put(&mut buf, 0, i);
                     link.send(&buf).await?;
                     link.flush().await?;
-                    link.recv(|m| wrong += u64::from(!L::SIGNAL_ONLY && word(m, 0) != i)).await?;
+                    link.recv(1, |m| wrong += u64::from(!L::SIGNAL_ONLY && word(m, 0) != i))
+                        .await?;
                 }
                 times.push(start.elapsed().as_secs_f64() / block as f64);
                 if wrong != 0 {

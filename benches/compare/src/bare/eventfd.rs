@@ -46,7 +46,7 @@ impl Link for Blocking {
         Ok(os::ring(&self.out)?)
     }
 
-    async fn recv(&mut self, mut see: impl FnMut(&[u8])) -> Res<u64> {
+    async fn recv(&mut self, _most: u64, mut see: impl FnMut(&[u8])) -> Res<u64> {
         os::wait(&self.back)?;
         see(&[]);
         Ok(1)
@@ -83,7 +83,7 @@ impl Link for Async {
         Ok(os::ring(&self.out)?)
     }
 
-    async fn recv(&mut self, mut see: impl FnMut(&[u8])) -> Res<u64> {
+    async fn recv(&mut self, _most: u64, mut see: impl FnMut(&[u8])) -> Res<u64> {
         self.back.readable().await?.clear_ready();
         see(&[]);
         Ok(1)

@@ -48,7 +48,7 @@ impl Link for Line {
     }
 
     #[inline(always)]
-    async fn recv(&mut self, mut see: impl FnMut(&[u8])) -> Res<u64> {
+    async fn recv(&mut self, _most: u64, mut see: impl FnMut(&[u8])) -> Res<u64> {
         self.seen += 1;
         // Acquire: pairs with the Release in `send`.
         while self.back.load(Ordering::Acquire) != self.seen {

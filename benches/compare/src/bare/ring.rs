@@ -160,7 +160,7 @@ impl<const EVERY: u64> Link for Ring<EVERY> {
     }
 
     #[inline(always)]
-    async fn recv(&mut self, mut see: impl FnMut(&[u8])) -> Res<u64> {
+    async fn recv(&mut self, most: u64, mut see: impl FnMut(&[u8])) -> Res<u64> {
         let mut got = 0;
         self.back.available();
         if EVERY == 1 {
@@ -169,7 +169,8 @@ impl<const EVERY: u64> Link for Ring<EVERY> {
             }
             got = 1;
         } else {
-            while got < 64 && self.back.theirs != self.back.mine {
+            let most = most.min(64);
+            while got < most && self.back.theirs != self.back.mine {
                 got += u64::from(self.back.pop(&mut see));
             }
         }

@@ -65,7 +65,7 @@ impl<const FLUSH: usize> Link for Unix<FLUSH> {
         Ok(SinkExt::<Bytes>::flush(&mut self.0).await?)
     }
 
-    async fn recv(&mut self, mut see: impl FnMut(&[u8])) -> Res<u64> {
+    async fn recv(&mut self, _most: u64, mut see: impl FnMut(&[u8])) -> Res<u64> {
         next(&mut self.0, &mut see).await
     }
 }
@@ -92,7 +92,7 @@ impl Link for Local {
         Ok(self.0.send(Bytes::copy_from_slice(message)).await?)
     }
 
-    async fn recv(&mut self, mut see: impl FnMut(&[u8])) -> Res<u64> {
+    async fn recv(&mut self, _most: u64, mut see: impl FnMut(&[u8])) -> Res<u64> {
         next(&mut self.0, &mut see).await
     }
 }

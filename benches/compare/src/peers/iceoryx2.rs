@@ -82,7 +82,7 @@ impl<const BUSY: bool> Link for Iceoryx2<BUSY> {
         Ok(())
     }
 
-    async fn recv(&mut self, mut see: impl FnMut(&[u8])) -> Res<u64> {
+    async fn recv(&mut self, _most: u64, mut see: impl FnMut(&[u8])) -> Res<u64> {
         loop {
             if let Some(sample) = self.back.receive()? {
                 see(sample.payload());

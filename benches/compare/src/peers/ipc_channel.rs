@@ -30,7 +30,7 @@ impl Link for IpcChannel {
         Ok(self.out.send(message)?)
     }
 
-    async fn recv(&mut self, mut see: impl FnMut(&[u8])) -> Res<u64> {
+    async fn recv(&mut self, _most: u64, mut see: impl FnMut(&[u8])) -> Res<u64> {
         see(&self.back.recv()?);
         Ok(1)
     }

@@ -38,7 +38,7 @@ impl Link for Ipmpsc {
         Ok(self.out.send(&Bytes::new(message))?)
     }
 
-    async fn recv(&mut self, mut see: impl FnMut(&[u8])) -> Res<u64> {
+    async fn recv(&mut self, _most: u64, mut see: impl FnMut(&[u8])) -> Res<u64> {
         let mut context = self.back.zero_copy_context();
         see(context.recv::<&Bytes>()?);
         Ok(1)

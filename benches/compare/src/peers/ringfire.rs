@@ -51,7 +51,7 @@ impl<const N: usize, const BUSY: bool> Link for Ringfire<N, BUSY> {
         Ok(())
     }
 
-    async fn recv(&mut self, mut see: impl FnMut(&[u8])) -> Res<u64> {
+    async fn recv(&mut self, _most: u64, mut see: impl FnMut(&[u8])) -> Res<u64> {
         let value = if BUSY {
             self.back.recv_blocking(&mut self.spin)
         } else {
@@ -87,7 +87,7 @@ impl<const N: usize> Link for RingfireAsync<N> {
         Ok(())
     }
 
-    async fn recv(&mut self, mut see: impl FnMut(&[u8])) -> Res<u64> {
+    async fn recv(&mut self, _most: u64, mut see: impl FnMut(&[u8])) -> Res<u64> {
         see(&self.back.recv().await);
         Ok(1)
     }

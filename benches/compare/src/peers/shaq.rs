@@ -8,8 +8,6 @@ use shaq::spsc::{Consumer, Producer, minimum_file_size};
 
 use crate::link::{Link, Place, Res};
 
-const BATCH: NonZeroUsize = NonZeroUsize::new(64).unwrap();
-
 /// Both directions of messages of `N` bytes.
 pub struct Shaq<const N: usize, const BUSY: bool> {
     out: Producer<[u8; N]>,
@@ -59,21 +57,18 @@ impl<const N: usize, const BUSY: bool> Link for Shaq<N, BUSY> {
         Ok(())
     }
 
-    async fn recv(&mut self, mut see: impl FnMut(&[u8])) -> Res<u64> {
-        let batch = if BUSY {
-            while self.back.is_empty() {
-                if let Some(batch) = self.back.try_reserve_read_batch(BATCH) {
+    async fn recv(&mut self, most: u64, mut see: impl FnMut(&[u8])) -> Res<u64> {
+        let most = NonZeroUsize::new(most.min(64) as usize).ok_or("asked for nothing")?;
+        if BUSY {
+            loop {
+                if let Some(batch) = self.back.try_reserve_read_batch(most) {
                     return Ok(show(&batch, &mut see));
                 }
                 std::hint::spin_loop();
             }
-            self.back.try_reserve_read_batch(BATCH).ok_or("a filled queue was empty")?
-        } else {
-            self.back
-                .reserve_read_batch_timeout(BATCH, Duration::from_secs(20))
-                .map_err(|e| format!("{e:?}"))?
-        };
-        Ok(show(&batch, &mut see))
+        }
+        let batch = self.back.reserve_read_batch_timeout(most, Duration::from_secs(20));
+        Ok(show(&batch.map_err(|e| format!("{e:?}"))?, &mut see))
     }
 }
 

@@ -1,6 +1,6 @@
 //! shmem-ipc: a ring of bytes over a memfd, two eventfds, blocking or spinning.
 //!
-//! The cells send messages of one size and a ring of a multiple of it, so none is ever split.
+//! Its ring is not a multiple of the message, so one that meets the end is sent in two parts.
 
 use std::fs::File;
 
@@ -14,10 +14,8 @@ pub struct ShmemIpc<const BUSY: bool> {
     out: Sender<u8>,
     back: Receiver<u8>,
     size: usize,
-}
-
-fn bytes(place: &Place) -> usize {
-    place.capacity / place.size * place.size
+    /// The first half of a message that was split.
+    part: Vec<u8>,
 }
 
 fn pass(files: [&File; 3], extra: &mut Vec<String>) -> Res<()> {
@@ -31,36 +29,34 @@ impl<const BUSY: bool> Link for ShmemIpc<BUSY> {
     const LENDS: bool = true;
 
     async fn parent(place: &Place) -> Res<Self> {
-        let (out, back) = (Sender::new(bytes(place))?, Receiver::new(bytes(place))?);
+        let (out, back) = (Sender::new(place.capacity)?, Receiver::new(place.capacity)?);
         let mut extra = Vec::new();
         pass([out.memfd().as_file(), out.empty_signal(), out.full_signal()], &mut extra)?;
         pass([back.memfd().as_file(), back.empty_signal(), back.full_signal()], &mut extra)?;
         place.start(&extra)?;
-        Ok(Self { out, back, size: place.size })
+        Ok(Self { out, back, size: place.size, part: Vec::new() })
     }
 
     async fn child(place: &Place) -> Res<Self> {
         let file = |n| -> Res<File> { Ok(os::inherited(place.extra(n)?)) };
         Ok(Self {
-            back: Receiver::open(bytes(place), file(0)?, file(1)?, file(2)?)?,
-            out: Sender::open(bytes(place), file(3)?, file(4)?, file(5)?)?,
+            back: Receiver::open(place.capacity, file(0)?, file(1)?, file(2)?)?,
+            out: Sender::open(place.capacity, file(3)?, file(4)?, file(5)?)?,
             size: place.size,
+            part: Vec::new(),
         })
     }
 
-    async fn send(&mut self, message: &[u8]) -> Res<()> {
-        let mut done = false;
+    async fn send(&mut self, mut message: &[u8]) -> Res<()> {
         loop {
             self.out.send_raw(|at, room| {
-                if room < message.len() {
-                    return 0;
-                }
+                let (now, later) = message.split_at(room.min(message.len()));
                 // SAFETY: `room` bytes at `at` belong to the sender until it returns.
-                unsafe { at.copy_from_nonoverlapping(message.as_ptr(), message.len()) };
-                done = true;
-                message.len()
+                unsafe { at.copy_from_nonoverlapping(now.as_ptr(), now.len()) };
+                message = later;
+                now.len()
             })?;
-            if done {
+            if message.is_empty() {
                 return Ok(());
             }
             if BUSY {
@@ -71,20 +67,31 @@ impl<const BUSY: bool> Link for ShmemIpc<BUSY> {
         }
     }
 
-    async fn recv(&mut self, mut see: impl FnMut(&[u8])) -> Res<u64> {
-        let size = self.size;
-        let mut got = 0;
+    async fn recv(&mut self, most: u64, mut see: impl FnMut(&[u8])) -> Res<u64> {
+        let (size, part) = (self.size, &mut self.part);
         loop {
+            let mut got = 0;
             self.back.receive_raw(|at, there| {
-                got = (there / size).min(64);
-                for n in 0..got {
-                    // SAFETY: `there` bytes at `at` stay the receiver's until it returns.
-                    see(unsafe { std::slice::from_raw_parts(at.add(n * size), size) });
+                // SAFETY: `there` bytes at `at` stay the receiver's until it returns.
+                let there = unsafe { std::slice::from_raw_parts(at, there) };
+                if !part.is_empty() || there.len() < size {
+                    let take = there.len().min(size - part.len());
+                    part.extend_from_slice(&there[..take]);
+                    if part.len() == size {
+                        see(part);
+                        part.clear();
+                        got = 1;
+                    }
+                    return take;
                 }
-                got * size
+                for message in there.chunks_exact(size).take(most.min(64) as usize) {
+                    see(message);
+                    got += 1;
+                }
+                got as usize * size
             })?;
             if got > 0 {
-                return Ok(got as u64);
+                return Ok(got);
             }
             if BUSY {
                 std::hint::spin_loop();

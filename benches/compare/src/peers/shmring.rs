@@ -43,7 +43,7 @@ impl Link for ShmRing {
         Ok(self.out.write_all(message)?)
     }
 
-    async fn recv(&mut self, mut see: impl FnMut(&[u8])) -> Res<u64> {
+    async fn recv(&mut self, _most: u64, mut see: impl FnMut(&[u8])) -> Res<u64> {
         self.back.read_exact(&mut self.buf)?;
         see(&self.buf);
         Ok(1)
