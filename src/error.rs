@@ -196,9 +196,7 @@ impl From<OpenError> for io::Error {
         match err {
             OpenError::NotFound(f) => io::Error::new(io::ErrorKind::NotFound, f),
             OpenError::AlreadyExists(f) => io::Error::new(io::ErrorKind::AlreadyExists, f),
-            OpenError::RoleTaken { fault, .. } => {
-                io::Error::new(io::ErrorKind::AddrInUse, fault)
-            }
+            OpenError::RoleTaken { fault, .. } => io::Error::new(io::ErrorKind::AddrInUse, fault),
             OpenError::Fault(f) => f.into(),
         }
     }
