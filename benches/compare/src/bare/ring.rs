@@ -64,6 +64,9 @@ impl Half {
             }
             // Acquire: pairs with the consumer's Release; what it has read may be overwritten.
             self.theirs = self.index(HEAD).load(Ordering::Acquire);
+            if self.mask + 1 - (self.mine - self.theirs) >= skip + need {
+                break;
+            }
             spin_loop();
         }
         // SAFETY: the room checked above belongs to the producer until it moves the tail; records
@@ -86,6 +89,10 @@ impl Half {
         while self.theirs == self.mine {
             // Acquire: pairs with the producer's Release; the records before it are visible.
             self.theirs = self.index(TAIL).load(Ordering::Acquire);
+            if self.theirs != self.mine {
+                break;
+            }
+            // Only after a look in vain: a pause costs as much as several messages.
             spin_loop();
         }
     }
