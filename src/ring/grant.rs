@@ -16,7 +16,7 @@ pub struct Grant<'a> {
 
 impl<'a> Grant<'a> {
     pub(super) fn new(producer: &'a mut Producer, reservation: Reservation) -> Self {
-        Grant { producer, reservation: Some(reservation), tag: Tag::Bytes }
+        Grant { producer, reservation: Some(reservation), tag: Tag::RAW }
     }
 
     /// Marks the message as msgpack, an array or an application's own kind (default raw bytes).

@@ -53,17 +53,14 @@ impl<'a> Message<'a> {
     pub fn value<T: DeserializeOwned>(&self) -> Result<T, Fault> {
         let fault = |cause: String| self.consumer.base.region().fault(FaultKind::Decode, cause);
         match self.tag()? {
-            Tag::Value => {
-                codec::from_slice(&self.to_vec()).map_err(|err| fault(err.to_string()))
-            }
+            Tag::MSGPACK => codec::from_slice(&self.to_vec()).map_err(|err| fault(err.to_string())),
             other => Err(fault(format!("the message is {other:?}, not a msgpack value"))),
         }
     }
 }
 
 pub(super) fn tag_of(consumer: &Consumer, record: &Record) -> Result<Tag, Fault> {
-    Tag::try_from(record.tag())
-        .map_err(|err| consumer.base.region().fault(FaultKind::Decode, err))
+    Tag::from_byte(record.tag()).map_err(|err| consumer.base.region().fault(FaultKind::Decode, err))
 }
 
 impl Deref for Message<'_> {

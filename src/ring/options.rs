@@ -169,11 +169,7 @@ impl Ring {
         Ok(Ring { shared: Arc::new(Shared { name, options, how, region: Mutex::new(region) }) })
     }
 
-    fn region_for(
-        name: &Name,
-        options: &RingOptions,
-        how: How,
-    ) -> Result<Arc<Region>, OpenError> {
+    fn region_for(name: &Name, options: &RingOptions, how: How) -> Result<Arc<Region>, OpenError> {
         for _ in 0..REOPENS {
             if how != How::Create {
                 match Region::open(name, Some(Kind::Ring)) {

@@ -13,8 +13,10 @@ use crate::ring::raw::RingMemory;
 use crate::ring::raw_frame::{Damage, Geometry};
 use crate::ring::stat::EndStat;
 use crate::sync::Ordering;
+use crate::sys::fd::Fd;
 use crate::sys::poll::Waited;
 use crate::sys::process;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 #[cfg(feature = "tokio")]
@@ -48,6 +50,8 @@ pub(super) struct Base {
     spin: Option<Duration>,
     /// Consecutive failures of `try_` verbs.
     fails: u32,
+    /// The duplicate for foreign loops.
+    public_fd: Option<Fd>,
 }
 
 /// Each so many failures in a row a `try_` verb looks whether the peer lives.
@@ -89,6 +93,7 @@ impl Base {
             spins: Awake::new(SPINS),
             spin,
             fails: 0,
+            public_fd: None,
         }
     }
 
@@ -215,8 +220,25 @@ impl Base {
     }
 
     fn removed(&self) -> Fault {
-        let cause = "it was removed and nobody else is attached, so nobody can come; open the name anew";
+        let cause =
+            "it was removed and nobody else is attached, so nobody can come; open the name anew";
         self.region().fault(FaultKind::Removed, cause)
+    }
+
+    /// The duplicate of the poll set for foreign loops, made on first use. Never the one that our
+    /// own faces register: a loop keeps one reader for a descriptor.
+    pub(super) fn public_fd(&mut self) -> Result<RawFd, Fault> {
+        if self.public_fd.is_none() {
+            self.endpoint.check_fork()?;
+            let made = self.endpoint.poll_fd()?.duplicate();
+            self.public_fd = Some(made.map_err(|err| self.region().os_fault("dup", &err))?);
+        }
+        Ok(self.public_fd.as_ref().map_or(-1, AsRawFd::as_raw_fd))
+    }
+
+    /// The duplicate, if `public_fd` made it.
+    pub(super) fn made_fd(&self) -> BorrowedFd<'_> {
+        self.public_fd.as_ref().expect("call `fileno` once before `as_fd`").as_fd()
     }
 
     pub(super) fn stat(&self) -> EndStat {
