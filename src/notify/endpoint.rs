@@ -75,9 +75,15 @@ impl Endpoint {
         self.region.slot(self.index)
     }
 
+    /// A fork brought this handle into this process; it belongs to the parent.
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.forks != fd::fork_count()
+    }
+
     /// Refuses a handle that a fork brought into this process.
     pub(crate) fn check_fork(&self) -> Result<(), Fault> {
-        if self.forks == fd::fork_count() {
+        if !self.is_inherited() {
             return Ok(());
         }
         let cause = "this handle was inherited by fork and belongs to the parent; attach anew here";

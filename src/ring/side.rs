@@ -227,6 +227,7 @@ impl Base {
     /// Steps 5 and 6 on tokio: pending = asleep; ready = harvested.
     #[cfg(feature = "tokio")]
     fn poll_park(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Stop> {
+        self.endpoint.check_fork()?;
         let polled = self.face.poll_park(cx, &mut self.endpoint);
         self.asleep = polled.is_pending();
         if !self.asleep {
