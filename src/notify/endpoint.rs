@@ -82,12 +82,15 @@ impl Endpoint {
     }
 
     /// Refuses a handle that a fork brought into this process.
+    #[inline]
     pub(crate) fn check_fork(&self) -> Result<(), Fault> {
-        if !self.is_inherited() {
-            return Ok(());
-        }
+        if self.is_inherited() { Err(self.inherited()) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn inherited(&self) -> Fault {
         let cause = "this handle was inherited by fork and belongs to the parent; attach anew here";
-        Err(self.region.fault(FaultKind::Forked, cause))
+        self.region.fault(FaultKind::Forked, cause)
     }
 
     /// Makes doorbell and poll set, once.
