@@ -35,7 +35,7 @@ mod exact;
 pub mod ext;
 mod read;
 mod tag;
-mod write;
+pub(crate) mod write;
 
 #[cfg(test)]
 mod tests;
@@ -53,8 +53,6 @@ pub use tag::Tag;
 pub(crate) use array::pad as pad_array;
 #[cfg(feature = "python")]
 pub(crate) use read::{Head, Reader};
-#[cfg(feature = "python")]
-pub(crate) use write as msgpack;
 
 /// How many containers may lie in one another.
 pub const MAX_DEPTH: usize = 128;
