@@ -55,6 +55,6 @@ pub(crate) mod wake;
 #[cfg(not(ringspan_loom))]
 pub(crate) use attach::{Attach, Role};
 #[cfg(not(ringspan_loom))]
-pub(crate) use endpoint::{Counters, Endpoint};
+pub(crate) use endpoint::Endpoint;
 #[cfg(not(ringspan_loom))]
 pub(crate) use link::Meeting;

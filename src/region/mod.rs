@@ -17,7 +17,6 @@ mod spec;
 mod unlink;
 
 pub(crate) use spec::Spec;
-pub(crate) use unlink::Claim;
 
 use crate::error::{Fault, FaultKind};
 use crate::layout::{Constants, FLAG_EPHEMERAL, Kind, STATE_REMOVED};
