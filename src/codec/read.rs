@@ -102,8 +102,26 @@ impl<'a> Reader<'a> {
     /// The next head. `owed` is how many values the open containers still need behind this one:
     /// each takes a byte at least, so a container that declares more is refused before anybody
     /// allocates for it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn head(&mut self, owed: usize) -> Result<Head<'a>, CodecError> {
+        // Small integers and short strings are most of what travels.
+        if let Some((&first, rest)) = self.bytes[self.pos..].split_first() {
+            let len = usize::from(first & 0x1f);
+            if first < 0x80 && rest.len() >= owed {
+                self.pos += 1;
+                return Ok(Head::Int(i64::from(first)));
+            }
+            if first & 0xe0 == 0xa0 && rest.len() >= len.saturating_add(owed) {
+                self.pos += 1 + len;
+                return Ok(Head::Str(&rest[..len]));
+            }
+        }
+        self.any_head(owed)
+    }
+
+    /// Every form of head, and every refusal.
+    #[inline(always)]
+    fn any_head(&mut self, owed: usize) -> Result<Head<'a>, CodecError> {
         let at = self.pos;
         let marker = Marker::from_u8(self.fixed::<1>(at)?[0]);
         let head = match marker {

@@ -1,4 +1,5 @@
-//! Writing msgpack into a `Vec<u8>`: rmp's smallest forms without a `Result` that cannot fail.
+//! Writing msgpack into a `Vec<u8>`: rmp's smallest forms without a `Result` that cannot
+//! fail; the shortest of them, which are nearly all that is ever written, in place.
 
 #![cfg_attr(
     not(feature = "python"),
@@ -37,7 +38,12 @@ pub(crate) fn boolean(out: &mut Vec<u8>, v: bool) {
 pub(crate) fn int(out: &mut Vec<u8>, v: i64) {
     match v {
         -32..=127 => out.push(v.to_le_bytes()[0]),
-        128.. => infallible(encode::write_uint(out, v.unsigned_abs())),
+        128..=0xff => out.extend_from_slice(&[0xcc, v.to_le_bytes()[0]]),
+        0x100..=0xffff => {
+            let [low, high, ..] = v.to_le_bytes();
+            out.extend_from_slice(&[0xcd, high, low]);
+        }
+        0x1_0000.. => infallible(encode::write_uint(out, v.unsigned_abs())),
         _ => infallible(encode::write_sint(out, v)),
     }
 }
@@ -49,11 +55,19 @@ pub(crate) fn uint(out: &mut Vec<u8>, v: u64) {
 
 #[inline]
 pub(crate) fn float(out: &mut Vec<u8>, v: f64) {
-    infallible(encode::write_f64(out, v));
+    let mut bytes = [0xcb; 9];
+    bytes[1..].copy_from_slice(&v.to_be_bytes());
+    out.extend_from_slice(&bytes);
 }
 
 #[inline]
 pub(crate) fn str(out: &mut Vec<u8>, v: &str) -> Result<(), CodecError> {
+    if let Ok(len @ 0..32) = u8::try_from(v.len()) {
+        out.reserve(1 + v.len());
+        out.push(0xa0 | len);
+        out.extend_from_slice(v.as_bytes());
+        return Ok(());
+    }
     infallible(encode::write_str_len(out, length(v.len())?));
     out.extend_from_slice(v.as_bytes());
     Ok(())
@@ -67,13 +81,19 @@ pub(crate) fn bin_head(out: &mut Vec<u8>, len: usize) -> Result<(), CodecError> 
 
 #[inline]
 pub(crate) fn array_head(out: &mut Vec<u8>, items: usize) -> Result<(), CodecError> {
-    infallible(encode::write_array_len(out, length(items)?));
+    match u8::try_from(items) {
+        Ok(small @ 0..16) => out.push(0x90 | small),
+        _ => infallible(encode::write_array_len(out, length(items)?)),
+    }
     Ok(())
 }
 
 #[inline]
 pub(crate) fn map_head(out: &mut Vec<u8>, pairs: usize) -> Result<(), CodecError> {
-    infallible(encode::write_map_len(out, length(pairs)?));
+    match u8::try_from(pairs) {
+        Ok(small @ 0..16) => out.push(0x80 | small),
+        _ => infallible(encode::write_map_len(out, length(pairs)?)),
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! object can only be an array if its program has imported it; to read one it is imported then.
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
@@ -18,7 +19,12 @@ struct Numpy {
     generic: Py<PyType>,
     empty: Py<PyAny>,
     dtype: Py<PyAny>,
+    /// `numpy.dtype` objects by type string.
+    dtypes: Py<PyDict>,
 }
+
+/// How many type strings are kept.
+const DTYPES: usize = 64;
 
 static NUMPY: PyOnceLock<Numpy> = PyOnceLock::new();
 
@@ -52,6 +58,7 @@ impl Numpy {
                 generic: module.getattr("generic")?.cast_into::<PyType>()?.unbind(),
                 empty: module.getattr("empty")?.unbind(),
                 dtype: module.getattr("dtype")?.unbind(),
+                dtypes: PyDict::new(py).unbind(),
                 module: module.into_any().unbind(),
             })
         })
@@ -59,8 +66,10 @@ impl Numpy {
 }
 
 /// True for numpy arrays, subclasses included.
+#[inline]
 pub(super) fn is_array(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
     match Numpy::loaded(obj.py())? {
+        Some(np) if np.ndarray.as_ptr() == obj.get_type_ptr().cast() => Ok(true),
         Some(np) => obj.is_instance(np.ndarray.bind(obj.py())),
         None => Ok(false),
     }
@@ -77,13 +86,14 @@ pub(super) fn is_scalar(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
 /// Meta and memory of an array; one that does not lie in one piece is copied into one first.
 pub(super) fn export(obj: &Bound<'_, PyAny>) -> PyResult<(ArrayMeta, ByteBuffer)> {
     let py = obj.py();
-    if obj.hasattr("mask")? && obj.hasattr("filled")? {
+    let exactly = Numpy::import(py)?.ndarray.as_ptr() == obj.get_type_ptr().cast();
+    if !exactly && obj.hasattr("mask")? && obj.hasattr("filled")? {
         return Err(PyTypeError::new_err(
             "cannot encode a masked array, its mask would be lost: send x.filled(value), or data \
              and mask as two arrays",
         ));
     }
-    let dtype = obj.getattr("dtype")?;
+    let dtype = obj.getattr(intern!(py, "dtype"))?;
     let descr = describe(&dtype)?;
     let buffer = match ByteBuffer::contiguous(obj) {
         Ok(buffer) => buffer,
@@ -107,20 +117,21 @@ fn type_error(err: crate::codec::CodecError) -> PyErr {
 }
 
 fn describe(dtype: &Bound<'_, PyAny>) -> PyResult<Descr> {
-    if dtype.getattr("hasobject")?.is_truthy()? {
+    let py = dtype.py();
+    if dtype.getattr(intern!(py, "hasobject"))?.is_truthy()? {
         return Err(PyTypeError::new_err(
             "cannot encode an array of objects: convert it to a list or to an array of numbers; or \
              open both ends with pickle=True",
         ));
     }
-    if dtype.getattr("names")?.is_none() {
-        return Ok(Descr::Item(dtype.getattr("str")?.extract()?));
+    if dtype.getattr(intern!(py, "names"))?.is_none() {
+        return Ok(Descr::Item(dtype.getattr(intern!(py, "str"))?.extract()?));
     }
     let list = dtype.getattr("descr").map_err(|err| {
         let text = "cannot encode an array whose fields overlap or are out of order: send \
                     numpy.lib.recfunctions.repack_fields(x)";
         let new = PyTypeError::new_err(text);
-        new.set_cause(dtype.py(), Some(err));
+        new.set_cause(py, Some(err));
         new
     })?;
     fields(&list.cast_into::<PyList>()?)
@@ -208,16 +219,39 @@ fn dtype<'py>(py: Python<'py>, np: &Numpy, descr: &Descr) -> PyResult<Bound<'py,
         }
         np.dtype.bind(py).call1((kwargs,))
     }
-    let made = match descr {
-        Descr::Item(text) => np.dtype.bind(py).call1((PyString::new(py, text),))?,
-        Descr::Fields(_) => spec(py, np, descr)?,
+    let text = match descr {
+        Descr::Item(text) => Some(PyString::new(py, text)),
+        Descr::Fields(_) => None,
     };
+    let cache = np.dtypes.bind(py);
+    if let Some(text) = &text
+        && let Some(known) = cache.get_item(text)?
+    {
+        return Ok(known);
+    }
+    // What numpy does not know is bad data here, whatever class of error it says so with.
+    let made = match &text {
+        Some(text) => np.dtype.bind(py).call1((text,)),
+        None => spec(py, np, descr),
+    };
+    let made = made.map_err(|err| {
+        if !err.is_instance_of::<PyTypeError>(py) && !err.is_instance_of::<PyValueError>(py) {
+            return err;
+        }
+        PyValueError::new_err(format!("element type of an array: {}", err.value(py)))
+    })?;
     let size: u64 = made.getattr("itemsize")?.extract()?;
     let wanted = descr.item_size().map_err(codec_error)?;
     if size != wanted || made.getattr("hasobject")?.is_truthy()? {
         return Err(PyValueError::new_err(format!(
             "numpy takes element type {descr:?} for {size} bytes where {wanted} are meant"
         )));
+    }
+    if let Some(text) = text {
+        if cache.len() >= DTYPES {
+            cache.clear();
+        }
+        cache.set_item(text, &made)?;
     }
     Ok(made)
 }
@@ -231,7 +265,7 @@ pub(super) fn copied<'py>(
     let np = Numpy::import(py)?;
     let dtype = dtype(py, np, meta.descr())?;
     let shape = PyTuple::new(py, meta.shape())?;
-    let order = if meta.is_fortran() { "F" } else { "C" };
+    let order = if meta.is_fortran() { intern!(py, "F") } else { intern!(py, "C") };
     let array = np.empty.bind(py).call1((shape, dtype, order))?;
     fill(&array, data)?;
     Ok(array)
@@ -252,7 +286,7 @@ pub(super) fn lent<'py>(
     let np = Numpy::import(py)?;
     let dtype = dtype(py, np, meta.descr())?;
     let shape = PyTuple::new(py, meta.shape())?;
-    let order = if meta.is_fortran() { "F" } else { "C" };
+    let order = if meta.is_fortran() { intern!(py, "F") } else { intern!(py, "C") };
     let args = (shape, dtype, exporter, offset, py.None(), order);
     let array = np.ndarray.bind(py).call1(args)?;
     array.getattr("flags")?.setattr("writeable", false)?;

@@ -93,8 +93,7 @@ pub(super) fn list<'py>(
 ) -> PyResult<Bound<'py, PyList>> {
     let depth = enter(depth)?;
     // Memory for `n` items is bounded: the reader has checked that as many bytes are there.
-    let items =
-        (0..n).map(|i| Item(value(py, reader, depth, owed + (n - i - 1), Place::Plain)));
+    let items = (0..n).map(|i| Item(value(py, reader, depth, owed + (n - i - 1), Place::Plain)));
     PyList::new(py, items)
 }
 

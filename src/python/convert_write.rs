@@ -1,12 +1,16 @@
 //! Python objects to msgpack in one walk: the plain types here, by exact type; everything else in
 //! `convert_write_more.rs`.
 
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use super::convert_write_more as more;
 use crate::codec::{CodecError, MAX_DEPTH, ext, write as w};
+
+/// Lists longer than this are copied before they are walked.
+const SNAPSHOT: usize = 8;
 
 /// A `CodecError` as the Python exception.
 pub(super) fn codec_error(err: CodecError) -> PyErr {
@@ -18,6 +22,14 @@ pub(super) fn too_deep() -> PyErr {
     PyValueError::new_err(format!(
         "value is nested deeper than {MAX_DEPTH} containers, or holds itself"
     ))
+}
+
+/// `obj` if its type is exactly `T`. PyO3's cast alone makes an error for each type that it is not.
+#[inline(always)]
+pub(super) fn exactly<'a, 'py, T: PyTypeInfo>(
+    obj: &'a Bound<'py, PyAny>,
+) -> Option<&'a Bound<'py, T>> {
+    if obj.is_exact_instance_of::<T>() { obj.cast_exact().ok() } else { None }
 }
 
 fn changed(what: &str) -> PyErr {
@@ -34,13 +46,13 @@ pub(super) struct Walk<'a> {
 impl Walk<'_> {
     /// Writes `obj`, which lies inside so many containers.
     pub(super) fn value(&mut self, obj: &Bound<'_, PyAny>, depth: usize) -> PyResult<()> {
-        if let Ok(s) = obj.cast_exact::<PyString>() {
+        if let Some(s) = exactly::<PyString>(obj) {
             return self.text(s);
         }
-        if let Ok(i) = obj.cast_exact::<PyInt>() {
+        if let Some(i) = exactly::<PyInt>(obj) {
             return self.int(i);
         }
-        if let Ok(f) = obj.cast_exact::<PyFloat>() {
+        if let Some(f) = exactly::<PyFloat>(obj) {
             w::float(self.out, f.value());
             return Ok(());
         }
@@ -48,20 +60,20 @@ impl Walk<'_> {
             w::nil(self.out);
             return Ok(());
         }
-        if let Ok(b) = obj.cast_exact::<PyBool>() {
+        if let Some(b) = exactly::<PyBool>(obj) {
             w::boolean(self.out, b.is_true());
             return Ok(());
         }
-        if let Ok(d) = obj.cast_exact::<PyDict>() {
+        if let Some(d) = exactly::<PyDict>(obj) {
             return self.dict(d, depth);
         }
-        if let Ok(l) = obj.cast_exact::<PyList>() {
+        if let Some(l) = exactly::<PyList>(obj) {
             return self.list(l, depth);
         }
-        if let Ok(t) = obj.cast_exact::<PyTuple>() {
+        if let Some(t) = exactly::<PyTuple>(obj) {
             return self.tuple(t, depth);
         }
-        if let Ok(b) = obj.cast_exact::<PyBytes>() {
+        if let Some(b) = exactly::<PyBytes>(obj) {
             return self.bytes(b.as_bytes());
         }
         more::value(self, obj, depth)
@@ -126,10 +138,14 @@ impl Walk<'_> {
     }
 
     pub(super) fn list(&mut self, list: &Bound<'_, PyList>, depth: usize) -> PyResult<()> {
+        let items = list.len();
+        if items > SNAPSHOT {
+            // One call copies the list; its items are then at hand without one call each.
+            return self.tuple_items(&list.to_tuple(), depth);
+        }
         if depth >= MAX_DEPTH {
             return Err(too_deep());
         }
-        let items = list.len();
         w::array_head(self.out, items).map_err(codec_error)?;
         let mut written = 0;
         for item in list.iter() {
@@ -150,11 +166,7 @@ impl Walk<'_> {
     }
 
     /// A tuple as a plain array.
-    pub(super) fn tuple_items(
-        &mut self,
-        tuple: &Bound<'_, PyTuple>,
-        depth: usize,
-    ) -> PyResult<()> {
+    pub(super) fn tuple_items(&mut self, tuple: &Bound<'_, PyTuple>, depth: usize) -> PyResult<()> {
         if depth >= MAX_DEPTH {
             return Err(too_deep());
         }

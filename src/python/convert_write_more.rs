@@ -3,9 +3,7 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{
-    PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple,
-};
+use pyo3::types::{PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use super::convert_array as array;
 use super::convert_buffer::ByteBuffer;
@@ -215,7 +213,11 @@ fn moment(types: &Types, obj: &Bound<'_, PyAny>, exact: bool) -> PyResult<String
         match key {
             Some(key) => text.push_str(&format!("[{key}]")),
             None if exact && !zone.get_type().is(types.timezone.bind(py)) => {
-                return Err(unsupported(types, &zone, "use datetime.timezone or zoneinfo.ZoneInfo"));
+                return Err(unsupported(
+                    types,
+                    &zone,
+                    "use datetime.timezone or zoneinfo.ZoneInfo",
+                ));
             }
             None => {}
         }

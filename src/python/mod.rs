@@ -45,7 +45,7 @@ use pyo3::prelude::*;
 /// The compiled half of the package `ringspan`.
 #[pymodule(gil_used = true)]
 #[pyo3(name = "_ringspan")]
-fn module(m: &Bound<'_, PyModule>) -> PyResult<()> {
+fn ringspan_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     awaitable::register_awaitable(m)?;
     convert::register(m)?;
     m.add_class::<ring::PyRing>()?;

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use crate::ring::{EndStat, Peer, RingStat};
 
 /// An attached end, as it described itself.
-#[pyclass(frozen, eq, hash, get_all, name = "Peer", module = "ringspan", skip_from_py_object)]
+#[pyclass(frozen, eq, hash, get_all, name = "Peer", module = "ringspan")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PyPeer {
     /// Its process; 0 in the moment before it said so.
@@ -90,7 +90,7 @@ impl PyRingStat {
 }
 
 /// What one end has done since it was attached.
-#[pyclass(frozen, eq, get_all, name = "EndStat", module = "ringspan", skip_from_py_object)]
+#[pyclass(frozen, eq, get_all, name = "EndStat", module = "ringspan")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PyEndStat {
     /// Times it went to sleep.

@@ -118,7 +118,6 @@ impl Consumer {
     /// The oldest message, at one look.
     #[inline]
     pub(crate) fn look_once(&mut self) -> Result<Option<Record>, Stop> {
-        self.base.endpoint.check_fork()?;
         let found = Next(self).look()?;
         if found.is_some() {
             self.base.came();
@@ -164,7 +163,6 @@ impl Producer {
     /// Room for `len` bytes, at one look.
     #[inline]
     pub(crate) fn look_once(&mut self, len: usize) -> Result<Option<Reservation>, Stop> {
-        self.base.endpoint.check_fork()?;
         let found = Room { producer: self, len }.look()?;
         if found.is_some() {
             self.base.came();

@@ -79,6 +79,8 @@ pub use stat::{EndStat, Peer, RingStat};
 #[cfg(all(not(ringspan_loom), feature = "tokio"))]
 pub use stream::RingStream;
 
+#[cfg(all(test, not(ringspan_loom)))]
+mod kill_tests;
 #[cfg(all(test, ringspan_loom))]
 mod loom_tests;
 #[cfg(all(test, not(ringspan_loom)))]

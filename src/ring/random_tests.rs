@@ -105,7 +105,7 @@ impl Bench {
         assert!(needs <= free);
         self.count = self.count.wrapping_add(1);
         let bytes = vec![self.count; used];
-        if tag % 2 == 0 {
+        if tag.is_multiple_of(2) {
             assert_eq!(self.tx.write(&room, &bytes), used);
         } else {
             self.tx.slice_mut(&room)[..used].copy_from_slice(&bytes);

@@ -260,9 +260,9 @@ impl Geometry {
             END if word != end_word() => damage(Flaw::End),
             END if total > available.min(room) => damage(Flaw::Length),
             END => Ok(Frame::End),
-            // At the start of the ring a filler would be the whole ring. With nothing behind it
-            // it was not published by a producer, which publishes it with a record.
-            FILLER if word != filler_word(room) || room == self.capacity => damage(Flaw::Filler),
+            // With nothing behind it no producer published it: that is done with a record. So
+            // there is none at the start of the ring either, where it would be all of the ring.
+            FILLER if word != filler_word(room) => damage(Flaw::Filler),
             FILLER if total >= available => damage(Flaw::Filler),
             FILLER => Ok(Frame::Filler),
             _ => damage(Flaw::Kind),

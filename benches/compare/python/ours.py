@@ -1,0 +1,3 @@
+from harness import Subject
+
+SUBJECTS: list[type[Subject]] = []
