@@ -160,7 +160,7 @@ class TooManyAttached(RingspanError, OSError):
 
 
 class Unsupported(RingspanError, OSError):
-    """This system lacks a call; the text names it."""
+    """The system lacks a call; the text names it."""
 
 
 class SystemFault(RingspanError, OSError):

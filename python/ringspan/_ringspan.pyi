@@ -410,7 +410,8 @@ class Producer:
     def arm(self, size: int = 1) -> bool:
         """Prepares a sleep in a foreign event loop: True = sleep until `fileno()` is readable.
 
-        False: do not sleep, there is room for `size` bytes or the other end left. Call `disarm()` after every sleep.
+        False: do not sleep, there is room for `size` bytes or the other end left.
+        Call `disarm()` after every sleep.
 
         Raises:
             PeerUnreachable, TooManyFiles: a wake could not be promised.
@@ -788,7 +789,8 @@ class Consumer:
     def arm(self) -> bool:
         """Prepares a sleep in a foreign event loop: True = sleep until `fileno()` is readable.
 
-        False: do not sleep, a pop finds something or the other end left. Call `disarm()` after every sleep.
+        False: do not sleep, a pop finds something or the other end left.
+        Call `disarm()` after every sleep.
 
         Raises:
             PeerUnreachable, TooManyFiles: a wake could not be promised.
@@ -864,8 +866,9 @@ class Consumer:
 class Lent:
     """A message that stays in the ring while it is looked at.
 
-    The block is given a read-only memoryview of bytes, a read-only array of an array, and the value of
-    anything else. Leaving takes the view back: the memoryview is released, the array becomes empty.
+    The block is given a read-only memoryview of bytes, a read-only array of an array, and the
+    value of anything else. Leaving takes the view back: the memoryview is released, the array
+    becomes empty.
 
     Example:
         with await rx.lend() as array:
