@@ -156,6 +156,8 @@ fn loom_a_successor_ends_the_stream_of_a_dead_producer_once() {
         if rx.cut_short(1).unwrap() {
             rx.note_end(1);
             seen.push(Seen::End(1, EndReason::Died));
+        } else if rx.is_drained() {
+            assert!(seen.contains(&Seen::End(1, EndReason::Died)), "a second telling would follow");
         }
         drain(&mut rx, &mut seen);
         let sent = successor.join().unwrap();

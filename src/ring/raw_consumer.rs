@@ -199,15 +199,17 @@ impl RawConsumer {
     }
 
     /// Whether the stream of `dead`, a producer proven dead, is drained and has no end: the caller
-    /// then notes and tells it. If it is not, peek once more before sleeping: a successor may
-    /// have written the end meanwhile.
+    /// then notes and tells it. When it is `false` and [`RawConsumer::is_drained`] is `false` too,
+    /// peek on: the end, which a successor may have written just now, is in what is published.
     pub(crate) fn cut_short(&mut self, dead: u64) -> Result<bool, Damage> {
         if self.peek()?.is_some() || dead == 0 || dead == self.ended {
             return Ok(false);
         }
         let words = &self.memory.indices().producer;
-        // Acquire: pairs with the Release store in `RawProducer::open_stream`: `ending` is as new.
+        // Acquire: pairs with the Release stores in `RawProducer::open_stream`: `ending` is as
+        // new, and in `RawProducer::rest`: an end that a successor wrote is in the tail.
         if words.writer.load(Ordering::Acquire) != dead {
+            self.refresh()?;
             return Ok(false);
         }
         // Relaxed: ordered by the load before. A newer value, of a successor that is writing the
