@@ -64,7 +64,8 @@ impl TokioFace {
         if self.registered.as_ref().is_none_or(|(known, _)| *known != id) {
             self.registered = None; // out of the old runtime before it goes into the new one
             let pollable = Pollable(Arc::clone(endpoint.poll_fd()?));
-            let fd = register(pollable).map_err(|err| endpoint.region.os_fault("epoll_ctl", &err))?;
+            let fd =
+                register(pollable).map_err(|err| endpoint.region.os_fault("epoll_ctl", &err))?;
             self.registered = Some((id, fd));
         }
         match &self.registered {
@@ -94,8 +95,8 @@ impl Registrations {
             return Ok(Arc::clone(known));
         }
         self.list.retain(|(_, fd)| Arc::strong_count(fd) > 1);
-        let fd = register(Pollable(Arc::clone(fd)))
-            .map_err(|err| region.os_fault("epoll_ctl", &err))?;
+        let fd =
+            register(Pollable(Arc::clone(fd))).map_err(|err| region.os_fault("epoll_ctl", &err))?;
         let fd = Arc::new(fd);
         self.list.push((id, Arc::clone(&fd)));
         Ok(fd)
