@@ -1,11 +1,11 @@
 //! One pollable descriptor that stands for many (epoll(7)).
 
 use crate::sys::fd::Fd;
-use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,15 +22,9 @@ pub(crate) enum Interest {
 }
 
 /// The set. Its descriptor is readable while something in it wants to be harvested.
+#[derive(Debug)]
 pub(crate) struct PollSet {
     epoll: Arc<Fd>,
-    events: Vec<epoll::Event>,
-}
-
-impl std::fmt::Debug for PollSet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PollSet").field("epoll", &self.epoll).finish_non_exhaustive()
-    }
 }
 
 /// How many events one harvest call takes at most.
@@ -39,7 +33,7 @@ const BATCH: usize = 32;
 impl PollSet {
     pub(crate) fn new() -> io::Result<PollSet> {
         let epoll = Fd::open(|| epoll::create(CreateFlags::CLOEXEC))?;
-        Ok(PollSet { epoll: Arc::new(epoll), events: Vec::with_capacity(BATCH) })
+        Ok(PollSet { epoll: Arc::new(epoll) })
     }
 
     /// The set's own descriptor.
@@ -65,17 +59,18 @@ impl PollSet {
     /// Appends the keys of what is ready, after waiting for it at most `timeout` (`None`: without
     /// bound). The flag: there may be more, call again.
     pub(crate) fn collect(
-        &mut self,
+        &self,
         keys: &mut Vec<u64>,
         timeout: Option<Duration>,
     ) -> io::Result<(Waited, bool)> {
-        self.events.clear();
+        // Not kept in the set: events can hold pointers, which would bind the handle to its thread.
+        let mut events = [const { MaybeUninit::uninit() }; BATCH];
         let timeout = timeout.map(timespec);
-        match epoll::wait(&*self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
-            Ok(found) => {
-                keys.extend(self.events.iter().map(|event| event.data.u64()));
-                let waited = if found == 0 { Waited::TimedOut } else { Waited::Ready };
-                Ok((waited, found == BATCH))
+        match epoll::wait(&*self.epoll, &mut events, timeout.as_ref()) {
+            Ok((events, rest)) => {
+                keys.extend(events.iter().map(|event| event.data.u64()));
+                let waited = if events.is_empty() { Waited::TimedOut } else { Waited::Ready };
+                Ok((waited, rest.is_empty()))
             }
             Err(Errno::INTR) => Ok((Waited::Interrupted, false)),
             Err(err) => Err(err.into()),
