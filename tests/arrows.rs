@@ -24,18 +24,18 @@ const LEAVES: &[&str] = &["codec", "error"];
 /// Where `unsafe` may stand, and why. A trailing slash means the whole folder.
 const UNSAFE: &[(&str, &str)] = &[
     ("sys/", "calls into the operating system"),
-    ("layout.rs", "casts checked bytes of a mapping to the shared structs"),
+    ("layout.rs", "marks the shared structs that checked bytes of a mapping may be cast to"),
     ("region/map.rs", "hands out bounded pieces of a mapping"),
-    ("notify/slots.rs", "shared slot words behind a pointer of the mapping"),
     ("notify/tokio.rs", "AsyncFd::register_with_interest"),
     ("ring/raw.rs", "copies into and out of the shared payload"),
-    ("ring/message.rs", "a lent message derefs into the shared payload"),
-    ("ring/grant.rs", "a reserved record derefs into the shared payload"),
-    ("rwlock/raw.rs", "shared lock word behind a pointer of the mapping"),
-    ("rwlock/guard.rs", "a guard derefs into the locked payload"),
-    ("value/raw.rs", "copies into and out of the shared payload"),
+    ("ring/raw_consumer.rs", "lends a published message as a slice"),
+    ("ring/raw_producer.rs", "lends the reserved bytes as a slice"),
+    ("ring/side.rs", "the one place where a mapping becomes the memory of a ring"),
+    ("ring/raw_tests.rs", "lends the heap as the memory of a ring"),
+    ("ring/loom_tests.rs", "shares the heap between threads as a mapping would be"),
     ("python/awaitable.rs", "a heap type with am_send made by hand"),
-    ("python/buffer.rs", "the buffer protocol"),
+    ("python/buffer.rs", "the buffer protocol, lending side"),
+    ("python/convert_buffer.rs", "the buffer protocol, borrowing side"),
 ];
 
 /// Lines a source file may have.

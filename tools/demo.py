@@ -121,6 +121,7 @@ class Demo:
         self.wanted = digests(tree, skip)
         self.sides: list[Side] = []
         self.runs = 0
+        self.names: list[str] = []
         if not self.wanted:
             raise DemoError(f"{tree} holds no regular file")
 
@@ -134,7 +135,14 @@ class Demo:
     def ring(self) -> tuple[str, Path]:
         """Returns a name nobody has and a folder to write to."""
         self.runs += 1
-        return f"/ringspan-demo-{os.getpid()}-{self.runs}", self.work / f"copy-{self.runs}"
+        self.names.append(f"/ringspan-demo-{os.getpid()}-{self.runs}")
+        return self.names[-1], self.work / f"copy-{self.runs}"
+
+    def look(self) -> None:
+        """Checks that the ephemeral rings went with their last user."""
+        left = [name for name in self.names if Path(f"/dev/shm{name}").exists()]
+        if left:
+            raise DemoError(f"{', '.join(left)} is still there after its last user left")
 
     def stream(self, sender: list[str], receiver: list[str]) -> None:
         """Streams the tree from one process to the other and compares."""
@@ -175,9 +183,11 @@ class Demo:
         compare(self.wanted, copy)
 
     def end(self) -> None:
-        """Leaves no process behind."""
+        """Leaves no process and no ring behind."""
         for side in self.sides:
             side.end()
+        for name in self.names:
+            Path(f"/dev/shm{name}").unlink(missing_ok=True)
 
 
 def main() -> int:
@@ -203,6 +213,7 @@ def main() -> int:
             demo.kill()
             print("\n3. the way back: Python asyncio producer -> Rust consumer")
             demo.stream(PYTHON, rust)
+            demo.look()
     except (DemoError, environments.SetupError) as fault:
         print(f"\ndemo failed: {fault}", file=sys.stderr)
         return 1

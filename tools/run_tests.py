@@ -256,7 +256,7 @@ def last_look(run: Runner, before: frozenset[Path], mark: str) -> Outcome:
     """Fails when the run left a file, a door or a process behind."""
     del run
     found = leftovers.processes(mark) + leftovers.compare(before)
-    return Outcome(passed=not found, failed=bool(found), failures=found)
+    return Outcome(int(not found), int(bool(found)), failures=found)
 
 
 def main() -> int:

@@ -120,6 +120,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Every form of head, and every refusal.
+    #[inline(always)]
     fn any_head(&mut self, owed: usize) -> Result<Head<'a>, CodecError> {
         let at = self.pos;
         let marker = Marker::from_u8(self.fixed::<1>(at)?[0]);

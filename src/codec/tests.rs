@@ -248,6 +248,8 @@ fn the_extension_table_is_frozen() {
 type Row = (i64, f64, Option<String>, bool);
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn ints_are_written_as_rmp_serde_does(v: i64, u: u64, shift in 0u32..64) {
         for v in [v, v >> shift] {

@@ -75,13 +75,22 @@ impl Endpoint {
         self.region.slot(self.index)
     }
 
+    /// A fork brought this handle into this process; it belongs to the parent.
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.forks != fd::fork_count()
+    }
+
     /// Refuses a handle that a fork brought into this process.
+    #[inline]
     pub(crate) fn check_fork(&self) -> Result<(), Fault> {
-        if self.forks == fd::fork_count() {
-            return Ok(());
-        }
+        if self.is_inherited() { Err(self.inherited()) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn inherited(&self) -> Fault {
         let cause = "this handle was inherited by fork and belongs to the parent; attach anew here";
-        Err(self.region.fault(FaultKind::Forked, cause))
+        self.region.fault(FaultKind::Forked, cause)
     }
 
     /// Makes doorbell and poll set, once.

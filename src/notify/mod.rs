@@ -23,8 +23,10 @@
 //! | `link` | what we hold of a peer: connection, doorbell, pidfd; proofs of death |
 //! | `harvest` | take in what fired |
 //! | `wake` | ring, knock; also by somebody who is not attached |
+//! | `local` | the fan-out: many waiters of one process on one endpoint, without any I/O |
+//! | `shared` | the same with its faces: tasks of several runtimes, threads |
 //! | `awake` | how long to stay awake before parking |
-//! | `blocking`, `tokio` | the faces |
+//! | `tokio` | the awaited face; the blocking one is `harvest_within` |
 
 #[cfg(not(ringspan_loom))]
 mod attach;
@@ -36,7 +38,14 @@ mod endpoint;
 mod harvest;
 #[cfg(not(ringspan_loom))]
 pub(crate) mod link;
+pub(crate) mod local;
+#[cfg(all(test, ringspan_loom))]
+mod loom_tests;
 pub(crate) mod park;
+#[cfg(not(ringspan_loom))]
+pub(crate) mod shared;
+#[cfg(all(test, not(ringspan_loom)))]
+mod shared_tests;
 pub(crate) mod slots;
 #[cfg(all(not(ringspan_loom), feature = "tokio"))]
 pub(crate) mod tokio;

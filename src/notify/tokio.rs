@@ -5,6 +5,7 @@
 
 use crate::error::{Fault, FaultKind};
 use crate::notify::Endpoint;
+use crate::region::Region;
 use crate::sys::fd::Fd;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
@@ -13,10 +14,11 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Handle, Id};
 
+/// A poll set as `AsyncFd` wants it.
 #[derive(Debug)]
-struct Shared(Arc<Fd>);
+pub(crate) struct Pollable(Arc<Fd>);
 
-impl AsRawFd for Shared {
+impl AsRawFd for Pollable {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
@@ -25,7 +27,7 @@ impl AsRawFd for Shared {
 /// Where the poll set is registered.
 #[derive(Debug, Default)]
 pub(crate) struct TokioFace {
-    registered: Option<(Id, AsyncFd<Shared>)>,
+    registered: Option<(Id, AsyncFd<Pollable>)>,
 }
 
 impl TokioFace {
@@ -57,17 +59,13 @@ impl TokioFace {
         Poll::Ready(Err(endpoint.region.fault(FaultKind::NoRuntime, cause)))
     }
 
-    fn on_this_runtime(&mut self, endpoint: &mut Endpoint) -> Result<&AsyncFd<Shared>, Fault> {
-        let Ok(handle) = Handle::try_current() else {
-            let cause = "an async verb was awaited outside a tokio runtime; await it inside one, or \
-                         use the `blocking_` form";
-            return Err(endpoint.region.fault(FaultKind::NoRuntime, cause));
-        };
-        let id = handle.id();
+    fn on_this_runtime(&mut self, endpoint: &mut Endpoint) -> Result<&AsyncFd<Pollable>, Fault> {
+        let id = current_runtime(&endpoint.region)?;
         if self.registered.as_ref().is_none_or(|(known, _)| *known != id) {
             self.registered = None; // out of the old runtime before it goes into the new one
-            let shared = Shared(Arc::clone(endpoint.poll_fd()?));
-            let fd = register(shared).map_err(|err| endpoint.region.os_fault("epoll_ctl", &err))?;
+            let pollable = Pollable(Arc::clone(endpoint.poll_fd()?));
+            let fd =
+                register(pollable).map_err(|err| endpoint.region.os_fault("epoll_ctl", &err))?;
             self.registered = Some((id, fd));
         }
         match &self.registered {
@@ -77,11 +75,63 @@ impl TokioFace {
     }
 }
 
+/// One poll set in several runtimes at once, for the waiters that share an endpoint. Each runtime
+/// hears every event; nobody depends on another runtime being driven.
+#[derive(Debug, Default)]
+pub(crate) struct Registrations {
+    list: Vec<(Id, Arc<AsyncFd<Pollable>>)>,
+}
+
+impl Registrations {
+    /// The registration with the current runtime, made if need be. Those that nobody waits for are
+    /// let go when another is made.
+    pub(crate) fn here(
+        &mut self,
+        region: &Region,
+        fd: &Arc<Fd>,
+    ) -> Result<Arc<AsyncFd<Pollable>>, Fault> {
+        let id = current_runtime(region)?;
+        if let Some((_, known)) = self.list.iter().find(|(known, _)| *known == id) {
+            return Ok(Arc::clone(known));
+        }
+        self.list.retain(|(_, fd)| Arc::strong_count(fd) > 1);
+        let fd =
+            register(Pollable(Arc::clone(fd))).map_err(|err| region.os_fault("epoll_ctl", &err))?;
+        let fd = Arc::new(fd);
+        self.list.push((id, Arc::clone(&fd)));
+        Ok(fd)
+    }
+
+    /// Forgets a registration whose runtime shuts down. An error when that is the current runtime.
+    pub(crate) fn shut_down(
+        &mut self,
+        region: &Region,
+        dead: &Arc<AsyncFd<Pollable>>,
+    ) -> Result<(), Fault> {
+        let current = current_runtime(region)?;
+        let at = self.list.iter().position(|(_, fd)| Arc::ptr_eq(fd, dead));
+        match at.map(|at| self.list.swap_remove(at)) {
+            Some((id, _)) if id == current => {
+                Err(region.fault(FaultKind::NoRuntime, "the tokio runtime is shutting down"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn current_runtime(region: &Region) -> Result<Id, Fault> {
+    Handle::try_current().map(|handle| handle.id()).map_err(|_| {
+        let cause = "an async verb was awaited outside a tokio runtime; await it inside one, or use \
+                     the `blocking_` form";
+        region.fault(FaultKind::NoRuntime, cause)
+    })
+}
+
 #[allow(unsafe_code, reason = "tokio's registration wants a promise about the descriptor")]
-fn register(shared: Shared) -> std::io::Result<AsyncFd<Shared>> {
-    // SAFETY: `Shared` owns the descriptor through an `Arc` that the `AsyncFd` holds, so it stays
+fn register(pollable: Pollable) -> std::io::Result<AsyncFd<Pollable>> {
+    // SAFETY: `Pollable` owns the descriptor through an `Arc` that the `AsyncFd` holds, so it stays
     // open and the same until it is deregistered; `as_raw_fd` always returns that one. It is an
     // epoll descriptor, which no other process can close or replace here.
-    unsafe { AsyncFd::register_with_interest(shared, Interest::READABLE) }
+    unsafe { AsyncFd::register_with_interest(pollable, Interest::READABLE) }
         .map_err(|err| err.into_parts().1)
 }

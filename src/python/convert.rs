@@ -23,7 +23,7 @@ use super::convert_array as array;
 use super::convert_buffer::ByteBuffer;
 use super::convert_read::{self as read, Place};
 use super::convert_types::{Kind, Types};
-use super::convert_write::{Walk, codec_error};
+use super::convert_write::{Walk, codec_error, exactly};
 use crate::codec::{ARRAY_ALIGN, ArrayMeta, Tag, pad_array};
 
 /// Version of pickles: known to every Python that we run on.
@@ -109,7 +109,7 @@ pub(crate) fn encode(
     scratch: &mut Vec<u8>,
 ) -> PyResult<Encoded> {
     scratch.clear();
-    if let Ok(bytes) = obj.cast_exact::<PyBytes>() {
+    if let Some(bytes) = exactly::<PyBytes>(obj) {
         return Ok(raw(Body::Bytes(bytes.clone().unbind())));
     }
     let plain = obj.is_none()

@@ -234,9 +234,11 @@ fn dtype<'py>(py: Python<'py>, np: &Numpy, descr: &Descr) -> PyResult<Bound<'py,
         Some(text) => np.dtype.bind(py).call1((text,)),
         None => spec(py, np, descr),
     };
-    let made = made.map_err(|err| match err.is_instance_of::<PyTypeError>(py) {
-        true => PyValueError::new_err(format!("element type of an array: {}", err.value(py))),
-        false => err,
+    let made = made.map_err(|err| {
+        if !err.is_instance_of::<PyTypeError>(py) && !err.is_instance_of::<PyValueError>(py) {
+            return err;
+        }
+        PyValueError::new_err(format!("element type of an array: {}", err.value(py)))
     })?;
     let size: u64 = made.getattr("itemsize")?.extract()?;
     let wanted = descr.item_size().map_err(codec_error)?;

@@ -1,6 +1,7 @@
 //! Python objects to msgpack in one walk: the plain types here, by exact type; everything else in
 //! `convert_write_more.rs`.
 
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
@@ -23,6 +24,14 @@ pub(super) fn too_deep() -> PyErr {
     ))
 }
 
+/// `obj` if its type is exactly `T`. PyO3's cast alone makes an error for each type that it is not.
+#[inline(always)]
+pub(super) fn exactly<'a, 'py, T: PyTypeInfo>(
+    obj: &'a Bound<'py, PyAny>,
+) -> Option<&'a Bound<'py, T>> {
+    if obj.is_exact_instance_of::<T>() { obj.cast_exact().ok() } else { None }
+}
+
 fn changed(what: &str) -> PyErr {
     PyRuntimeError::new_err(format!("{what} changed while it was encoded"))
 }
@@ -37,13 +46,13 @@ pub(super) struct Walk<'a> {
 impl Walk<'_> {
     /// Writes `obj`, which lies inside so many containers.
     pub(super) fn value(&mut self, obj: &Bound<'_, PyAny>, depth: usize) -> PyResult<()> {
-        if let Ok(s) = obj.cast_exact::<PyString>() {
+        if let Some(s) = exactly::<PyString>(obj) {
             return self.text(s);
         }
-        if let Ok(i) = obj.cast_exact::<PyInt>() {
+        if let Some(i) = exactly::<PyInt>(obj) {
             return self.int(i);
         }
-        if let Ok(f) = obj.cast_exact::<PyFloat>() {
+        if let Some(f) = exactly::<PyFloat>(obj) {
             w::float(self.out, f.value());
             return Ok(());
         }
@@ -51,20 +60,20 @@ impl Walk<'_> {
             w::nil(self.out);
             return Ok(());
         }
-        if let Ok(b) = obj.cast_exact::<PyBool>() {
+        if let Some(b) = exactly::<PyBool>(obj) {
             w::boolean(self.out, b.is_true());
             return Ok(());
         }
-        if let Ok(d) = obj.cast_exact::<PyDict>() {
+        if let Some(d) = exactly::<PyDict>(obj) {
             return self.dict(d, depth);
         }
-        if let Ok(l) = obj.cast_exact::<PyList>() {
+        if let Some(l) = exactly::<PyList>(obj) {
             return self.list(l, depth);
         }
-        if let Ok(t) = obj.cast_exact::<PyTuple>() {
+        if let Some(t) = exactly::<PyTuple>(obj) {
             return self.tuple(t, depth);
         }
-        if let Ok(b) = obj.cast_exact::<PyBytes>() {
+        if let Some(b) = exactly::<PyBytes>(obj) {
             return self.bytes(b.as_bytes());
         }
         more::value(self, obj, depth)

@@ -105,6 +105,7 @@ impl Consumer {
 
     /// The oldest message, or the end of a stream.
     fn look(&mut self) -> Result<Option<Record>, Stop> {
+        self.base.endpoint.check_fork()?;
         loop {
             match self.raw.peek() {
                 Ok(Some(Item::Data(record))) => {
@@ -193,6 +194,9 @@ impl Consumer {
     /// Gives room back and wakes the producer.
     #[inline]
     pub(crate) fn release(&mut self, cursor: u64) {
+        if self.base.endpoint.is_inherited() {
+            return; // a message that a fork copied: the parent releases its own
+        }
         crate::sys::failpoint::failpoint!("pop.read");
         self.raw.release(cursor);
         crate::sys::failpoint::failpoint!("pop.released");

@@ -103,6 +103,7 @@ impl Producer {
 
     /// Room for `len` bytes, or news of the consumer.
     fn look(&mut self, len: usize) -> Result<Option<Reservation>, Stop> {
+        self.base.endpoint.check_fork()?;
         if self.staged {
             self.raw.rollback();
             self.staged = false;
@@ -187,6 +188,9 @@ impl Producer {
     /// Makes the reserved bytes a message and wakes the consumer.
     #[inline]
     pub(crate) fn finish(&mut self, reservation: Reservation, used: usize, tag: Tag) {
+        if self.base.endpoint.is_inherited() {
+            return; // a grant that a fork copied: the parent commits its own
+        }
         crate::sys::failpoint::failpoint!("push.copied");
         self.raw.commit(reservation, used, tag.byte(), 0);
         crate::sys::failpoint::failpoint!("push.published");

@@ -18,6 +18,7 @@ impl Producer {
     }
 
     fn room_to_stage(&mut self, len: usize) -> Result<Option<Reservation>, Stop> {
+        self.base.endpoint.check_fork()?;
         if self.base.peer_changed() || self.base.gone.is_some() {
             self.peer_news()?;
         }

@@ -50,6 +50,9 @@ pub(super) struct Base {
     spin: Option<Duration>,
     /// Consecutive failures of `try_` verbs.
     fails: u32,
+    /// A task went to sleep on the poll set, and nothing was taken in since.
+    #[cfg(feature = "tokio")]
+    asleep: bool,
     /// The duplicate for foreign loops.
     public_fd: Option<Fd>,
 }
@@ -93,6 +96,8 @@ impl Base {
             spins: Awake::new(SPINS),
             spin,
             fails: 0,
+            #[cfg(feature = "tokio")]
+            asleep: false,
             public_fd: None,
         }
     }
@@ -219,6 +224,21 @@ impl Base {
         Ok(true)
     }
 
+    /// Steps 5 and 6 on tokio: pending = asleep; ready = harvested.
+    #[cfg(feature = "tokio")]
+    fn poll_park(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Stop> {
+        self.endpoint.check_fork()?;
+        let polled = self.face.poll_park(cx, &mut self.endpoint);
+        self.asleep = polled.is_pending();
+        if !self.asleep {
+            self.endpoint.end();
+        }
+        match polled {
+            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(harvested) => Ok(Poll::Ready(harvested?)),
+        }
+    }
+
     fn removed(&self) -> Fault {
         let cause =
             "it was removed and nobody else is attached, so nobody can come; open the name anew";
@@ -299,6 +319,10 @@ pub(super) fn poll_find<S: Side>(
     side: &mut S,
     cx: &mut Context<'_>,
 ) -> Poll<Result<S::Found, Stop>> {
+    // Woken: take in what fired before looking, or the next park would find it still standing.
+    if side.base().asleep && side.base().poll_park(cx)?.is_pending() {
+        side.base().endpoint.end(); // polled for another reason; a new park takes a new number
+    }
     loop {
         if let Some(found) = side.look()? {
             side.base().came();
@@ -321,13 +345,8 @@ pub(super) fn poll_find<S: Side>(
         if !arm(side)? {
             continue;
         }
-        let base = side.base();
-        match base.face.poll_park(cx, &mut base.endpoint) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(harvested) => {
-                base.endpoint.end();
-                harvested?;
-            }
+        if side.base().poll_park(cx)?.is_pending() {
+            return Poll::Pending;
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | `fd` | descriptors that a forked child closes and never closes twice |
 //! | `file` | atomic creation, locking and unlinking in `/dev/shm` |
 //! | `map` | raw mappings |
+//! | `alarm` | wakes one thread of this process out of `poll` |
 //! | `doorbell` | eventfd or pipe |
 //! | `door` | listening local sockets, knocks, credentials, pidfds |
 //! | `fdpass` | one descriptor over a socket |
@@ -14,6 +15,7 @@
 //! | `process` | pid, start time, cpu |
 //! | `failpoint` | crash points; empty without the feature |
 
+pub(crate) mod alarm;
 pub(crate) mod door;
 pub(crate) mod doorbell;
 pub(crate) mod failpoint;

@@ -106,6 +106,23 @@ pub(crate) fn wait(fd: &impl AsFd, timeout: Option<Duration>) -> io::Result<Wait
     }
 }
 
+/// Parks the thread until one of the two is readable, `timeout` is over, or a signal came. The flags
+/// say which are readable.
+pub(crate) fn wait_either(
+    first: &impl AsFd,
+    second: &impl AsFd,
+    timeout: Option<Duration>,
+) -> io::Result<(Waited, [bool; 2])> {
+    let timeout = timeout.map(timespec);
+    let mut fds = [PollFd::new(first, PollFlags::IN), PollFd::new(second, PollFlags::IN)];
+    match rustix::event::poll(&mut fds, timeout.as_ref()) {
+        Ok(0) => Ok((Waited::TimedOut, [false; 2])),
+        Ok(_) => Ok((Waited::Ready, [!fds[0].revents().is_empty(), !fds[1].revents().is_empty()])),
+        Err(Errno::INTR) => Ok((Waited::Interrupted, [false; 2])),
+        Err(err) => Err(err.into()),
+    }
+}
+
 /// True when `fd` (a pidfd, a connection) is readable or hung up now.
 pub(crate) fn is_readable(fd: &impl AsFd) -> bool {
     matches!(wait(fd, Some(Duration::ZERO)), Ok(Waited::Ready))

@@ -46,11 +46,6 @@ pub(crate) fn current_cpu() -> u32 {
     u32::try_from(rustix::thread::sched_getcpu()).map_or(0, |cpu| cpu.saturating_add(1))
 }
 
-/// How many cpus this thread may run on; 1 means that staying awake keeps the peer from running.
-pub(crate) fn allowed_cpus() -> u32 {
-    rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count())
-}
-
 /// Nanoseconds since the epoch.
 pub(crate) fn wall_clock() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

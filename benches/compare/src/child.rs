@@ -29,6 +29,12 @@ impl Child {
         Ok(Self(command.spawn()?))
     }
 
+    /// Its process id.
+    #[cfg(feature = "ringspan")]
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Waits for an orderly end.
     pub fn join(mut self) -> Res<()> {
         let status = self.0.wait()?;

@@ -24,20 +24,31 @@ fn rate(seconds: f64, mut work: impl FnMut()) -> f64 {
     rates[rates.len() / 2]
 }
 
-/// The pattern that fills a message: one multiplication per word, different for each message.
+/// The step from one word of a filled message to the next.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Fills a message with words that climb from `first`.
 #[inline(never)]
-pub fn fill(words: &mut [u64], seed: u64) {
-    let mut value = seed;
-    for word in words {
-        value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        *word = value ^ (value >> 29);
+pub fn fill(message: &mut [u8], first: u64) {
+    let mut value = first;
+    for word in message.as_chunks_mut::<8>().0 {
+        *word = value.to_le_bytes();
+        value = value.wrapping_add(STEP);
     }
 }
 
-/// The sum that the reader makes of it.
+/// The sum of the words that the reader makes of it.
 #[inline(never)]
-pub fn sum(words: &[u64]) -> u64 {
-    words.iter().fold(0, |total, word| total.wrapping_add(*word))
+pub fn sum(message: &[u8]) -> u64 {
+    let words = message.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+    words.fold(0, u64::wrapping_add)
+}
+
+/// What [`sum`] finds in `len` bytes that were [filled](fill) from `first`.
+#[cfg(feature = "ringspan")]
+pub fn sum_of_fill(len: usize, first: u64) -> u64 {
+    let n = len as u64 / 8;
+    n.wrapping_mul(first).wrapping_add((n * (n - 1) / 2).wrapping_mul(STEP))
 }
 
 /// How much memory a ring of the large cells has; the loops here walk through as much.
@@ -59,13 +70,12 @@ pub fn copy(size: usize, seconds: f64) -> Res<Outcome> {
 /// The two loops of the in-place cells, one after the other in one thread, over an area of the
 /// ring's size: bytes per second, and what each loop reaches alone.
 pub fn fill_and_sum(size: usize, seconds: f64) -> Res<Outcome> {
-    let words = size / 8;
-    let mut area = vec![0_u64; FOOTPRINT / 8];
+    let mut area = vec![0_u8; FOOTPRINT];
     let mut turns = (0..FOOTPRINT / size).cycle();
     let mut seed = 0;
     let mut turn = |fills: bool, sums: bool| {
-        let at = turns.next().unwrap_or_default() * words;
-        let block = black_box(&mut area[at..at + words]);
+        let at = turns.next().unwrap_or_default() * size;
+        let block = black_box(&mut area[at..at + size]);
         if fills {
             seed += 1;
             fill(block, seed);
