@@ -90,7 +90,9 @@ impl Test {
         let (what, at) = (what.to_owned(), Arc::clone(&step));
         std::thread::spawn(move || {
             if over.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("WATCHDOG: hung in {what}, at: {}", at.lock().unwrap());
+                // Not `eprintln`, which the test runner catches and loses with the process.
+                let at = at.lock().unwrap();
+                let _ = writeln!(std::io::stderr(), "WATCHDOG: hung in {what}, at: {at}");
                 std::process::abort();
             }
         });
