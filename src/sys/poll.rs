@@ -1,11 +1,11 @@
 //! One pollable descriptor that stands for many (epoll(7)).
 
 use crate::sys::fd::Fd;
-use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,6 @@ pub(crate) enum Interest {
 /// The set. Its descriptor is readable while something in it wants to be harvested.
 pub(crate) struct PollSet {
     epoll: Arc<Fd>,
-    events: Vec<epoll::Event>,
 }
 
 impl std::fmt::Debug for PollSet {
@@ -39,7 +38,7 @@ const BATCH: usize = 32;
 impl PollSet {
     pub(crate) fn new() -> io::Result<PollSet> {
         let epoll = Fd::open(|| epoll::create(CreateFlags::CLOEXEC))?;
-        Ok(PollSet { epoll: Arc::new(epoll), events: Vec::with_capacity(BATCH) })
+        Ok(PollSet { epoll: Arc::new(epoll) })
     }
 
     /// The set's own descriptor.
@@ -69,13 +68,14 @@ impl PollSet {
         keys: &mut Vec<u64>,
         timeout: Option<Duration>,
     ) -> io::Result<(Waited, bool)> {
-        self.events.clear();
+        // On the stack: an event may hold a pointer, and the set is to be `Send`.
+        let mut events = [const { MaybeUninit::uninit() }; BATCH];
         let timeout = timeout.map(timespec);
-        match epoll::wait(&*self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
-            Ok(found) => {
-                keys.extend(self.events.iter().map(|event| event.data.u64()));
-                let waited = if found == 0 { Waited::TimedOut } else { Waited::Ready };
-                Ok((waited, found == BATCH))
+        match epoll::wait(&*self.epoll, &mut events[..], timeout.as_ref()) {
+            Ok((found, _)) => {
+                keys.extend(found.iter().map(|event| event.data.u64()));
+                let waited = if found.is_empty() { Waited::TimedOut } else { Waited::Ready };
+                Ok((waited, found.len() == BATCH))
             }
             Err(Errno::INTR) => Ok((Waited::Interrupted, false)),
             Err(err) => Err(err.into()),
