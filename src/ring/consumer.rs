@@ -117,6 +117,7 @@ impl Consumer {
                         // Before it is given room the producer must be one that we can wake.
                         self.base.meet()?;
                     }
+                    self.ended = false; // of a producer that may have left again unseen
                     return Ok(Some(record));
                 }
                 Ok(Some(Item::End(end))) => {
