@@ -7,12 +7,6 @@
 #![cfg(feature = "failpoints")]
 
 use ringspan::{OpenError, PopError, PushError, Ring};
-mod shim {
-    pub fn remove(name: &str) -> Result<(), ringspan::OpenError> {
-        let _ = std::fs::remove_file(format!("/dev/shm{name}"));
-        Ok(())
-    }
-}
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
@@ -65,7 +59,7 @@ fn child_entry() {
     match role.as_str() {
         "producer" => produce(&name, stream, on_tokio),
         "consumer" => consume(&name, on_tokio),
-        "remover" => match shim::remove(&name) {
+        "remover" => match ringspan::remove(&name) {
             Ok(()) | Err(OpenError::NotFound(_)) => {}
             Err(err) => panic!("{err}"),
         },
@@ -195,7 +189,7 @@ impl Drop for Run {
     fn drop(&mut self) {
         *self.done.lock().unwrap() = true;
         let _ = std::fs::remove_file(&self.log);
-        let _ = shim::remove(&self.name);
+        let _ = ringspan::remove(&self.name);
         if !std::thread::panicking() {
             assert!(!PathBuf::from(format!("/dev/shm{}", self.name)).exists());
         }
@@ -356,7 +350,7 @@ fn remover_killed(plan: &Plan) -> Option<String> {
     let rx = ring.consumer().unwrap();
     let child = run.spawn("remover", 0, Some(plan));
     run.finish(child);
-    match shim::remove(&run.name) {
+    match ringspan::remove(&run.name) {
         Ok(()) | Err(OpenError::NotFound(_)) => {}
         Err(err) => panic!("{}: {err}", run.what),
     }
