@@ -59,15 +59,14 @@ impl PollSet {
     /// Appends the keys of what is ready, after waiting for it at most `timeout` (`None`: without
     /// bound). The flag: there may be more, call again.
     pub(crate) fn collect(
-        &mut self,
+        &self,
         keys: &mut Vec<u64>,
         timeout: Option<Duration>,
     ) -> io::Result<(Waited, bool)> {
-        // On the stack and not in the set: an event holds a pointer type, which would make every
-        // handle `!Send`.
+        // On the stack: an event may hold a pointer, which would keep the set on one thread.
         let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; BATCH];
         let timeout = timeout.map(timespec);
-        match epoll::wait(&*self.epoll, &mut events[..], timeout.as_ref()) {
+        match epoll::wait(&*self.epoll, &mut events, timeout.as_ref()) {
             Ok((found, _)) => {
                 keys.extend(found.iter().map(|event| event.data.u64()));
                 let waited = if found.is_empty() { Waited::TimedOut } else { Waited::Ready };
