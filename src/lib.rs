@@ -6,6 +6,8 @@ mod error;
 mod layout;
 mod name;
 mod notify;
+#[cfg(all(not(ringspan_loom), feature = "python"))]
+mod python;
 #[cfg(not(ringspan_loom))]
 mod region;
 mod ring;

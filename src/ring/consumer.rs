@@ -75,6 +75,10 @@ impl Side for Attached<'_> {
         }
         Ok(self.0.base.has_peer().then_some(()))
     }
+
+    fn tells(&self) -> bool {
+        false
+    }
 }
 
 impl Consumer {
@@ -113,6 +117,7 @@ impl Consumer {
                         // Before it is given room the producer must be one that we can wake.
                         self.base.meet()?;
                     }
+                    self.ended = false; // of a producer that may have left again unseen
                     return Ok(Some(record));
                 }
                 Ok(Some(Item::End(end))) => {

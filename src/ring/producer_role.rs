@@ -40,13 +40,15 @@ impl Producer {
 
     /// Steps 1 to 4 of the wake protocol, for foreign event loops: true = sleep on
     /// [`AsFd`](std::os::fd::AsFd) until it is readable, then call [`Producer::disarm`] and try
-    /// again; false = there is room (for a message of one byte), try again now.
+    /// again; false = try again now. It waits for room for what the last `try_` verb found none for
+    /// (for one byte, when it found some).
     ///
     /// # Errors
     ///
     /// As [`Producer::push`].
     pub fn arm(&mut self) -> Result<bool, PushError> {
-        side::arm(&mut Room { producer: self, len: 1 }).map_err(|stop| self.stopped(stop))
+        let len = self.wanted;
+        side::arm(&mut Room { producer: self, len }).map_err(|stop| self.stopped(stop))
     }
 
     /// As [`Producer::arm`], for room for `len` bytes.
