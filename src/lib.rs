@@ -6,9 +6,13 @@ mod error;
 mod layout;
 mod name;
 mod notify;
+#[cfg(all(not(ringspan_loom), feature = "python"))]
+mod python;
 #[cfg(not(ringspan_loom))]
 mod region;
 mod ring;
+#[cfg(not(ringspan_loom))]
+mod segment;
 mod sync;
 #[cfg(not(ringspan_loom))]
 mod sys;
@@ -22,3 +26,8 @@ pub use ring::{
 };
 #[cfg(all(not(ringspan_loom), feature = "tokio"))]
 pub use ring::{RingSink, RingStream, SinkError};
+#[cfg(not(ringspan_loom))]
+pub use segment::{
+    Attached, ChangedError, GcReport, Segment, SegmentInfo, SegmentOptions, gc,
+    gc_persistent_older_than, remove, segments, segments_including_raw,
+};

@@ -8,7 +8,7 @@
 #[allow(clippy::disallowed_types, reason = "this is the one module that picks them")]
 mod imp {
     pub(crate) use event_listener::{Event, EventListener};
-    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use std::sync::{Mutex, MutexGuard};
 }
 
@@ -16,7 +16,7 @@ mod imp {
 #[allow(clippy::disallowed_types, reason = "this is the one module that picks them")]
 mod imp {
     pub(crate) use super::model::{Event, EventListener};
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use loom::sync::{Mutex, MutexGuard};
 }
 

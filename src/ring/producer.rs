@@ -77,6 +77,10 @@ impl Side for Attached<'_> {
         }
         Ok(self.0.base.has_peer().then_some(()))
     }
+
+    fn tells(&self) -> bool {
+        false
+    }
 }
 
 impl Producer {

@@ -63,14 +63,14 @@ impl PollSet {
         keys: &mut Vec<u64>,
         timeout: Option<Duration>,
     ) -> io::Result<(Waited, bool)> {
-        // Not kept in the set: events can hold pointers, which would bind the handle to its thread.
-        let mut events = [const { MaybeUninit::uninit() }; BATCH];
+        // On the stack: an event may hold a pointer, which would keep the set on one thread.
+        let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; BATCH];
         let timeout = timeout.map(timespec);
         match epoll::wait(&*self.epoll, &mut events, timeout.as_ref()) {
-            Ok((events, rest)) => {
-                keys.extend(events.iter().map(|event| event.data.u64()));
-                let waited = if events.is_empty() { Waited::TimedOut } else { Waited::Ready };
-                Ok((waited, rest.is_empty()))
+            Ok((found, _)) => {
+                keys.extend(found.iter().map(|event| event.data.u64()));
+                let waited = if found.is_empty() { Waited::TimedOut } else { Waited::Ready };
+                Ok((waited, found.len() == BATCH))
             }
             Err(Errno::INTR) => Ok((Waited::Interrupted, false)),
             Err(err) => Err(err.into()),
