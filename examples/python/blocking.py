@@ -3,8 +3,8 @@
     python examples/python/blocking.py recv /lines
     python examples/python/blocking.py send /lines one two three
 
-The Rust twin is `examples/blocking.rs`; either side may be either language. Kill the sender before it
-is done, and the receiver says so and waits for the next one.
+The Rust twin is `examples/blocking.rs`; either side may be either language. Kill the sender before
+it is done, and the receiver says so and waits for the next one.
 """
 
 import sys

@@ -8,9 +8,8 @@ Needs uvloop (`pip install uvloop`).
 
 import asyncio
 
-import uvloop
-
 import ringspan
+import uvloop
 
 
 async def main() -> None:
