@@ -26,7 +26,7 @@ TWIN = runpy.run_path(str(HERE / "peer.py"))
 COUNT = 20_000
 SIDES = ["rust-async", "rust-blocking", "python-asyncio", "python-blocking"]
 PAIRINGS = pytest.mark.parametrize(
-    ("sender", "receiver"), itertools.product(SIDES, SIDES), ids=lambda side: side
+    ("sender", "receiver"), list(itertools.product(SIDES, SIDES))
 )
 
 
