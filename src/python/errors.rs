@@ -64,9 +64,7 @@ pub(crate) fn fault(fault: &Fault) -> PyErr {
 pub(crate) fn open(err: &OpenError, hint: &str) -> PyErr {
     let args = (err.to_string(), err.fault().errno());
     match err {
-        OpenError::NotFound(_) => {
-            class::NotFound::new_err((args.0, args.1.or(Some(libc::ENOENT))))
-        }
+        OpenError::NotFound(_) => class::NotFound::new_err((args.0, args.1.or(Some(libc::ENOENT)))),
         OpenError::AlreadyExists(_) => {
             class::AlreadyExists::new_err((args.0, args.1.or(Some(libc::EEXIST))))
         }

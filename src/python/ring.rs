@@ -65,8 +65,7 @@ impl Config {
     }
 
     pub(crate) fn open(&self) -> PyResult<Ring> {
-        let mut options =
-            Ring::options().mode(self.mode).ephemeral(self.ephemeral).spin(self.spin);
+        let mut options = Ring::options().mode(self.mode).ephemeral(self.ephemeral).spin(self.spin);
         if let Some(bytes) = self.capacity {
             options = options.capacity(bytes);
         }
@@ -83,7 +82,11 @@ impl Config {
 
     /// What `__reduce__` returns: `class` is opened by it again, never created anew by a
     /// `create=True` that has been answered.
-    pub(crate) fn reduce<'py>(&self, py: Python<'py>, class: &str) -> PyResult<Bound<'py, PyTuple>> {
+    pub(crate) fn reduce<'py>(
+        &self,
+        py: Python<'py>,
+        class: &str,
+    ) -> PyResult<Bound<'py, PyTuple>> {
         let again = py.import("ringspan._ringspan")?.getattr("_again")?;
         let create = if self.create == Some(true) { Some(false) } else { self.create };
         let frozen: Frozen = (
