@@ -4,9 +4,12 @@
 #![allow(unsafe_code, reason = "fork and its like")]
 
 mod common;
+mod stage;
 
-use common::{Test, hear, role, runtime, say, until};
+use common::{hear, say};
 use ringspan::{FaultKind, OpenError, PopError, PushError, Ring, TryPopError, TryPushError};
+use rustix::process::Signal;
+use stage::{Test, role, runtime, until};
 use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
@@ -99,7 +102,6 @@ fn inherits_producer(ring: &Ring) {
         // SAFETY: ends this process without running what belongs to the parent.
         unsafe { libc::_exit(0) };
     }
-    drop(grant);
     let mut status = 0;
     // SAFETY: a place for the status.
     unsafe { libc::wait(&mut status) };
@@ -135,7 +137,7 @@ fn inherits_consumer(ring: &Ring) {
     drop(message);
     say("forked");
     assert_eq!(rx.blocking_pop(None).unwrap().as_deref(), Some(&b"two"[..]));
-    in_forked_child(|| drop(ring.stat()));
+    in_forked_child(|| assert_eq!(ring.stat().len, 0));
     assert!(rx.blocking_pop(None).unwrap().is_none());
 }
 
@@ -150,11 +152,10 @@ fn leaves_a_child(ring: &Ring, how: &str) {
     };
     if pid == 0 {
         let mut byte = 0u8;
-        // SAFETY: one byte of ours; then the process ends.
-        unsafe {
-            libc::read(0, (&raw mut byte).cast(), 1);
-            libc::_exit(0);
-        }
+        // SAFETY: one byte of ours.
+        unsafe { libc::read(0, (&raw mut byte).cast(), 1) };
+        // SAFETY: ends this process without running what belongs to the parent.
+        unsafe { libc::_exit(0) };
     }
     say(pid);
     loop {
@@ -220,7 +221,7 @@ fn a_forked_child_does_not_hide_its_parents_death() {
             });
             until(|| ring.stat().consumer_parked);
             let pid = child.pid();
-            child.kill();
+            child.signal(Signal::KILL); // and its standard input stays open for the other
             let PopError::PeerDied { pid: dead, .. } = survivor.join().unwrap() else { panic!() };
             assert_eq!(dead, Some(pid));
             assert!(lives(grandchild), "the forked child is there all the while");
@@ -243,7 +244,7 @@ fn exec_is_the_death_of_what_was_attached() {
         err
     });
     until(|| ring.stat().consumer_parked);
-    child.tell("exec");
+    child.say("exec");
     let PopError::PeerDied { pid, .. } = waiting.join().unwrap() else { panic!() };
     assert_eq!(pid, Some(child.pid()));
     assert!(lives(child.pid()));
@@ -259,7 +260,7 @@ fn exec_is_the_death_of_what_was_attached() {
         err
     });
     until(|| ring.stat().producer_parked);
-    child.tell("exec");
+    child.say("exec");
     let PushError::PeerDied { pid, .. } = waiting.join().unwrap() else { panic!() };
     assert_eq!(pid, Some(child.pid()));
     assert!(lives(child.pid()));
@@ -273,7 +274,7 @@ fn a_stopped_peer_is_not_dead() {
     let mut tx = ring.producer().unwrap();
     let mut child = test.spawn("pops", "");
     child.expect("ready");
-    child.signal(libc::SIGSTOP);
+    child.signal(Signal::STOP);
     until(|| state(child.pid()) == Some('T'));
     while tx.try_push(&[1; 100]).is_ok() {}
     for _ in 0..1000 {
@@ -282,22 +283,22 @@ fn a_stopped_peer_is_not_dead() {
     let OpenError::RoleTaken { pid, .. } = ring.consumer().unwrap_err() else { panic!() };
     assert_eq!(pid, child.pid());
     assert!(matches!(tx.blocking_push(&[1; 100], MOMENT), Err(PushError::Timeout(_))));
-    child.signal(libc::SIGCONT);
+    child.signal(Signal::CONT);
     tx.blocking_push(&[1; 100], None).unwrap();
     tx.close().unwrap();
     child.finish();
 
     let mut child = test.spawn("pushes", "");
     child.expect("ready");
-    child.signal(libc::SIGSTOP);
+    child.signal(Signal::STOP);
     until(|| state(child.pid()) == Some('T'));
     let mut rx = ring.consumer().unwrap();
     assert!(matches!(rx.blocking_pop(MOMENT), Err(PopError::Timeout(_))));
     for _ in 0..1000 {
         assert_eq!(rx.try_pop().unwrap_err(), TryPopError::Empty);
     }
-    child.tell("push");
-    child.signal(libc::SIGCONT);
+    child.say("push");
+    child.signal(Signal::CONT);
     assert_eq!(rx.blocking_pop(None).unwrap().as_deref(), Some(&b"late"[..]));
     assert!(rx.blocking_pop(None).unwrap().is_none());
     child.finish();

@@ -2,9 +2,10 @@
 //! twice. A future is polled so many times and dropped, whatever it waits for.
 
 mod common;
+mod stage;
 
-use common::{Random, Test, role, runtime};
 use ringspan::{Consumer, Producer, Ring};
+use stage::{Random, Test, role, runtime};
 use std::future::Future;
 use std::pin::pin;
 use std::task::Poll;

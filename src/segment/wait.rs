@@ -199,7 +199,7 @@ fn publish(endpoint: &mut Endpoint, region: &Arc<Region>) -> Result<u64, Fault> 
     let version = region.kind_area::<BytesLine>().version.fetch_add(1, Ordering::SeqCst) + 1;
     failpoint!("notify.raised");
     endpoint.wake_all();
-    if version % ANSWER_EVERY == 0 {
+    if version.is_multiple_of(ANSWER_EVERY) {
         endpoint.answer_door()?;
     }
     Ok(version)
