@@ -5,6 +5,7 @@
 //! offset 0     Header     constants (32 words, checksummed, never change) | state line
 //!        384   Slots      n x 128 bytes: tag, waiting, hints        (ring 2, function 1, others 48)
 //!              Kind       ring indices / lock word / versions       (128-byte lines)
+//!              DoorPath   128 bytes: the directory of the doors, for messages
 //!              Payload    page aligned
 //! ```
 //!
@@ -186,6 +187,36 @@ pub(crate) struct BytesLine {
     pad: [AtomicU64; 15],
 }
 
+/// Where the creator found the directory of the doors, zero padded; for messages only.
+#[repr(C, align(128))]
+#[derive(Debug)]
+pub(crate) struct DoorPath {
+    /// The bytes, eight to a word.
+    pub(crate) words: [AtomicU64; 16],
+}
+
+impl DoorPath {
+    /// Writes a path of at most 128 bytes.
+    pub(crate) fn store(&self, path: &[u8]) {
+        for (word, chunk) in self.words.iter().zip(path.chunks(8)) {
+            let mut bytes = [0; 8];
+            bytes[..chunk.len()].copy_from_slice(chunk);
+            word.store(u64::from_le_bytes(bytes), Ordering::Relaxed); // Relaxed: before the name
+        }
+    }
+
+    /// The path, as far as it is text.
+    pub(crate) fn load(&self) -> String {
+        let bytes: Vec<u8> = self
+            .words
+            .iter()
+            .flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()) // Relaxed: for messages
+            .take_while(|&byte| byte != 0)
+            .collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
 #[allow(unsafe_code, reason = "the marker that the casts in region/map.rs rely on")]
 mod shared {
     use super::*;
@@ -197,6 +228,8 @@ mod shared {
     unsafe impl Shared for RingIndices {}
     // SAFETY: repr(C), atomics and arrays of atomics only.
     unsafe impl Shared for BytesLine {}
+    // SAFETY: repr(C), atomics and arrays of atomics only.
+    unsafe impl Shared for DoorPath {}
 }
 
 fn zeros<const N: usize>() -> [AtomicU64; N] {
@@ -375,7 +408,7 @@ const _: () = {
         offset_of!(RingProducerLine, writer) == 8 && offset_of!(RingProducerLine, ending) == 16
     );
     assert!(offset_of!(RingConsumerLine, ended) == 8 && offset_of!(RingConsumerLine, closed) == 16);
-    assert!(size_of::<BytesLine>() == 128);
+    assert!(size_of::<BytesLine>() == 128 && size_of::<DoorPath>() == 128);
 };
 
 #[cfg(all(test, not(ringspan_loom)))]

@@ -1,20 +1,20 @@
-//! The only source of atomics, fences and process-local locks: the standard library, or loom when
-//! the crate is built with `--cfg ringspan_loom`.
+//! The only source of atomics, fences, process-local locks and events: the standard library and
+//! `event_listener`, or loom when the crate is built with `--cfg ringspan_loom`.
 //!
-//! Everything else in the crate imports from here (`clippy.toml` bans the originals), so that the
+//! Everything else in the crate imports from here (`tests/arrows.rs` bans the originals), so that the
 //! algorithm files run under the model checker unchanged.
 
 #[cfg(not(ringspan_loom))]
-#[allow(clippy::disallowed_types, reason = "this is the one module that picks them")]
 mod imp {
-    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use event_listener::{Event, EventListener};
+    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use std::sync::{Mutex, MutexGuard};
 }
 
 #[cfg(ringspan_loom)]
-#[allow(clippy::disallowed_types, reason = "this is the one module that picks them")]
 mod imp {
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use super::model::{Event, EventListener};
+    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use loom::sync::{Mutex, MutexGuard};
 }
 
@@ -26,4 +26,75 @@ pub(crate) use imp::*;
 #[allow(dead_code, reason = "loom builds use a part of the list")]
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// The part of `event_listener` that we use, on loom's locks.
+#[cfg(ringspan_loom)]
+#[allow(dead_code, reason = "the models use a part of it")]
+pub(crate) mod model {
+    use loom::sync::{Condvar, Mutex};
+    use std::sync::Arc;
+
+    /// What one thread of a model sleeps on: set once, stays set.
+    #[derive(Debug)]
+    pub(crate) struct Alarm {
+        rung: Mutex<bool>,
+        changed: Condvar,
+    }
+
+    impl Alarm {
+        pub(crate) fn new() -> Arc<Alarm> {
+            Arc::new(Alarm { rung: Mutex::new(false), changed: Condvar::new() })
+        }
+
+        pub(crate) fn ring(&self) {
+            *self.rung.lock().unwrap() = true;
+            self.changed.notify_all();
+        }
+
+        pub(crate) fn wait(&self) {
+            let mut rung = self.rung.lock().unwrap();
+            while !*rung {
+                rung = self.changed.wait(rung).unwrap();
+            }
+        }
+    }
+
+    /// Notifies everybody who listens.
+    #[derive(Debug)]
+    pub(crate) struct Event {
+        listening: Mutex<Vec<Arc<Alarm>>>,
+    }
+
+    impl Event {
+        pub(crate) fn new() -> Event {
+            Event { listening: Mutex::new(Vec::new()) }
+        }
+
+        pub(crate) fn listen(&self) -> EventListener {
+            let alarm = Alarm::new();
+            self.listening.lock().unwrap().push(Arc::clone(&alarm));
+            EventListener { alarm }
+        }
+
+        /// `event_listener` notifies the first `count`; we only ever notify all.
+        pub(crate) fn notify(&self, count: usize) -> usize {
+            assert_eq!(count, usize::MAX);
+            let listening = std::mem::take(&mut *self.listening.lock().unwrap());
+            listening.iter().for_each(|alarm| alarm.ring());
+            listening.len()
+        }
+    }
+
+    /// Hears the first notification after it was made.
+    #[derive(Debug)]
+    pub(crate) struct EventListener {
+        alarm: Arc<Alarm>,
+    }
+
+    impl EventListener {
+        pub(crate) fn alarm(&self) -> &Arc<Alarm> {
+            &self.alarm
+        }
+    }
 }

@@ -1,0 +1,227 @@
+//! What an endpoint holds of a peer: a connection to its door, its doorbell once it answered, a
+//! pidfd. The connection ends with the peer's exit, exec or detach, in every pid namespace; the
+//! pidfd catches a dead parent whose forked child still holds the door.
+//!
+//! **Death is a refused door or a readable pidfd, nothing else.** A missing door, a permission, a
+//! full backlog, a lack of descriptors and time prove nothing.
+
+use crate::error::{Fault, FaultKind};
+use crate::notify::Endpoint;
+use crate::notify::slots;
+use crate::region::Region;
+use crate::sync::Ordering;
+use crate::sys::door::{self, Knock};
+use crate::sys::failpoint::failpoint;
+use crate::sys::fd::Fd;
+use crate::sys::poll;
+
+/// One peer, known by its tag.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) index: usize,
+    pub(crate) tag: u64,
+    pub(crate) pid: u32,
+    /// `None` when the door was full: it has callers enough to wake it.
+    pub(crate) conn: Option<Fd>,
+    pub(crate) bell: Option<Fd>,
+    pub(crate) pidfd: Option<Fd>,
+    /// Connection and pidfd are in our poll set.
+    pub(crate) watched: bool,
+    /// A watch fired: prove before believing.
+    pub(crate) fired: bool,
+}
+
+/// What stands behind a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meeting {
+    /// The slot is free.
+    Nobody,
+    /// A live endpoint, linked.
+    Live {
+        /// Its tag.
+        tag: u64,
+    },
+    /// The owner of the slot is proven dead and not reaped yet.
+    Dead {
+        /// Its tag.
+        tag: u64,
+        /// Its process, 0 when unknown.
+        pid: u32,
+    },
+}
+
+/// How often a slot may change hands while we look at it before we call it unreachable.
+const CHANGES: usize = 64;
+
+/// A knock at the door of a tag, turned into a proof.
+pub(crate) enum Proof {
+    Alive { conn: Option<Fd>, pidfd: Option<Fd>, pid: u32 },
+    Dead { pid: u32 },
+    Unknown(Fault),
+}
+
+/// Knocks at the door of `tag` and says what that proves.
+pub(crate) fn prove(region: &Region, tag: u64) -> Proof {
+    let unreachable = |err: &std::io::Error| {
+        let cause = format!(
+            "its other end ({tag:016x}) cannot be reached at {}: {err}; it can be neither woken nor \
+             proven dead",
+            region.doors().door_path(tag).display()
+        );
+        let kind = match err.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => FaultKind::TooManyFiles,
+            _ => FaultKind::PeerUnreachable,
+        };
+        let fault = region.fault(kind, cause);
+        match err.raw_os_error() {
+            Some(errno) => fault.with_errno(errno),
+            None => fault,
+        }
+    };
+    match region.doors().knock(tag) {
+        Knock::Refused => Proof::Dead { pid: 0 },
+        Knock::Full => Proof::Alive { conn: None, pidfd: None, pid: 0 },
+        Knock::Failed(err) => Proof::Unknown(unreachable(&err)),
+        Knock::Open(conn) => match door::credentials(&conn) {
+            Err(err) => Proof::Unknown(unreachable(&err)),
+            Ok(cred) if cred.uid != region.owner() && cred.uid != 0 => {
+                let cause =
+                    format!("the other end runs as uid {}, not as the owner or root", cred.uid);
+                Proof::Unknown(region.fault(FaultKind::PermissionDenied, cause))
+            }
+            Ok(cred) => {
+                let pidfd = door::peer_pidfd(&conn);
+                if pidfd.as_ref().is_some_and(poll::is_readable) {
+                    return Proof::Dead { pid: cred.pid };
+                }
+                Proof::Alive { conn: Some(conn), pidfd, pid: cred.pid }
+            }
+        },
+    }
+}
+
+/// Takes a dead owner out of its slot and removes its door.
+pub(crate) fn reap(region: &Region, index: usize, tag: u64) {
+    failpoint!("reap.proven");
+    if slots::reap(region.slot(index), tag) {
+        failpoint!("reap.freed");
+        region.doors().unlink(tag);
+    }
+}
+
+impl Endpoint {
+    /// The link to the endpoint that is in slot `index` now, made if need be. Costs one load when
+    /// the slot has not changed hands and no watch fired.
+    pub(crate) fn meet(&mut self, index: usize) -> Result<Meeting, Fault> {
+        for _ in 0..CHANGES {
+            let tag = self.region.slot(index).tag.load(Ordering::SeqCst);
+            if tag == 0 {
+                self.drop_link(index);
+                return Ok(Meeting::Nobody);
+            }
+            if let Some(link) = self.link(index).filter(|link| link.tag == tag) {
+                if !link.fired {
+                    return Ok(Meeting::Live { tag });
+                }
+                if link.pidfd.as_ref().is_some_and(poll::is_readable) {
+                    return Ok(Meeting::Dead { tag, pid: link.pid });
+                }
+            }
+            let known_pid = self.link(index).filter(|link| link.tag == tag).map_or(0, |l| l.pid);
+            self.drop_link(index);
+            failpoint!("meet.knock");
+            let proof = prove(&self.region, tag);
+            if self.region.slot(index).tag.load(Ordering::SeqCst) != tag {
+                continue; // left in good order between the two looks; nothing was proven of the next
+            }
+            match proof {
+                Proof::Dead { pid } => {
+                    let hinted = slots::read_hints(self.region.slot(index), tag);
+                    let pid = [pid, known_pid, hinted.map_or(0, |hints| hints.pid)];
+                    let pid = pid.into_iter().find(|&pid| pid != 0).unwrap_or(0);
+                    return Ok(Meeting::Dead { tag, pid });
+                }
+                Proof::Alive { conn, pidfd, pid } => {
+                    self.counters.knocks += 1;
+                    let link = Link {
+                        index,
+                        tag,
+                        pid,
+                        conn,
+                        bell: None,
+                        pidfd,
+                        watched: false,
+                        fired: false,
+                    };
+                    self.links.push(link);
+                    return Ok(Meeting::Live { tag });
+                }
+                Proof::Unknown(fault) => return Err(fault),
+            }
+        }
+        let cause = format!("slot {index} keeps changing hands; its bytes may be damaged");
+        Err(self.region.fault(FaultKind::Damaged, cause))
+    }
+
+    /// The link to slot `index`, whoever is in that slot now.
+    pub(crate) fn link(&self, index: usize) -> Option<&Link> {
+        self.links.iter().find(|link| link.index == index)
+    }
+
+    pub(crate) fn link_mut(&mut self, index: usize) -> Option<&mut Link> {
+        self.links.iter_mut().find(|link| link.index == index)
+    }
+
+    /// Forgets a peer: out of the poll set first, closed second.
+    pub(crate) fn drop_link(&mut self, index: usize) {
+        let Some(at) = self.links.iter().position(|link| link.index == index) else { return };
+        let link = self.links.swap_remove(at);
+        if let Some(parking) = &self.parking
+            && link.watched
+        {
+            for fd in [&link.conn, &link.pidfd].into_iter().flatten() {
+                parking.set.remove(fd);
+            }
+        }
+    }
+
+    /// Step 3 of the sleeper for one debtor: puts its watches into the poll set. Call it after
+    /// `begin`, never before: a debtor that attaches in between would go unwatched
+    /// (`docs/models/val.pml`, -DEARLY).
+    pub(crate) fn watch(&mut self, index: usize) -> Result<(), Fault> {
+        use crate::notify::harvest::{CONN, PIDFD};
+        self.ready_to_park()?;
+        let (Some(parking), Some(link)) =
+            (&self.parking, self.links.iter_mut().find(|link| link.index == index))
+        else {
+            return Ok(());
+        };
+        if link.watched {
+            return Ok(());
+        }
+        let Some(conn) = &link.conn else {
+            let cause = "the other end's door is full, so its death could not be noticed";
+            return Err(self.region.fault(FaultKind::PeerUnreachable, cause));
+        };
+        let add = |fd: &Fd, key: u64, interest| {
+            let done = parking.set.add(fd, key, interest);
+            done.map_err(|err| self.region.os_fault("epoll_ctl", &err))
+        };
+        add(conn, CONN | index as u64, poll::Interest::HangUp)?;
+        link.watched = true;
+        if let Some(pidfd) = &link.pidfd {
+            add(pidfd, PIDFD | index as u64, poll::Interest::Level)?;
+        }
+        Ok(())
+    }
+
+    /// Polls the watches of a peer without sleeping, for verbs that never sleep: true when the peer
+    /// may be gone (then `meet` proves it).
+    pub(crate) fn look_at(&mut self, index: usize) -> bool {
+        let Some(link) = self.link_mut(index) else { return false };
+        let gone = link.pidfd.as_ref().is_some_and(poll::is_readable)
+            || link.conn.as_ref().is_some_and(poll::is_hung_up);
+        link.fired |= gone;
+        link.fired
+    }
+}

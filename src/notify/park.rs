@@ -1,0 +1,56 @@
+//! The handshake of sleeping and waking over one slot, without any I/O.
+//!
+//! It is Dekker's: each side writes its word, passes a full barrier, and reads the other's. Without
+//! the barrier the processor may read first (store-load), on x86 too, and both sides miss each
+//! other: the sleeper parks with work before it. Checked by `docs/models/wake.pml` and by loom.
+
+use crate::layout::Slot;
+use crate::sync::{Ordering, fence};
+
+/// Park numbers of one attachment. Never reused: a waker that was stopped between reading a number
+/// and clearing it must not clear a later one (`docs/models/wake.pml`, -DSTEP3). They start at a
+/// random place, so those of two owners of one slot do not meet either.
+#[derive(Debug)]
+pub(crate) struct ParkNumbers {
+    next: u64,
+}
+
+impl ParkNumbers {
+    pub(crate) fn starting_at(random: u64) -> ParkNumbers {
+        ParkNumbers { next: random >> 1 }
+    }
+
+    /// Steps 1 and 2 of the sleeper: a new number in the slot, then the barrier. After this read
+    /// the debtors, watch them, look, and only then park.
+    pub(crate) fn begin(&mut self, slot: &Slot) -> u64 {
+        self.next += 1;
+        // Relaxed: the fence orders it before the looks that follow; pairs with the fence in
+        // `waiting`.
+        slot.waiting.store(self.next, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.next
+    }
+}
+
+/// The sleeper leaves, ready or not: nobody needs to ring it.
+#[inline]
+pub(crate) fn end(slot: &Slot) {
+    // Relaxed: a waker that still sees the number rings once too often.
+    slot.waiting.store(0, Ordering::Relaxed);
+}
+
+/// Steps 2 and 3 of the waker, after it published: the park number of a sleeper that may have
+/// missed it, or 0.
+#[inline]
+pub(crate) fn waiting(slot: &Slot) -> u64 {
+    fence(Ordering::SeqCst);
+    // Relaxed: the fence above orders it after the publication; pairs with the fence in `begin`.
+    slot.waiting.load(Ordering::Relaxed)
+}
+
+/// Step 5 of the waker, only after it rang: takes down the number it rang for, and no other. A
+/// waker killed before this leaves the number standing for the next waker.
+pub(crate) fn rung(slot: &Slot, number: u64) {
+    // Relaxed on failure: a later number belongs to a later park.
+    let _ = slot.waiting.compare_exchange(number, 0, Ordering::SeqCst, Ordering::Relaxed);
+}

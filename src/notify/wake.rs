@@ -1,0 +1,125 @@
+//! The waker's side: ring the doorbell that is here, else knock; only then take the park number
+//! down. The waker never waits for the sleeper.
+
+use crate::notify::Endpoint;
+use crate::notify::park;
+use crate::region::Region;
+use crate::sync::{Mutex, Ordering, lock};
+use crate::sys::door::Knock;
+use crate::sys::doorbell;
+use crate::sys::failpoint::failpoint;
+use crate::sys::fd::Fd;
+use crate::sys::fdpass::{self, Answer};
+use rustix::fs::{Mode, OFlags};
+
+/// One descriptor kept for the moment when there are no others (process-wide).
+static SPARE: Mutex<Option<Fd>> = Mutex::new(None);
+
+fn new_spare() -> Option<Fd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    Fd::open(|| rustix::fs::open("/dev/null", flags, Mode::empty())).ok()
+}
+
+/// Makes sure that there is a spare descriptor.
+pub(crate) fn keep_spare() {
+    let mut spare = lock(&SPARE);
+    if spare.is_none() {
+        *spare = new_spare();
+    }
+}
+
+/// Runs `f` with the spare descriptor free for it, and takes a new spare afterwards. `f` must close
+/// what it opens.
+pub(crate) fn with_spare<T>(f: impl FnOnce() -> T) -> T {
+    let mut spare = lock(&SPARE);
+    *spare = None;
+    let result = f();
+    *spare = new_spare();
+    result
+}
+
+impl Endpoint {
+    /// After a publication that slot `index` may be waiting for: wakes it when it sleeps. One fence
+    /// and one load when it does not.
+    #[inline]
+    pub(crate) fn wake(&mut self, index: usize) {
+        let number = park::waiting(self.region.slot(index));
+        if number != 0 {
+            self.wake_sleeper(index, number);
+        }
+    }
+
+    /// The same for every other slot.
+    pub(crate) fn wake_all(&mut self) {
+        for index in 0..self.region.kind().slots() {
+            if index != self.index {
+                self.wake(index);
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake_sleeper(&mut self, index: usize, number: u64) {
+        failpoint!("wake.seen");
+        let slot = self.region.slot(index);
+        let tag = slot.tag.load(Ordering::SeqCst);
+        if tag == 0 {
+            return; // a number left behind by somebody who is gone
+        }
+        self.counters.rings += 1;
+        if !self.ring_linked(index, tag) {
+            knock_once(&self.region, tag);
+        }
+        failpoint!("wake.rung");
+        park::rung(self.region.slot(index), number);
+    }
+
+    /// Rings over the link to `tag`. False: there is no link that can wake it.
+    fn ring_linked(&mut self, index: usize, tag: u64) -> bool {
+        let Some(link) = self.link_mut(index).filter(|link| link.tag == tag) else { return false };
+        if link.bell.is_none() {
+            let Some(conn) = &link.conn else { return false };
+            match fdpass::receive(conn) {
+                Answer::Fd(bell) => link.bell = Some(bell),
+                // Our knock still stands in its door, and an open door wakes.
+                Answer::NotYet => return true,
+                Answer::Broken | Answer::TooManyFiles => {
+                    // Knock afresh; the link is remade at the next meeting.
+                    link.fired = true;
+                    return false;
+                }
+            }
+        }
+        match &link.bell {
+            Some(bell) if doorbell::ring(bell).is_ok() => true,
+            _ => {
+                link.bell = None;
+                link.fired = true;
+                false
+            }
+        }
+    }
+}
+
+/// Wakes whoever listens at the door of `tag` by knocking, without keeping the connection. A full
+/// door wakes by the callers it has; a refused one has nobody to wake.
+fn knock_once(region: &Region, tag: u64) {
+    if let Knock::Failed(err) = region.doors().knock(tag)
+        && matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+    {
+        with_spare(|| drop(region.doors().knock(tag)));
+    }
+}
+
+/// Wakes every sleeper of a region, by somebody who is not attached to it.
+pub(crate) fn knock_all(region: &Region) {
+    for slot in region.slots() {
+        let number = park::waiting(slot);
+        let tag = slot.tag.load(Ordering::SeqCst);
+        if number != 0 && tag != 0 {
+            knock_once(region, tag);
+            park::rung(slot, number);
+        }
+    }
+}

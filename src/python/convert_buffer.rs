@@ -1,0 +1,136 @@
+//! The bytes of any object that exports a buffer, without asking for its element format: numpy
+//! refuses to name one for `datetime64`, and the codec names element types itself.
+//!
+//! One of the files with `unsafe`: PyO3's own buffer type always asks for the format, and checks
+//! it against a Rust element type.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{c_char, c_int};
+use std::fmt;
+
+use pyo3::exceptions::PyBufferError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+/// One export of an object's memory; released on drop. Boxed, because exporters may let the view
+/// point into itself.
+pub(super) struct ByteBuffer(Box<ffi::Py_buffer>);
+
+// SAFETY: the view is only looked at with a `Python` token in hand, and released under one. No
+// other process has a part in it.
+unsafe impl Send for ByteBuffer {}
+// SAFETY: as above; nothing is changed through a shared reference.
+unsafe impl Sync for ByteBuffer {}
+
+impl ByteBuffer {
+    /// The memory of `obj`, whatever its strides.
+    pub(super) fn any(obj: &Bound<'_, PyAny>) -> PyResult<Self> {
+        ByteBuffer::get(obj, ffi::PyBUF_FULL_RO)
+    }
+
+    /// The memory of `obj` if it lies in one piece, in C or Fortran order.
+    pub(super) fn contiguous(obj: &Bound<'_, PyAny>) -> PyResult<Self> {
+        ByteBuffer::get(obj, ffi::PyBUF_ANY_CONTIGUOUS)
+    }
+
+    fn get(obj: &Bound<'_, PyAny>, flags: c_int) -> PyResult<Self> {
+        let mut view = Box::new(ffi::Py_buffer::new());
+        // SAFETY: `obj` is alive and we hold the GIL; `view` is a fresh Py_buffer at an address
+        // that stays.
+        let failed = unsafe { ffi::PyObject_GetBuffer(obj.as_ptr(), &raw mut *view, flags) } != 0;
+        if failed {
+            // Not filled in, so not to be released: `view` is dropped as plain memory.
+            return Err(PyErr::fetch(obj.py()));
+        }
+        Ok(ByteBuffer(view))
+    }
+
+    /// Length in bytes.
+    pub(super) fn len(&self) -> usize {
+        usize::try_from(self.0.len).unwrap_or(0)
+    }
+
+    /// Items in each dimension.
+    pub(super) fn shape(&self) -> Vec<u64> {
+        let ndim = usize::try_from(self.0.ndim).unwrap_or(0);
+        if ndim == 0 || self.0.shape.is_null() {
+            return Vec::new();
+        }
+        // SAFETY: we asked for PyBUF_ND, so `shape` points to `ndim` integers that live as long
+        // as the export; this process made them.
+        let shape = unsafe { std::slice::from_raw_parts(self.0.shape, ndim) };
+        shape.iter().map(|&n| u64::try_from(n).unwrap_or(0)).collect()
+    }
+
+    /// True if the last index moves fastest.
+    pub(super) fn is_c_order(&self, _py: Python<'_>) -> bool {
+        self.is_contiguous(b'C')
+    }
+
+    /// Copies the bytes out: as they lie where they are in one piece, else in C order.
+    pub(super) fn copy_to(&self, _py: Python<'_>, out: &mut [u8]) -> PyResult<()> {
+        if out.len() != self.len() {
+            return Err(PyBufferError::new_err(format!(
+                "buffer of {} bytes changed its length to {}",
+                out.len(),
+                self.len()
+            )));
+        }
+        let order = if self.is_contiguous(b'A') { b'A' } else { b'C' };
+        // SAFETY: the view is an export that is still held, the token proves the GIL, and `out`
+        // has exactly `len` bytes.
+        let failed = unsafe {
+            ffi::PyBuffer_ToContiguous(
+                out.as_mut_ptr().cast(),
+                &raw const *self.0,
+                self.0.len,
+                c_char::from_ne_bytes([order]),
+            )
+        } != 0;
+        if failed { Err(PyErr::fetch(_py)) } else { Ok(()) }
+    }
+
+    fn is_contiguous(&self, order: u8) -> bool {
+        // SAFETY: the view is an export that is still held; the call reads only the view.
+        let yes = unsafe {
+            ffi::PyBuffer_IsContiguous(&raw const *self.0, c_char::from_ne_bytes([order]))
+        };
+        yes != 0
+    }
+}
+
+impl Drop for ByteBuffer {
+    fn drop(&mut self) {
+        Python::attach(|_| {
+            // SAFETY: filled in by PyObject_GetBuffer, released exactly once, under the GIL.
+            unsafe { ffi::PyBuffer_Release(&raw mut *self.0) };
+        });
+    }
+}
+
+impl fmt::Debug for ByteBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ByteBuffer({} bytes)", self.len())
+    }
+}
+
+/// Overwrites the whole memory of a writable, contiguous `obj`, which nobody else has seen yet.
+pub(super) fn fill(obj: &Bound<'_, PyAny>, data: &[u8]) -> PyResult<()> {
+    let buffer = ByteBuffer::get(obj, ffi::PyBUF_ANY_CONTIGUOUS | ffi::PyBUF_WRITABLE)?;
+    if buffer.len() != data.len() {
+        return Err(PyBufferError::new_err(format!(
+            "{} bytes for a buffer of {}",
+            data.len(),
+            buffer.len()
+        )));
+    }
+    if !data.is_empty() {
+        // SAFETY: the export is contiguous, writable and `data.len()` bytes long; it is fresh
+        // memory of this process, so it cannot overlap `data`.
+        unsafe {
+            std::ptr::copy_nonoverlapping(data.as_ptr(), buffer.0.buf.cast::<u8>(), data.len());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! The only casts from mapped bytes to atomics. `open` and `create` have checked every offset
+//! against the length of the mapping before a [`Region`] exists; the offsets come from our own
+//! snapshot, which no peer can change.
+
+#![allow(unsafe_code, reason = "references to atomics inside the mapping")]
+
+use crate::layout::{DoorPath, HEADER_LEN, Header, Shared, Slot};
+use crate::region::Region;
+use crate::region::spec::SLOT_LEN;
+use crate::sync::{AtomicU8, AtomicU64, Ordering};
+use crate::sys::map::Mapping;
+use std::ptr::NonNull;
+
+/// A reference to shared words at `offset`, or `None` when they do not fit or are not aligned.
+pub(crate) fn view<T: Shared>(mapping: &Mapping, offset: u64) -> Option<&T> {
+    let offset = usize::try_from(offset).ok()?;
+    let end = offset.checked_add(size_of::<T>())?;
+    // SAFETY: `offset` is within the mapping or one past its end; the pointer is only computed.
+    let at = unsafe { mapping.as_mut_ptr().add(offset.min(mapping.len())) }.cast::<T>();
+    if end > mapping.len() || !at.is_aligned() {
+        return None;
+    }
+    // SAFETY: in bounds and aligned (just checked), mapped for as long as `mapping` lives. `T:
+    // Shared` is atomics only, so any bytes are valid and a peer's writes are not data races.
+    Some(unsafe { &*at })
+}
+
+/// A part of a mapping that is nothing but bytes, for copies in and out.
+///
+/// The copies are made of atomic words (bytes at the ragged ends), all Relaxed: what others write
+/// meanwhile may come torn, but is no data race. Order comes from elsewhere (a version, a lock).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bytes<'a> {
+    mapping: &'a Mapping,
+    offset: usize,
+    len: usize,
+}
+
+impl<'a> Bytes<'a> {
+    /// Bytes `offset..offset + len` of the mapping, if there are so many.
+    pub(crate) fn new(mapping: &'a Mapping, offset: usize, len: usize) -> Option<Bytes<'a>> {
+        let end = offset.checked_add(len)?;
+        (end <= mapping.len()).then_some(Bytes { mapping, offset, len })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The first byte; mapped for as long as the mapping lives.
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        // SAFETY: within the mapping or one past its end, checked by `new`.
+        unsafe { self.mapping.as_mut_ptr().add(self.offset) }
+    }
+
+    /// `len` bytes from `at` on; `None` when they do not fit.
+    fn part(&self, at: usize, len: usize) -> Option<Bytes<'a>> {
+        let end = at.checked_add(len)?;
+        (end <= self.len).then_some(Bytes { offset: self.offset + at, len, ..*self })
+    }
+
+    /// The next piece at `at`: a word where one fits, else a byte.
+    fn piece(&self, at: usize) -> Piece<'a> {
+        assert!(at < self.len, "outside the part");
+        // SAFETY: `at` is inside the part, which is inside the mapping.
+        let here = unsafe { self.as_ptr().add(at) };
+        if self.len - at >= 8 && here.cast::<AtomicU64>().is_aligned() {
+            // SAFETY: eight bytes inside the mapping, aligned, mapped for 'a; an atomic is valid
+            // whatever others write there.
+            Piece::Word(unsafe { &*here.cast::<AtomicU64>() })
+        } else {
+            // SAFETY: one byte inside the mapping, as above.
+            Piece::Byte(unsafe { &*here.cast::<AtomicU8>() })
+        }
+    }
+
+    /// Copies from `at` on into `out`; `None`: it does not fit, and nothing was copied.
+    pub(crate) fn read(&self, at: usize, out: &mut [u8]) -> Option<()> {
+        let part = self.part(at, out.len())?;
+        let mut done = 0;
+        while done < out.len() {
+            done += match part.piece(done) {
+                Piece::Word(word) => {
+                    // Relaxed: see the type.
+                    out[done..done + 8]
+                        .copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+                    8
+                }
+                Piece::Byte(byte) => {
+                    out[done] = byte.load(Ordering::Relaxed); // Relaxed: see the type
+                    1
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Copies `from` in at `at`; `None`: it does not fit, and nothing was copied.
+    pub(crate) fn write(&self, at: usize, from: &[u8]) -> Option<()> {
+        let part = self.part(at, from.len())?;
+        let mut done = 0;
+        while done < from.len() {
+            done += match part.piece(done) {
+                Piece::Word(word) => {
+                    let mut bytes = [0; 8];
+                    bytes.copy_from_slice(&from[done..done + 8]);
+                    word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed); // Relaxed: see the type
+                    8
+                }
+                Piece::Byte(byte) => {
+                    byte.store(from[done], Ordering::Relaxed); // Relaxed: see the type
+                    1
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+enum Piece<'a> {
+    Word(&'a AtomicU64),
+    Byte(&'a AtomicU8),
+}
+
+impl Region {
+    /// The payload, for copies.
+    pub(crate) fn bytes(&self) -> Bytes<'_> {
+        let offset = self.constants.payload_off as usize;
+        let len = self.constants.payload_len as usize;
+        Bytes::new(&self.mapping, offset, len).expect("checked when the region was made")
+    }
+
+    /// The header.
+    pub(crate) fn header(&self) -> &Header {
+        const { assert!(size_of::<Header>() == HEADER_LEN) };
+        self.words(0)
+    }
+
+    /// Slot `index`; `index` is below the kind's slot count.
+    pub(crate) fn slot(&self, index: usize) -> &Slot {
+        assert!(index < self.kind.slots(), "slot index out of range");
+        self.words(HEADER_LEN as u64 + index as u64 * SLOT_LEN)
+    }
+
+    /// All slots.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        (0..self.kind.slots()).map(|index| self.slot(index))
+    }
+
+    /// The kind area as the words of this kind.
+    pub(crate) fn kind_area<T: Shared>(&self) -> &T {
+        assert!(size_of::<T>() as u64 <= self.constants.kind_len, "kind area is smaller");
+        self.words(self.constants.kind_off)
+    }
+
+    pub(crate) fn door_path(&self) -> &DoorPath {
+        self.words(self.constants.kind_off + self.constants.kind_len)
+    }
+
+    /// Start and length of the payload. The memory stays mapped while this region lives.
+    pub(crate) fn payload(&self) -> (NonNull<u8>, usize) {
+        let offset = self.constants.payload_off as usize;
+        let len = self.constants.payload_len as usize;
+        assert!(offset + len <= self.mapping.len(), "payload outside the mapping");
+        // SAFETY: in bounds, just checked.
+        let at = unsafe { self.mapping.as_mut_ptr().add(offset) };
+        (NonNull::new(at).expect("a mapping is never at address zero"), len)
+    }
+
+    fn words<T: Shared>(&self, offset: u64) -> &T {
+        view(&self.mapping, offset).expect("offsets were checked when the region was made")
+    }
+}

@@ -1,0 +1,117 @@
+//! The doorbell: an eventfd (Linux) or a pipe (any unix), rung by whoever holds its writing end.
+//!
+//! The eventfd is edge-triggered where it is watched and never read: each write makes an edge also
+//! on a non-zero counter, except when the counter is full; then the *waker* reads it once and writes
+//! again (eventfd(2)). A pipe is level-triggered and drained by the sleeper's harvest; a full pipe
+//! is readable, so it wakes anyway.
+
+use crate::sys::fd::Fd;
+use rustix::event::EventfdFlags;
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
+
+/// Which mechanism the doorbells of this process use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BellKind {
+    /// Linux.
+    EventFd,
+    /// Other unixes, and Linux when `RINGSPAN_DOORBELL=pipe`.
+    Pipe,
+}
+
+impl BellKind {
+    /// The kind in use here, chosen once.
+    pub(crate) fn current() -> BellKind {
+        static KIND: OnceLock<BellKind> = OnceLock::new();
+        *KIND.get_or_init(|| match std::env::var("RINGSPAN_DOORBELL").as_deref() {
+            Ok("pipe") => BellKind::Pipe,
+            _ if cfg!(target_os = "linux") => BellKind::EventFd,
+            _ => BellKind::Pipe,
+        })
+    }
+}
+
+/// The sleeper's side.
+#[derive(Debug)]
+pub(crate) struct Doorbell {
+    kind: BellKind,
+    watched: Fd,
+    /// The writing end of a pipe; an eventfd is one descriptor.
+    writing: Option<Fd>,
+}
+
+impl Doorbell {
+    /// A silent doorbell of this process's kind.
+    pub(crate) fn new() -> io::Result<Doorbell> {
+        match BellKind::current() {
+            BellKind::EventFd => {
+                let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+                let watched = Fd::open(|| rustix::event::eventfd(0, flags))?;
+                Ok(Doorbell { kind: BellKind::EventFd, watched, writing: None })
+            }
+            BellKind::Pipe => {
+                let mut writing = None;
+                let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
+                let watched = Fd::open(|| {
+                    let (read, write) = rustix::pipe::pipe_with(flags)?;
+                    writing = Some(write);
+                    Ok::<OwnedFd, Errno>(read)
+                })?;
+                let writing = writing.take().ok_or_else(|| io::Error::other("pipe"))?;
+                let writing = Fd::open(|| Ok::<OwnedFd, Errno>(writing))?;
+                Ok(Doorbell { kind: BellKind::Pipe, watched, writing: Some(writing) })
+            }
+        }
+    }
+
+    /// True: watch it edge-triggered and never read it. False: level-triggered, [`drain`] it.
+    ///
+    /// [`drain`]: Doorbell::drain
+    pub(crate) fn edge_triggered(&self) -> bool {
+        self.kind == BellKind::EventFd
+    }
+
+    /// The descriptor to watch.
+    pub(crate) fn watched(&self) -> &Fd {
+        &self.watched
+    }
+
+    /// The descriptor to hand to a waker.
+    pub(crate) fn for_waker(&self) -> &Fd {
+        self.writing.as_ref().unwrap_or(&self.watched)
+    }
+
+    /// Empties a pipe; does nothing for an eventfd.
+    pub(crate) fn drain(&self) {
+        if self.kind == BellKind::Pipe {
+            let mut sink = [0; 4096];
+            while matches!(rustix::io::read(&self.watched, &mut sink), Ok(n) if n == sink.len()) {}
+        }
+    }
+}
+
+/// Rings a doorbell whose writing end somebody handed to us. Never waits: the descriptor was made
+/// non-blocking when it arrived. An error means that the sleeper's end is gone.
+pub(crate) fn ring(bell: &impl AsFd) -> io::Result<()> {
+    let one = 1u64.to_ne_bytes();
+    for _ in 0..4 {
+        match rustix::io::write(bell, &one) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                // A full counter makes no edge: take it down once. A pipe cannot be read from its
+                // writing end, and need not be: it is readable for the sleeper.
+                let mut count = [0; 8];
+                match rustix::io::read(bell, &mut count) {
+                    Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+                    Err(_) => return Ok(()),
+                }
+            }
+            Err(err) => return Err(err.into()),
+        }
+    }
+    Ok(())
+}

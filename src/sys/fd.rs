@@ -1,0 +1,130 @@
+//! Descriptors that belong to one process: a forked child closes its copies at once and never
+//! closes a number twice.
+//!
+//! A copy of a door or a connection in a forked child would make a dead parent look alive, and a
+//! copy of an epoll set keeps reporting. So every descriptor is entered in a table under a lock that
+//! `fork` takes too (`pthread_atfork`), and the child's handler closes what the table holds. The
+//! child's handles notice by the fork count.
+
+#![allow(unsafe_code, reason = "pthread_atfork and closing by number in a forked child")]
+
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use std::cell::UnsafeCell;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Once;
+
+/// Bit `n` is set while descriptor `n` is ours.
+static TABLE: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+/// How many forks lie between the first process and this one.
+static FORKS: AtomicU64 = AtomicU64::new(0);
+/// The guard of [`TABLE`] while a fork is under way.
+static HELD: Held = Held(UnsafeCell::new(None));
+
+struct Held(UnsafeCell<Option<MutexGuard<'static, Vec<u64>>>>);
+// SAFETY: touched only by the thread that is forking, while it holds the table's lock (which is
+// what it stores here), and by the child's only thread. No other process reaches our heap.
+unsafe impl Sync for Held {}
+
+extern "C" fn before_fork() {
+    let guard = lock(&TABLE);
+    // SAFETY: we hold the table's lock, see `Held`.
+    unsafe { *HELD.0.get() = Some(guard) };
+}
+
+extern "C" fn after_fork_in_parent() {
+    // SAFETY: still the forking thread, see `Held`.
+    drop(unsafe { (*HELD.0.get()).take() });
+}
+
+extern "C" fn after_fork_in_child() {
+    // SAFETY: the only thread of the child, the copy of the one that took the lock.
+    let Some(mut table) = (unsafe { (*HELD.0.get()).take() }) else { return };
+    FORKS.fetch_add(1, Ordering::SeqCst);
+    for (index, word) in table.iter_mut().enumerate() {
+        while *word != 0 {
+            let bit = word.trailing_zeros();
+            *word &= *word - 1;
+            let number = index * 64 + bit as usize;
+            // SAFETY: the table says that the number is a descriptor of ours; the handles that own
+            // it see the new fork count and never use or close it again.
+            unsafe { libc::close(number as RawFd) };
+        }
+    }
+}
+
+/// How many forks this process is away from the first one; a handle made under another count is
+/// inherited and must not be used.
+pub(crate) fn fork_count() -> u64 {
+    FORKS.load(Ordering::Relaxed) // Relaxed: changes only inside fork, before the child runs
+}
+
+fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: three plain functions that live as long as the program.
+        unsafe {
+            libc::pthread_atfork(
+                Some(before_fork),
+                Some(after_fork_in_parent),
+                Some(after_fork_in_child),
+            )
+        };
+    });
+}
+
+/// An owned descriptor that a forked child drops.
+#[derive(Debug)]
+pub(crate) struct Fd {
+    fd: ManuallyDrop<OwnedFd>,
+    forks: u64,
+}
+
+impl Fd {
+    /// Opens a descriptor with no fork between the call and its entry in the table. `open` must not
+    /// wait: every fork of the process waits for it.
+    pub(crate) fn open<E>(open: impl FnOnce() -> Result<OwnedFd, E>) -> Result<Fd, E> {
+        install();
+        let mut table = lock(&TABLE);
+        let fd = open()?;
+        let number = fd.as_raw_fd() as usize;
+        if table.len() <= number / 64 {
+            table.resize(number / 64 + 1, 0);
+        }
+        table[number / 64] |= 1 << (number % 64);
+        Ok(Fd { fd: ManuallyDrop::new(fd), forks: fork_count() })
+    }
+
+    /// A duplicate, close-on-exec.
+    pub(crate) fn duplicate(&self) -> io::Result<Fd> {
+        Fd::open(|| self.fd.try_clone())
+    }
+}
+
+impl Drop for Fd {
+    fn drop(&mut self) {
+        if self.forks != fork_count() {
+            return; // closed in this process by the fork handler; the number may be somebody else's
+        }
+        let mut table = lock(&TABLE);
+        let number = self.fd.as_raw_fd() as usize;
+        if let Some(word) = table.get_mut(number / 64) {
+            *word &= !(1 << (number % 64));
+        }
+        // SAFETY: dropped once, here; the table's lock keeps a fork from seeing half of it.
+        unsafe { ManuallyDrop::drop(&mut self.fd) };
+    }
+}
+
+impl AsFd for Fd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Fd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}

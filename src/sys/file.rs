@@ -1,0 +1,231 @@
+//! Files in the directory of shared memory: atomic and exclusive creation, locks on an inode,
+//! unlinking.
+//!
+//! Sources: open(2) O_TMPFILE, linkat(2), posix_fallocate(3), flock(2). `ftruncate` reserves
+//! nothing, so a full tmpfs would be a SIGBUS at the first touch; `fallocate` fails instead.
+
+use crate::sys::fd::Fd;
+use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where `shm_open` keeps its files.
+pub(crate) const SHM_DIR: &str = "/dev/shm";
+/// Start of the temporary names used where anonymous files cannot be linked.
+pub(crate) const TEMP_PREFIX: &str = ".ringspan-tmp-";
+
+/// What identifies a file: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct FileId {
+    pub(crate) dev: u64,
+    pub(crate) ino: u64,
+}
+
+/// What `fstat` says of a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FileInfo {
+    pub(crate) id: FileId,
+    pub(crate) size: u64,
+    pub(crate) uid: u32,
+    pub(crate) mode: u32,
+    pub(crate) links: u64,
+    pub(crate) regular: bool,
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the widths differ between systems")]
+fn info_of(stat: &rustix::fs::Stat) -> FileInfo {
+    let mode = stat.st_mode as u32;
+    FileInfo {
+        id: FileId { dev: stat.st_dev as u64, ino: stat.st_ino as u64 },
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        uid: stat.st_uid,
+        mode: mode & 0o7777,
+        links: stat.st_nlink as u64,
+        regular: mode & libc::S_IFMT as u32 == libc::S_IFREG as u32,
+    }
+}
+
+/// The path of a file in the directory of shared memory.
+pub(crate) fn shm_path(file: &str) -> PathBuf {
+    Path::new(SHM_DIR).join(file)
+}
+
+/// `fstat`.
+pub(crate) fn info(fd: &Fd) -> io::Result<FileInfo> {
+    Ok(info_of(&rustix::fs::fstat(fd)?))
+}
+
+/// `lstat` of a path, `None` where nothing has that name.
+pub(crate) fn info_at(path: &Path) -> io::Result<Option<FileInfo>> {
+    match rustix::fs::lstat(path) {
+        Ok(stat) => Ok(Some(info_of(&stat))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// A file that is not (fully) published yet.
+#[derive(Debug)]
+pub(crate) struct Unborn {
+    fd: Arc<Fd>,
+    /// Set where the system has no anonymous files.
+    temp: Option<PathBuf>,
+}
+
+impl Unborn {
+    /// Makes an anonymous file of `len` bytes, all of them reserved, with exactly `mode`.
+    pub(crate) fn new(len: u64, mode: u32) -> io::Result<Unborn> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        let made = Fd::open(|| {
+            rustix::fs::open(SHM_DIR, flags | OFlags::TMPFILE, Mode::from_raw_mode(0o600))
+        });
+        let unborn = match made {
+            Ok(fd) => Unborn { fd: Arc::new(fd), temp: None },
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                let (fd, path) = Self::temporary(flags)?;
+                Unborn { fd: Arc::new(fd), temp: Some(path) }
+            }
+            Err(err) => return Err(err.into()),
+        };
+        rustix::fs::fallocate(&*unborn.fd, FallocateFlags::empty(), 0, len)?;
+        rustix::fs::fchmod(&*unborn.fd, Mode::from_raw_mode(mode))?;
+        Ok(unborn)
+    }
+
+    /// A file with a temporary name, locked while it has that name, so that nobody who sweeps takes
+    /// it for a dead creator's.
+    fn temporary(flags: OFlags) -> io::Result<(Fd, PathBuf)> {
+        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        for _ in 0..8 {
+            let name = format!("{TEMP_PREFIX}{}-{:x}", std::process::id(), random()?);
+            let path = shm_path(&name);
+            let fd = Fd::open(|| rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600)))?;
+            let locked = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).is_ok();
+            if locked && info(&fd)?.links > 0 {
+                return Ok((fd, path));
+            }
+            let _ = rustix::fs::unlink(&path); // a sweeper has it
+        }
+        Err(Errno::AGAIN.into())
+    }
+
+    pub(crate) fn fd(&self) -> &Arc<Fd> {
+        &self.fd
+    }
+
+    /// Gives the file its name, unless the name is taken (`AlreadyExists`). From here on everybody
+    /// sees the whole file; before, nobody saw any of it.
+    pub(crate) fn publish(self, path: &Path) -> io::Result<Arc<Fd>> {
+        match &self.temp {
+            Some(temp) => rustix::fs::link(temp, path)?,
+            None => {
+                let proc = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+                match rustix::fs::linkat(CWD, proc, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+                    // Without /proc: allowed to whoever opened the file (since 6.10) and to root.
+                    Err(Errno::NOENT) => {
+                        rustix::fs::linkat(&*self.fd, "", CWD, path, AtFlags::EMPTY_PATH)?;
+                    }
+                    done => done?,
+                }
+            }
+        }
+        Ok(Arc::clone(&self.fd))
+    }
+}
+
+impl Drop for Unborn {
+    fn drop(&mut self) {
+        if let Some(temp) = &self.temp {
+            let _ = rustix::fs::unlink(temp);
+            let _ = rustix::fs::flock(&*self.fd, FlockOperation::Unlock);
+        }
+    }
+}
+
+/// Opens a regular file for reading and writing; never follows a link, never creates.
+pub(crate) fn open(path: &Path) -> io::Result<Fd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    Ok(Fd::open(|| rustix::fs::open(path, flags, Mode::empty()))?)
+}
+
+/// Removes a name.
+pub(crate) fn unlink(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::unlink(path)?)
+}
+
+/// An exclusive `flock` on an inode, held until dropped (or until this process dies).
+#[derive(Debug)]
+pub(crate) struct InodeLock {
+    _file: Fd,
+}
+
+impl InodeLock {
+    /// Locks the inode behind `fd` through a description of its own, so that two threads exclude
+    /// each other too. `path` is used where /proc is missing; another inode there is ESTALE.
+    pub(crate) fn take(fd: &Fd, path: &Path) -> io::Result<InodeLock> {
+        let file = Self::reopen(fd, path)?;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(InodeLock { _file: file }),
+                Err(Errno::INTR) => {}
+                Err(err) => return Err(err.into()),
+            }
+        }
+    }
+
+    /// The same, or `None` while somebody else holds the lock.
+    pub(crate) fn try_take(fd: &Fd, path: &Path) -> io::Result<Option<InodeLock>> {
+        let file = Self::reopen(fd, path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(InodeLock { _file: file })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(err) => Err(err.into()),
+        }
+    }
+
+    fn reopen(fd: &Fd, path: &Path) -> io::Result<Fd> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        let proc = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        match Fd::open(|| rustix::fs::open(proc, flags, Mode::empty())) {
+            Err(Errno::NOENT) => {
+                let file = open(path)?;
+                if info(&file)?.id == info(fd)?.id { Ok(file) } else { Err(Errno::STALE.into()) }
+            }
+            done => Ok(done?),
+        }
+    }
+}
+
+/// Removes the temporary file at `path` if its creator is gone: nobody holds its lock, and no process
+/// of the number in its name is to be seen from here.
+pub(crate) fn sweep_temporary(entry: &str) -> io::Result<bool> {
+    let pid = entry.strip_prefix(TEMP_PREFIX).and_then(|rest| rest.split('-').next()?.parse().ok());
+    let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else { return Ok(false) };
+    if rustix::process::test_kill_process(pid) != Err(Errno::SRCH) {
+        return Ok(false);
+    }
+    let path = shm_path(entry);
+    let file = open(&path)?;
+    let Some(_lock) = InodeLock::try_take(&file, &path)? else { return Ok(false) };
+    unlink(&path).map(|()| true)
+}
+
+/// Opens a directory entry list; names only.
+pub(crate) fn list(dir: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        if let Ok(name) = entry?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// 64 random bits from the system.
+pub(crate) fn random() -> io::Result<u64> {
+    getrandom::u64().map_err(|err| io::Error::other(err.to_string()))
+}

@@ -1,0 +1,53 @@
+//! Facts about this process and the machine.
+
+use crate::sync::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Our process id, as our own namespace counts.
+pub(crate) fn pid() -> u32 {
+    std::process::id()
+}
+
+/// Our effective user id.
+pub(crate) fn euid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Start time of a process in clock ticks since boot (proc_pid_stat(5), field 22).
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command may hold spaces and parentheses; the fields start after the last one.
+    let fields = stat.rsplit_once(')')?.1;
+    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Our own start time, read once.
+pub(crate) fn own_start_time() -> u64 {
+    static CACHE: AtomicU64 = AtomicU64::new(0);
+    static FOR_PID: AtomicU64 = AtomicU64::new(0);
+    let pid = pid();
+    if FOR_PID.load(Ordering::SeqCst) == u64::from(pid) {
+        return CACHE.load(Ordering::SeqCst);
+    }
+    let start = start_time(pid).unwrap_or(0);
+    CACHE.store(start, Ordering::SeqCst);
+    FOR_PID.store(pid.into(), Ordering::SeqCst);
+    start
+}
+
+/// Inode of our pid namespace; 0 without /proc.
+pub(crate) fn pid_namespace() -> u64 {
+    #[allow(clippy::unnecessary_cast, reason = "the widths differ between systems")]
+    rustix::fs::stat("/proc/self/ns/pid").map_or(0, |stat| stat.st_ino as u64)
+}
+
+/// The cpu that runs this thread, plus one; 0 where the system does not say.
+pub(crate) fn current_cpu() -> u32 {
+    u32::try_from(rustix::thread::sched_getcpu()).map_or(0, |cpu| cpu.saturating_add(1))
+}
+
+/// Nanoseconds since the epoch.
+pub(crate) fn wall_clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
