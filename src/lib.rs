@@ -1,5 +1,7 @@
 //! ringspan: shared memory that unrelated processes can await.
 
+#![cfg_attr(ringspan_loom, allow(dead_code, unused_imports, reason = "models use a part"))]
+
 #[cfg(not(ringspan_loom))]
 pub mod codec;
 mod error;
