@@ -68,7 +68,9 @@ def _held() -> set[Path]:
     for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
         parts = line.split(maxsplit=7)
         if len(parts) == 8:
-            found.add(Path(parts[7]))
+            path = Path(parts[7])
+            # A door is bound under another name and renamed when it listens.
+            found.update((path, path.with_name(path.name.removeprefix(".new-"))))
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             for line in (folder / "maps").read_text().splitlines():

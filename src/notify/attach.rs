@@ -39,6 +39,20 @@ impl Endpoint {
         role: Role,
         born: bool,
     ) -> Result<Attach, OpenError> {
+        Self::enter(region, role.index, born, |endpoint| endpoint.take_slot(role))
+    }
+
+    /// Takes any free slot, for kinds whose slots are all alike and whose dead leave nothing to mend.
+    pub(crate) fn attach_any(region: &Arc<Region>, born: bool) -> Result<Attach, OpenError> {
+        Self::enter(region, 0, born, Endpoint::take_any_slot)
+    }
+
+    fn enter(
+        region: &Arc<Region>,
+        index: usize,
+        born: bool,
+        take: impl FnOnce(&mut Endpoint) -> Result<(), OpenError>,
+    ) -> Result<Attach, OpenError> {
         region.check_fork()?;
         wake::keep_spare();
         let random = || file::random().map_err(|err| region.os_fault("getrandom", &err));
@@ -49,16 +63,16 @@ impl Endpoint {
             .map_err(|err| region.os_fault("making a door", &err))?;
         failpoint!("attach.door");
         // From here on dropping the endpoint removes the door, and frees the slot if it got it.
-        let mut endpoint = Endpoint::new(Arc::clone(region), role.index, tag, door, random()?);
+        let mut endpoint = Endpoint::new(Arc::clone(region), index, tag, door, random()?);
         if born {
             let claim = region.claim()?;
             failpoint!("attach.locked");
             if !claim.named || region.is_removed() {
                 return Ok(Attach::Stale);
             }
-            endpoint.take_slot(role)?;
+            take(&mut endpoint)?;
         } else {
-            endpoint.take_slot(role)?;
+            take(&mut endpoint)?;
         }
         failpoint!("attach.claimed");
         let hints = slots::Hints {
@@ -97,6 +111,35 @@ impl Endpoint {
         }
         let cause = "its slots keep changing hands; their bytes may be damaged";
         Err(self.region.fault(FaultKind::Damaged, cause).into())
+    }
+
+    /// The first free slot; only when there is none are the owners looked at, and the dead taken out.
+    fn take_any_slot(&mut self) -> Result<(), OpenError> {
+        let slots = self.region.kind().slots();
+        // Bounded: a round either takes a slot, frees one, or is the last.
+        for _ in 0..64 {
+            for index in 0..slots {
+                if slots::claim(self.region.slot(index), self.tag).is_ok() {
+                    self.index = index;
+                    return Ok(());
+                }
+            }
+            let mut freed = false;
+            for index in 0..slots {
+                let tag = self.region.slot(index).tag.load(Ordering::SeqCst);
+                if tag == 0 {
+                    freed = true;
+                } else if matches!(link::prove(&self.region, tag), Proof::Dead { .. }) {
+                    link::reap(&self.region, index, tag);
+                    freed = true;
+                }
+            }
+            if !freed {
+                break;
+            }
+        }
+        let cause = format!("all its {slots} places are taken by live handles; close some of them");
+        Err(self.region.fault(FaultKind::TooManyAttached, cause).into())
     }
 
     fn taken(&self, role: Role, pid: u32) -> OpenError {

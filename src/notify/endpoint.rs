@@ -4,6 +4,7 @@
 use crate::error::{Fault, FaultKind};
 use crate::layout::Slot;
 use crate::notify::harvest;
+use crate::notify::lifetime;
 use crate::notify::link::Link;
 use crate::notify::park::{self, ParkNumbers};
 use crate::notify::slots;
@@ -173,7 +174,7 @@ impl Endpoint {
             return;
         }
         failpoint!("detach.begin");
-        slots::release(self.slot(), self.tag);
+        let held = slots::release(self.slot(), self.tag);
         failpoint!("detach.freed");
         self.wake_all();
         failpoint!("detach.rung");
@@ -183,6 +184,10 @@ impl Endpoint {
         }
         self.parking = None; // out of the poll set before the door is closed
         drop(door);
+        if held {
+            // A fault leaves it to the next opener or to gc.
+            let _ = lifetime::remove_if_last(&self.region);
+        }
     }
 }
 

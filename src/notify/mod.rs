@@ -22,6 +22,7 @@
 //! | `attach` | door before slot; dead owners are reaped; parked ones are rung |
 //! | `link` | what we hold of a peer: connection, doorbell, pidfd; proofs of death |
 //! | `harvest` | take in what fired |
+//! | `lifetime` | who is alive; the end of a region: removed, or its last user gone |
 //! | `wake` | ring, knock; also by somebody who is not attached |
 //! | `local` | the fan-out: many waiters of one process on one endpoint, without any I/O |
 //! | `shared` | the same with its faces: tasks of several runtimes, threads |
@@ -36,6 +37,8 @@ pub(crate) mod awake;
 mod endpoint;
 #[cfg(not(ringspan_loom))]
 mod harvest;
+#[cfg(not(ringspan_loom))]
+pub(crate) mod lifetime;
 #[cfg(not(ringspan_loom))]
 pub(crate) mod link;
 pub(crate) mod local;

@@ -26,7 +26,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Weak};
 
 use pyo3::exceptions::{PyNotImplementedError, PyRuntimeError};
@@ -37,6 +37,7 @@ use pyo3::types::{PyCFunction, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::python::awaitable::Operation;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
+use crate::sys::fd::Fd;
 
 /// Every so many ready awaits in a row the loop gets a turn.
 const TURN: u32 = 256;
@@ -46,7 +47,7 @@ const LOOKS: u32 = 16;
 /// What the face needs of an endpoint. Called by one thread at a time, with the interpreter attached.
 pub(crate) trait Parkable: Send + Sync + 'static {
     /// A new duplicate of the pollable fd (never the public `fileno()`).
-    fn park_fd(&self) -> PyResult<OwnedFd>;
+    fn park_fd(&self) -> PyResult<Fd>;
 
     /// Steps 1 to 4 of the wake protocol. True: a wake will come. False: something happened since
     /// the last [`Parkable::disarm`] that polling will show (a message, room, a death). The
@@ -115,7 +116,7 @@ impl Waiters {
 struct Reader {
     event_loop: Py<PyWeakrefReference>,
     thread: u64,
-    fd: OwnedFd,
+    fd: Fd,
 }
 
 /// The asyncio side of one handle; every awaitable of the handle goes through it.
@@ -145,6 +146,12 @@ impl Face {
     pub(crate) fn nobody_inside(&self) -> bool {
         // Relaxed, here and below: both words are touched with the interpreter attached only.
         self.owner.load(Ordering::Relaxed) == 0 && self.streak.load(Ordering::Relaxed) < TURN
+    }
+
+    /// Somebody waits or blocks here.
+    #[inline]
+    pub(crate) fn is_busy(&self) -> bool {
+        self.owner.load(Ordering::Relaxed) != 0
     }
 
     /// Counts an await that did not have to wait.

@@ -11,6 +11,7 @@ use crate::sys::fd;
 use crate::sys::file::{self, Unborn};
 use crate::sys::map::Mapping;
 use crate::sys::process;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ impl Region {
         let owner = process::euid();
         let doors = DoorDir::open(owner).map_err(|err| door_fault(&subject, owner, &err))?;
         let unborn = Unborn::new(plan.total, spec.mode)
-            .map_err(|err| Self::no_room(&subject, plan.total, &err))?;
+            .map_err(|err| no_room(&subject, plan.total, &err))?;
         failpoint!("create.anonymous");
         let file = Arc::clone(unborn.fd());
         let total = usize::try_from(plan.total).unwrap_or(usize::MAX);
@@ -80,26 +81,32 @@ impl Region {
                 failpoint!("create.named");
                 Ok((region, extra))
             }
-            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-                let cause = "the name is taken; open it, or remove it first";
-                let fault = Fault::new(FaultKind::Os, &subject, cause).with_errno(libc::EEXIST);
-                Err(OpenError::AlreadyExists(fault))
-            }
-            Err(err) => Err(Fault::os(&subject, "linkat", &err).into()),
+            Err(err) => Err(not_named(&subject, &err)),
         }
     }
+}
 
-    fn no_room(subject: &Subject, total: u64, err: &io::Error) -> Fault {
-        let fault = Fault::os(subject, "creating the file in /dev/shm", err);
-        if fault.kind() != FaultKind::NoSpace {
-            return fault;
-        }
-        let cause = format!(
-            "/dev/shm has no room for {total} bytes; remove what is left over (`ls -l /dev/shm`), ask \
-             for less, or enlarge it (`docker run --shm-size`, `mount -o remount,size=`)"
-        );
-        Fault::new(FaultKind::NoSpace, subject, cause).with_errno(libc::ENOSPC)
+/// The file could not be made.
+pub(crate) fn no_room(subject: impl fmt::Display, total: u64, err: &io::Error) -> Fault {
+    let fault = Fault::os(&subject, "creating the file in /dev/shm", err);
+    // Beyond the largest file there is no room either (EFBIG).
+    if fault.kind() != FaultKind::NoSpace && fault.errno() != Some(libc::EFBIG) {
+        return fault;
     }
+    let cause = format!(
+        "/dev/shm has no room for {total} bytes; remove what is left over (`ls -l /dev/shm`), ask for \
+         less, or enlarge it (`docker run --shm-size`, `mount -o remount,size=`)"
+    );
+    Fault::new(FaultKind::NoSpace, subject, cause).with_errno(libc::ENOSPC)
+}
+
+/// The file could not be given its name.
+pub(crate) fn not_named(subject: impl fmt::Display, err: &io::Error) -> OpenError {
+    if err.kind() != io::ErrorKind::AlreadyExists {
+        return Fault::os(subject, "linkat", err).into();
+    }
+    let cause = "the name is taken; open it, or remove it first";
+    OpenError::AlreadyExists(Fault::new(FaultKind::Os, subject, cause).with_errno(libc::EEXIST))
 }
 
 /// The directory of the doors cannot be had.

@@ -7,6 +7,7 @@
 use crate::layout::{DoorPath, HEADER_LEN, Header, Shared, Slot};
 use crate::region::Region;
 use crate::region::spec::SLOT_LEN;
+use crate::sync::{AtomicU8, AtomicU64, Ordering};
 use crate::sys::map::Mapping;
 use std::ptr::NonNull;
 
@@ -24,7 +25,111 @@ pub(crate) fn view<T: Shared>(mapping: &Mapping, offset: u64) -> Option<&T> {
     Some(unsafe { &*at })
 }
 
+/// A part of a mapping that is nothing but bytes, for copies in and out.
+///
+/// The copies are made of atomic words (bytes at the ragged ends), all Relaxed: what others write
+/// meanwhile may come torn, but is no data race. Order comes from elsewhere (a version, a lock).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bytes<'a> {
+    mapping: &'a Mapping,
+    offset: usize,
+    len: usize,
+}
+
+impl<'a> Bytes<'a> {
+    /// Bytes `offset..offset + len` of the mapping, if there are so many.
+    pub(crate) fn new(mapping: &'a Mapping, offset: usize, len: usize) -> Option<Bytes<'a>> {
+        let end = offset.checked_add(len)?;
+        (end <= mapping.len()).then_some(Bytes { mapping, offset, len })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The first byte; mapped for as long as the mapping lives.
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        // SAFETY: within the mapping or one past its end, checked by `new`.
+        unsafe { self.mapping.as_mut_ptr().add(self.offset) }
+    }
+
+    /// `len` bytes from `at` on; `None` when they do not fit.
+    fn part(&self, at: usize, len: usize) -> Option<Bytes<'a>> {
+        let end = at.checked_add(len)?;
+        (end <= self.len).then_some(Bytes { offset: self.offset + at, len, ..*self })
+    }
+
+    /// The next piece at `at`: a word where one fits, else a byte.
+    fn piece(&self, at: usize) -> Piece<'a> {
+        assert!(at < self.len, "outside the part");
+        // SAFETY: `at` is inside the part, which is inside the mapping.
+        let here = unsafe { self.as_ptr().add(at) };
+        if self.len - at >= 8 && here.cast::<AtomicU64>().is_aligned() {
+            // SAFETY: eight bytes inside the mapping, aligned, mapped for 'a; an atomic is valid
+            // whatever others write there.
+            Piece::Word(unsafe { &*here.cast::<AtomicU64>() })
+        } else {
+            // SAFETY: one byte inside the mapping, as above.
+            Piece::Byte(unsafe { &*here.cast::<AtomicU8>() })
+        }
+    }
+
+    /// Copies from `at` on into `out`; `None`: it does not fit, and nothing was copied.
+    pub(crate) fn read(&self, at: usize, out: &mut [u8]) -> Option<()> {
+        let part = self.part(at, out.len())?;
+        let mut done = 0;
+        while done < out.len() {
+            done += match part.piece(done) {
+                Piece::Word(word) => {
+                    // Relaxed: see the type.
+                    out[done..done + 8]
+                        .copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+                    8
+                }
+                Piece::Byte(byte) => {
+                    out[done] = byte.load(Ordering::Relaxed); // Relaxed: see the type
+                    1
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Copies `from` in at `at`; `None`: it does not fit, and nothing was copied.
+    pub(crate) fn write(&self, at: usize, from: &[u8]) -> Option<()> {
+        let part = self.part(at, from.len())?;
+        let mut done = 0;
+        while done < from.len() {
+            done += match part.piece(done) {
+                Piece::Word(word) => {
+                    let mut bytes = [0; 8];
+                    bytes.copy_from_slice(&from[done..done + 8]);
+                    word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed); // Relaxed: see the type
+                    8
+                }
+                Piece::Byte(byte) => {
+                    byte.store(from[done], Ordering::Relaxed); // Relaxed: see the type
+                    1
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+enum Piece<'a> {
+    Word(&'a AtomicU64),
+    Byte(&'a AtomicU8),
+}
+
 impl Region {
+    /// The payload, for copies.
+    pub(crate) fn bytes(&self) -> Bytes<'_> {
+        let offset = self.constants.payload_off as usize;
+        let len = self.constants.payload_len as usize;
+        Bytes::new(&self.mapping, offset, len).expect("checked when the region was made")
+    }
+
     /// The header.
     pub(crate) fn header(&self) -> &Header {
         const { assert!(size_of::<Header>() == HEADER_LEN) };

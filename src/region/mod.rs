@@ -8,15 +8,18 @@
 //! | `create` | anonymous file, header, name last |
 //! | `open` | owner, size, magic, checksum, version, kind, geometry, door directory |
 //! | `map` | the only casts from mapped bytes to atomics |
+//! | `raw` | a file without our header: bytes only |
 //! | `unlink` | removal under the inode's lock |
 
 mod create;
 pub(crate) mod map;
 mod open;
+pub(crate) mod raw;
 mod spec;
 mod unlink;
 
 pub(crate) use spec::Spec;
+pub(crate) use unlink::Claim;
 
 use crate::error::{Fault, FaultKind};
 use crate::layout::{Constants, FLAG_EPHEMERAL, Kind, STATE_REMOVED};

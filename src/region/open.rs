@@ -16,6 +16,7 @@ use crate::sys::fd;
 use crate::sys::file::{self, FileInfo};
 use crate::sys::map::Mapping;
 use crate::sys::process;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -80,7 +81,7 @@ impl Region {
     }
 }
 
-fn not_opened(subject: &Subject, err: &io::Error) -> OpenError {
+pub(crate) fn not_opened(subject: impl fmt::Display, err: &io::Error) -> OpenError {
     match err.raw_os_error() {
         Some(libc::ENOENT) => {
             let cause = "no object of that name exists (create it, or start the side that does)";
@@ -95,7 +96,7 @@ fn not_opened(subject: &Subject, err: &io::Error) -> OpenError {
     }
 }
 
-fn check_owner(subject: &Subject, info: &FileInfo) -> Result<(), Fault> {
+pub(crate) fn check_owner(subject: impl fmt::Display, info: &FileInfo) -> Result<(), Fault> {
     if !info.regular {
         return Err(Fault::new(FaultKind::Mismatch, subject, "the name is not a regular file"));
     }

@@ -56,16 +56,22 @@ impl Plan {
     }
 }
 
+/// The owner reads and writes, and nobody executes.
+pub(crate) fn check_mode(subject: impl std::fmt::Display, mode: u32) -> Result<(), Fault> {
+    if mode & !0o666 == 0 && mode & 0o600 == 0o600 {
+        return Ok(());
+    }
+    let cause = format!(
+        "mode {mode:o}: the owner must be able to read and write, and nobody to execute (0600, 0640, \
+         0660, ...)"
+    );
+    Err(Fault::new(FaultKind::InvalidOption, subject, cause))
+}
+
 impl Spec {
     /// The layout of this wish.
     pub(crate) fn plan(&self, subject: &Subject) -> Result<Plan, Fault> {
-        if self.mode & !0o666 != 0 || self.mode & 0o600 != 0o600 {
-            return Err(Fault::new(
-                FaultKind::InvalidOption,
-                subject,
-                format_args!("mode {:o}: the owner must be able to read and write", self.mode),
-            ));
-        }
+        check_mode(subject, self.mode)?;
         Plan::new(self.kind, self.kind_len as u64, self.payload_len).ok_or_else(|| {
             let cause = format!("{} bytes are more than a file can hold", self.payload_len);
             Fault::new(FaultKind::InvalidOption, subject, cause)

@@ -2,11 +2,29 @@
 
 use crate::error::Fault;
 use crate::ring::consumer::{Attached, Consumer, Next};
-use crate::ring::error::PopError;
+use crate::ring::error::{PopError, Stop};
 use crate::ring::options::Ring;
-use crate::ring::side;
+use crate::ring::side::{self, Base, Side};
 use crate::ring::stat::{EndStat, Peer};
 use std::time::Duration;
+
+/// Whether the next pop finds something: a message or an end, which stays for that pop to tell.
+struct Anything<'a>(&'a mut Consumer);
+
+impl Side for Anything<'_> {
+    type Found = ();
+
+    fn base(&mut self) -> &mut Base {
+        &mut self.0.base
+    }
+
+    fn look(&mut self) -> Result<Option<()>, Stop> {
+        match self.0.raw.peek() {
+            Ok(item) => Ok(item.map(drop)),
+            Err(damage) => Err(self.0.base.damaged(damage)),
+        }
+    }
+}
 
 impl Consumer {
     /// Waits until a producer is attached.
@@ -51,7 +69,7 @@ impl Consumer {
     ///
     /// As [`Consumer::pop`].
     pub fn arm(&mut self) -> Result<bool, PopError> {
-        match side::arm(&mut Next(self)) {
+        match side::arm(&mut Anything(self)) {
             Ok(armed) => Ok(armed),
             Err(stop) => self.outcome(stop).map(|_: Option<()>| false),
         }

@@ -13,8 +13,11 @@
 //! | `producer`, `_many`, `_value`, `_role`, `grant`, `sink` | pushing |
 //! | `consumer`, `_many`, `_role`, `message`, `stream` | popping |
 //! | `stat` | what can be seen from outside |
+//! | `bind` | what the Python binding needs of the ends |
 //! | `error` | the errors of the verbs |
 
+#[cfg(all(not(ringspan_loom), feature = "python"))]
+pub(crate) mod bind;
 #[cfg(not(ringspan_loom))]
 mod consumer;
 #[cfg(not(ringspan_loom))]
@@ -49,6 +52,13 @@ mod sink;
 mod stat;
 #[cfg(all(not(ringspan_loom), feature = "tokio"))]
 mod stream;
+
+#[cfg(all(not(ringspan_loom), feature = "python"))]
+pub(crate) use error::Stop;
+#[cfg(all(not(ringspan_loom), feature = "python"))]
+pub(crate) use raw_consumer::Record;
+#[cfg(all(not(ringspan_loom), feature = "python"))]
+pub(crate) use raw_producer::Reservation;
 
 #[cfg(not(ringspan_loom))]
 pub use consumer::Consumer;

@@ -3,7 +3,7 @@
 use crate::error::{Fault, FaultKind, OpenError};
 use crate::layout::{FLAG_EPHEMERAL, Kind, PARAMS, RingIndices};
 use crate::name::Name;
-use crate::notify::{Attach, Endpoint, Role};
+use crate::notify::{Attach, Endpoint, Role, lifetime};
 use crate::region::{Region, Spec, Subject};
 use crate::ring::consumer::Consumer;
 use crate::ring::producer::Producer;
@@ -173,7 +173,7 @@ impl Ring {
         for _ in 0..REOPENS {
             if how != How::Create {
                 match Region::open(name, Some(Kind::Ring)) {
-                    Ok(region) if region.is_removed() => {}
+                    Ok(region) if lifetime::is_gone(&region)? => {}
                     Ok(region) => {
                         Self::check_room(&region, options)?;
                         return Ok(region);
@@ -187,6 +187,11 @@ impl Ring {
             }
             match Self::create_region(name, options) {
                 Err(OpenError::AlreadyExists(_)) if how == How::OpenOrCreate => {}
+                Err(OpenError::AlreadyExists(fault)) => match Region::open(name, None) {
+                    // The name belonged to the dead, and is free now.
+                    Ok(region) if lifetime::is_gone(&region)? => {}
+                    _ => return Err(OpenError::AlreadyExists(fault)),
+                },
                 made => return made,
             }
         }

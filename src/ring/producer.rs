@@ -37,6 +37,8 @@ pub struct Producer {
     pub(super) published: usize,
     /// The consumer that was seen last closed or died, and no other came.
     pub(super) deserted: bool,
+    /// What the last `try_` verb found no room for; 1 when it found some.
+    pub(super) wanted: usize,
     open: bool,
 }
 
@@ -75,6 +77,10 @@ impl Side for Attached<'_> {
         }
         Ok(self.0.base.has_peer().then_some(()))
     }
+
+    fn tells(&self) -> bool {
+        false
+    }
 }
 
 impl Producer {
@@ -98,7 +104,16 @@ impl Producer {
         }
         crate::sys::failpoint::failpoint!("producer.ready");
         let open = true;
-        Ok(Producer { raw, base, ring, staged: false, published: 0, deserted: false, open })
+        Ok(Producer {
+            raw,
+            base,
+            ring,
+            staged: false,
+            published: 0,
+            deserted: false,
+            wanted: 1,
+            open,
+        })
     }
 
     /// Room for `len` bytes, or news of the consumer.
@@ -163,6 +178,7 @@ impl Producer {
         if found.is_some() {
             self.base.came();
         }
+        self.wanted = if found.is_some() { 1 } else { len };
         Ok(found)
     }
 

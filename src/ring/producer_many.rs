@@ -17,7 +17,7 @@ impl Producer {
         self.staged = true;
     }
 
-    fn room_to_stage(&mut self, len: usize) -> Result<Option<Reservation>, Stop> {
+    pub(super) fn room_to_stage(&mut self, len: usize) -> Result<Option<Reservation>, Stop> {
         self.base.endpoint.check_fork()?;
         if self.base.peer_changed() || self.base.gone.is_some() {
             self.peer_news()?;
@@ -30,7 +30,7 @@ impl Producer {
         }
     }
 
-    fn publish_staged(&mut self, count: usize) {
+    pub(super) fn publish_staged(&mut self, count: usize) {
         if count > 0 {
             self.raw.publish();
             self.staged = false;
@@ -69,7 +69,7 @@ impl Producer {
         Ok(None)
     }
 
-    fn start_many(&mut self) {
+    pub(super) fn start_many(&mut self) {
         if self.staged {
             self.raw.rollback();
             self.staged = false;

@@ -68,6 +68,10 @@ pub(super) trait Side {
     fn base(&mut self) -> &mut Base;
     /// Is it there? Also tells, once, of a peer that is gone.
     fn look(&mut self) -> Result<Option<Self::Found>, Stop>;
+    /// Whether `look` tells of a peer that is gone, so that there is no sleep before it did.
+    fn tells(&self) -> bool {
+        true
+    }
 }
 
 /// The memory of a ring, for as long as the endpoint keeps the region.
@@ -170,10 +174,6 @@ impl Base {
         self.known != 0
     }
 
-    pub(super) fn peer_pid(&self) -> u32 {
-        self.pid
-    }
-
     /// After a publication: wakes the other end when it sleeps.
     #[inline]
     pub(super) fn wake(&mut self) {
@@ -205,11 +205,11 @@ impl Base {
     }
 
     /// Steps 1 to 3 of the sleeper.
-    fn prepare(&mut self) -> Result<bool, Stop> {
+    fn prepare(&mut self, tells: bool) -> Result<bool, Stop> {
         self.endpoint.check_fork()?;
         self.endpoint.begin()?;
         self.meet()?;
-        if self.gone.is_some() {
+        if tells && self.gone.is_some() {
             return Ok(false);
         }
         if self.known != 0 {
@@ -275,7 +275,8 @@ impl Base {
 
 /// Steps 1 to 4: true = sleep now. Whatever happens before the true, nobody is left to ring us.
 pub(super) fn arm<S: Side>(side: &mut S) -> Result<bool, Stop> {
-    let armed = match side.base().prepare() {
+    let tells = side.tells();
+    let armed = match side.base().prepare(tells) {
         Ok(true) => side.look().map(|found| found.is_none()),
         other => other,
     };
@@ -299,7 +300,7 @@ pub(super) fn disarm<S: Side>(side: &mut S) -> Result<(), Fault> {
 }
 
 /// Looks until `spin` is over.
-fn spin<S: Side>(side: &mut S) -> Result<Option<S::Found>, Stop> {
+pub(super) fn spin<S: Side>(side: &mut S) -> Result<Option<S::Found>, Stop> {
     let Some(spin) = side.base().spin_for() else { return Ok(None) };
     let until = Instant::now() + spin;
     while Instant::now() < until {

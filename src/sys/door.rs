@@ -1,20 +1,30 @@
 //! Doors: listening local sockets named by a tag, so that others find an endpoint from its slot
 //! alone. unix(7): a non-blocking connect succeeds at once while the backlog has room; a socket that
 //! nobody listens on any more refuses, and that is proof of death.
+//!
+//! A socket that is bound and not listening yet refuses too, so a door is made under another name
+//! and renamed when it listens: at its own name it has always been open. Whoever sweeps the
+//! directory may take an unfinished door away; its maker notices at the rename and makes another.
 
+use crate::sys::failpoint::failpoint;
 use crate::sys::fd::Fd;
-use crate::sys::file::FileId;
+use crate::sys::file::{self, FileId};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 /// Callers that can wait in a door that nobody opens.
 const BACKLOG: i32 = 4096;
-/// Longest directory path, so that `<dir>/<hex tag>` fits a socket address.
+/// Longest directory path, so that `<dir>/.new-<hex tag>` fits a socket address.
 const MAX_DIR: usize = 80;
+/// Start of the name of a door that does not listen yet.
+const UNFINISHED: &str = ".new-";
+/// How often an unfinished door may be swept away before its maker gives up.
+const REMAKES: usize = 64;
 
 /// The directory that holds the doors of one user's endpoints.
 #[derive(Debug, Clone)]
@@ -102,31 +112,53 @@ impl DoorDir {
     /// Binds and listens at the door of `tag`; the door of a segment that root opened for another
     /// user is given to that user.
     pub(crate) fn listen(&self, tag: u64, owner: u32) -> io::Result<Fd> {
-        let path = self.door_path(tag);
+        for _ in 0..REMAKES {
+            match self.make_door(tag, owner) {
+                Err(Errno::NOENT) if file::info_at(&self.path)?.is_some() => {}
+                done => return Ok(done?),
+            }
+        }
+        Err(Errno::NOENT.into())
+    }
+
+    /// `NOENT`: the unfinished door (or the directory) was taken away.
+    fn make_door(&self, tag: u64, owner: u32) -> rustix::io::Result<Fd> {
+        let path = self.unfinished_path(tag);
         let address = SocketAddrUnix::new(&path)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = Fd::open(|| {
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         })?;
         rustix::net::bind(&socket, &address)?;
-        let ready = (|| {
+        failpoint!("door.bound");
+        let opened = (|| {
             rustix::net::listen(&socket, BACKLOG)?;
             if rustix::process::geteuid().as_raw() != owner {
                 rustix::fs::chown(&path, Some(rustix::fs::Uid::from_raw(owner)), None)?;
             }
-            Ok(())
+            rustix::fs::rename(&path, self.door_path(tag))
         })();
-        if let Err(err) = ready {
-            self.unlink(tag);
-            return Err(err);
+        match opened {
+            Ok(()) => Ok(socket),
+            Err(err) => {
+                let _ = rustix::fs::unlink(&path);
+                Err(err)
+            }
         }
-        Ok(socket)
+    }
+
+    fn unfinished_path(&self, tag: u64) -> PathBuf {
+        self.path.join(format!("{UNFINISHED}{tag:016x}"))
     }
 
     /// Knocks at the door of `tag`, without waiting.
     pub(crate) fn knock(&self, tag: u64) -> Knock {
+        Self::knock_at(&self.door_path(tag))
+    }
+
+    fn knock_at(path: &Path) -> Knock {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let address = match SocketAddrUnix::new(self.door_path(tag)) {
+        let address = match SocketAddrUnix::new(path) {
             Ok(address) => address,
             Err(err) => return Knock::Failed(err.into()),
         };
@@ -152,6 +184,49 @@ impl DoorDir {
     pub(crate) fn unlink(&self, tag: u64) {
         let _ = rustix::fs::unlink(self.door_path(tag));
     }
+
+    /// Removes the unfinished doors of makers that are gone (or that have to begin again); how many.
+    pub(crate) fn sweep_unfinished(&self) -> io::Result<usize> {
+        let mut swept = 0;
+        for entry in file::list(&self.path)? {
+            if let Some(tag) = entry.strip_prefix(UNFINISHED).and_then(tag_of)
+                && let path = self.unfinished_path(tag)
+                && matches!(Self::knock_at(&path), Knock::Refused)
+                && rustix::fs::unlink(&path).is_ok()
+            {
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    /// The tags of the doors here at which nobody listens any more. Those in `alive` are not
+    /// knocked at.
+    pub(crate) fn refused(&self, alive: &BTreeSet<u64>) -> io::Result<Vec<u64>> {
+        let mut tags: Vec<u64> = file::list(&self.path)?.iter().filter_map(|e| tag_of(e)).collect();
+        tags.retain(|&tag| !alive.contains(&tag) && matches!(self.knock(tag), Knock::Refused));
+        Ok(tags)
+    }
+}
+
+fn tag_of(entry: &str) -> Option<u64> {
+    let hex = entry.len() == 16 && entry.bytes().all(|b| b.is_ascii_hexdigit());
+    hex.then(|| u64::from_str_radix(entry, 16).ok()).flatten()
+}
+
+/// The tags of all doors that somebody listens at in our network namespace (proc_net_unix(5)). To be
+/// listed is to live; not to be listed proves nothing. Spares the living a knock.
+pub(crate) fn listening() -> BTreeSet<u64> {
+    const SO_ACCEPTCON: u64 = 1 << 16;
+    let list = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let tag_in = |line: &str| {
+        let flags = u64::from_str_radix(line.split_ascii_whitespace().nth(3)?, 16).ok()?;
+        // The kernel keeps the name of the bind, which was the unfinished one.
+        let (_, entry) = line.rsplit_once('/')?;
+        let tag = tag_of(entry.strip_prefix(UNFINISHED)?)?;
+        (flags & SO_ACCEPTCON != 0).then_some(tag)
+    };
+    list.lines().filter_map(tag_in).collect()
 }
 
 /// Who is at the other end of a connection, as the kernel says.

@@ -85,10 +85,7 @@ impl Unborn {
         let unborn = match made {
             Ok(fd) => Unborn { fd: Arc::new(fd), temp: None },
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
-                let name = format!("{TEMP_PREFIX}{}-{:x}", std::process::id(), random()?);
-                let path = shm_path(&name);
-                let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-                let fd = Fd::open(|| rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600)))?;
+                let (fd, path) = Self::temporary(flags)?;
                 Unborn { fd: Arc::new(fd), temp: Some(path) }
             }
             Err(err) => return Err(err.into()),
@@ -96,6 +93,23 @@ impl Unborn {
         rustix::fs::fallocate(&*unborn.fd, FallocateFlags::empty(), 0, len)?;
         rustix::fs::fchmod(&*unborn.fd, Mode::from_raw_mode(mode))?;
         Ok(unborn)
+    }
+
+    /// A file with a temporary name, locked while it has that name, so that nobody who sweeps takes
+    /// it for a dead creator's.
+    fn temporary(flags: OFlags) -> io::Result<(Fd, PathBuf)> {
+        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        for _ in 0..8 {
+            let name = format!("{TEMP_PREFIX}{}-{:x}", std::process::id(), random()?);
+            let path = shm_path(&name);
+            let fd = Fd::open(|| rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600)))?;
+            let locked = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).is_ok();
+            if locked && info(&fd)?.links > 0 {
+                return Ok((fd, path));
+            }
+            let _ = rustix::fs::unlink(&path); // a sweeper has it
+        }
+        Err(Errno::AGAIN.into())
     }
 
     pub(crate) fn fd(&self) -> &Arc<Fd> {
@@ -126,6 +140,7 @@ impl Drop for Unborn {
     fn drop(&mut self) {
         if let Some(temp) = &self.temp {
             let _ = rustix::fs::unlink(temp);
+            let _ = rustix::fs::flock(&*self.fd, FlockOperation::Unlock);
         }
     }
 }
@@ -184,6 +199,20 @@ impl InodeLock {
     }
 }
 
+/// Removes the temporary file at `path` if its creator is gone: nobody holds its lock, and no process
+/// of the number in its name is to be seen from here.
+pub(crate) fn sweep_temporary(entry: &str) -> io::Result<bool> {
+    let pid = entry.strip_prefix(TEMP_PREFIX).and_then(|rest| rest.split('-').next()?.parse().ok());
+    let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else { return Ok(false) };
+    if rustix::process::test_kill_process(pid) != Err(Errno::SRCH) {
+        return Ok(false);
+    }
+    let path = shm_path(entry);
+    let file = open(&path)?;
+    let Some(_lock) = InodeLock::try_take(&file, &path)? else { return Ok(false) };
+    unlink(&path).map(|()| true)
+}
+
 /// Opens a directory entry list; names only.
 pub(crate) fn list(dir: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
@@ -199,10 +228,4 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<String>> {
 /// 64 random bits from the system.
 pub(crate) fn random() -> io::Result<u64> {
     getrandom::u64().map_err(|err| io::Error::other(err.to_string()))
-}
-
-/// A file of `len` reserved bytes with a name at once (raw segments: nothing to hide half-made but
-/// the size, which is set before the name exists).
-pub(crate) fn create_plain(path: &Path, len: u64, mode: u32) -> io::Result<Arc<Fd>> {
-    Unborn::new(len, mode)?.publish(path)
 }

@@ -63,14 +63,14 @@ impl PollSet {
         keys: &mut Vec<u64>,
         timeout: Option<Duration>,
     ) -> io::Result<(Waited, bool)> {
+        // On the stack: an event may hold a pointer, which would keep the set on one thread.
+        let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; BATCH];
         let timeout = timeout.map(timespec);
-        let mut space = [MaybeUninit::uninit(); BATCH];
-        match epoll::wait(&*self.epoll, &mut space, timeout.as_ref()) {
-            Ok((events, _)) => {
-                keys.extend(events.iter().map(|event| event.data.u64()));
-                let found = events.len();
-                let waited = if found == 0 { Waited::TimedOut } else { Waited::Ready };
-                Ok((waited, found == BATCH))
+        match epoll::wait(&*self.epoll, &mut events, timeout.as_ref()) {
+            Ok((found, _)) => {
+                keys.extend(found.iter().map(|event| event.data.u64()));
+                let waited = if found.is_empty() { Waited::TimedOut } else { Waited::Ready };
+                Ok((waited, found.len() == BATCH))
             }
             Err(Errno::INTR) => Ok((Waited::Interrupted, false)),
             Err(err) => Err(err.into()),

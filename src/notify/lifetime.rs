@@ -1,0 +1,107 @@
+//! The end of a region: removed by name, or (ephemeral ones) by the last one out, the next opener or
+//! a sweep when all its users died. Every step may be killed and is repeated by whoever comes next.
+
+use crate::error::Fault;
+use crate::layout::Kind;
+use crate::notify::link::{self, Proof};
+use crate::notify::wake;
+use crate::region::{Claim, Region};
+use crate::sync::Ordering;
+
+/// Marks, rings everybody who sleeps, unlinks last. False: the name leads elsewhere by now.
+pub(crate) fn remove(region: &Region) -> Result<bool, Fault> {
+    let claim = region.claim()?;
+    if !claim.named {
+        return Ok(false);
+    }
+    bury(region, &claim)?;
+    Ok(true)
+}
+
+fn bury(region: &Region, claim: &Claim) -> Result<(), Fault> {
+    region.mark_removed(claim);
+    wake::knock_all(region);
+    region.unlink(claim)
+}
+
+/// After leaving an ephemeral region: removes it when nobody else is in it.
+pub(crate) fn remove_if_last(region: &Region) -> Result<bool, Fault> {
+    if !region.is_ephemeral() {
+        return Ok(false);
+    }
+    end(region, &region.claim()?)
+}
+
+/// Removes an ephemeral region whose users all died. Skips one that somebody holds the lock of.
+pub(crate) fn sweep_if_dead(region: &Region) -> Result<bool, Fault> {
+    if !region.is_ephemeral() || !was_used(region) {
+        return Ok(false);
+    }
+    match region.try_claim()? {
+        Some(claim) => end(region, &claim),
+        None => Ok(false),
+    }
+}
+
+/// Removes any region, ephemeral or not, in which nobody lives.
+pub(crate) fn sweep_if_deserted(region: &Region) -> Result<bool, Fault> {
+    match region.try_claim()? {
+        Some(claim) => end(region, &claim),
+        None => Ok(false),
+    }
+}
+
+fn end(region: &Region, claim: &Claim) -> Result<bool, Fault> {
+    if !claim.named || !is_deserted(region) {
+        return Ok(false);
+    }
+    bury(region, claim)?;
+    // Nobody opens it any more: what is left in it are the doors of the dead.
+    reap_where(region, |_| true);
+    Ok(true)
+}
+
+/// What an opener does before it uses a region: finishes a removal that somebody began and did not
+/// live to end, and removes an ephemeral region whose users all died. True: look for the name anew.
+pub(crate) fn is_gone(region: &Region) -> Result<bool, Fault> {
+    if region.is_removed() {
+        let claim = region.claim()?; // a living remover has it until it is through
+        region.unlink(&claim)?;
+        return Ok(true);
+    }
+    if !region.is_ephemeral() || !was_used(region) || !is_deserted(region) {
+        return Ok(false);
+    }
+    Ok(end(region, &region.claim()?)? || region.is_nameless())
+}
+
+/// Somebody has been attached at some time. A region that is only just made is not deserted.
+fn was_used(region: &Region) -> bool {
+    let used = |word: &crate::sync::AtomicU64| word.load(Ordering::SeqCst) != 0;
+    region.slots().any(|slot| used(&slot.tag) || used(&slot.hints_for) || used(&slot.died))
+}
+
+/// Every slot is free or its owner proven dead.
+fn is_deserted(region: &Region) -> bool {
+    region.slots().all(|slot| {
+        let tag = slot.tag.load(Ordering::SeqCst);
+        tag == 0 || matches!(link::prove(region, tag), Proof::Dead { .. })
+    })
+}
+
+/// Takes out the owners that are proven dead, where a dead owner leaves nothing to mend but its
+/// slot; a lock has its own repair. Tags in `alive` are not knocked at.
+pub(crate) fn reap_dead(region: &Region, alive: impl Fn(u64) -> bool) {
+    if matches!(region.kind(), Kind::Bytes | Kind::Ring) {
+        reap_where(region, |tag| !alive(tag));
+    }
+}
+
+fn reap_where(region: &Region, ask: impl Fn(u64) -> bool) {
+    for (index, slot) in region.slots().enumerate() {
+        let tag = slot.tag.load(Ordering::SeqCst);
+        if tag != 0 && ask(tag) && matches!(link::prove(region, tag), Proof::Dead { .. }) {
+            link::reap(region, index, tag);
+        }
+    }
+}

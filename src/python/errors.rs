@@ -1,0 +1,137 @@
+//! Errors of the core as Python exceptions: the one place that knows both. The classes are Python's
+//! (`_exceptions.py`), since each has two bases.
+
+use pyo3::import_exception;
+use pyo3::prelude::*;
+use std::fmt::Display;
+
+use crate::error::{Fault, FaultKind, OpenError};
+use crate::ring::{PopError, PushError, Stop};
+
+mod class {
+    #![allow(missing_docs, reason = "named and documented in _exceptions.py")]
+    use super::import_exception;
+
+    import_exception!(ringspan._exceptions, AlreadyExists);
+    import_exception!(ringspan._exceptions, Closed);
+    import_exception!(ringspan._exceptions, CodecError);
+    import_exception!(ringspan._exceptions, Damaged);
+    import_exception!(ringspan._exceptions, Empty);
+    import_exception!(ringspan._exceptions, Forked);
+    import_exception!(ringspan._exceptions, HandleClosed);
+    import_exception!(ringspan._exceptions, InvalidName);
+    import_exception!(ringspan._exceptions, InvalidOption);
+    import_exception!(ringspan._exceptions, Mismatch);
+    import_exception!(ringspan._exceptions, NoSpace);
+    import_exception!(ringspan._exceptions, NotFound);
+    import_exception!(ringspan._exceptions, PeerClosed);
+    import_exception!(ringspan._exceptions, PeerDied);
+    import_exception!(ringspan._exceptions, PeerUnreachable);
+    import_exception!(ringspan._exceptions, PermissionDenied);
+    import_exception!(ringspan._exceptions, Removed);
+    import_exception!(ringspan._exceptions, RoleTaken);
+    import_exception!(ringspan._exceptions, SystemFault);
+    import_exception!(ringspan._exceptions, Timeout);
+    import_exception!(ringspan._exceptions, TooLarge);
+    import_exception!(ringspan._exceptions, TooManyAttached);
+    import_exception!(ringspan._exceptions, TooManyFiles);
+    import_exception!(ringspan._exceptions, Unsupported);
+}
+
+/// The exception of a fault.
+pub(crate) fn fault(fault: &Fault) -> PyErr {
+    let args = (fault.to_string(), fault.errno());
+    match fault.kind() {
+        FaultKind::InvalidName => class::InvalidName::new_err(args),
+        FaultKind::InvalidOption => class::InvalidOption::new_err(args),
+        FaultKind::NoSpace => class::NoSpace::new_err(args),
+        FaultKind::PermissionDenied => class::PermissionDenied::new_err(args),
+        FaultKind::Damaged => class::Damaged::new_err(args),
+        FaultKind::Mismatch => class::Mismatch::new_err(args),
+        FaultKind::Removed => class::Removed::new_err(args),
+        FaultKind::PeerUnreachable => class::PeerUnreachable::new_err(args),
+        FaultKind::TooManyFiles => class::TooManyFiles::new_err(args),
+        FaultKind::Forked => class::Forked::new_err(args),
+        FaultKind::Encode | FaultKind::Decode => class::CodecError::new_err(args),
+        FaultKind::TooManyAttached => class::TooManyAttached::new_err(args),
+        FaultKind::Unsupported => class::Unsupported::new_err(args),
+        FaultKind::NoRuntime | FaultKind::Os => class::SystemFault::new_err(args),
+    }
+}
+
+/// The exception of an `open`, `create` or attach that failed. `hint` is added when the role is
+/// taken.
+pub(crate) fn open(err: &OpenError, hint: &str) -> PyErr {
+    let args = (err.to_string(), err.fault().errno());
+    match err {
+        OpenError::NotFound(_) => class::NotFound::new_err((args.0, args.1.or(Some(libc::ENOENT)))),
+        OpenError::AlreadyExists(_) => {
+            class::AlreadyExists::new_err((args.0, args.1.or(Some(libc::EEXIST))))
+        }
+        OpenError::RoleTaken { pid, .. } => {
+            class::RoleTaken::new_err((format!("{}{hint}", args.0), args.1, *pid))
+        }
+        OpenError::Fault(inner) => fault(inner),
+    }
+}
+
+/// The exception of a pop that stopped.
+#[cold]
+pub(crate) fn pop(stop: Stop, ring: &impl Display) -> PyErr {
+    match PopError::from_stop(stop, ring) {
+        None => class::Closed::new_err((format!("{ring}: the producer closed the stream"),)),
+        Some(PopError::PeerDied { fault, pid }) => died(&fault, pid),
+        Some(PopError::Timeout(fault)) => timeout(&fault),
+        Some(PopError::Fault(inner)) => fault(&inner),
+    }
+}
+
+/// The exception of a push that stopped.
+#[cold]
+pub(crate) fn push(stop: Stop, ring: &impl Display) -> PyErr {
+    match PushError::from_stop(stop, ring) {
+        PushError::TooLarge { fault, len, max } => {
+            class::TooLarge::new_err((fault.to_string(), fault.errno(), len, max))
+        }
+        PushError::Closed(fault) => class::PeerClosed::new_err((fault.to_string(), fault.errno())),
+        PushError::PeerDied { fault, pid } => died(&fault, pid),
+        PushError::Timeout(fault) => timeout(&fault),
+        PushError::Fault(inner) => fault(&inner),
+    }
+}
+
+fn died(fault: &Fault, pid: Option<u32>) -> PyErr {
+    class::PeerDied::new_err((fault.to_string(), fault.errno(), pid))
+}
+
+/// The time-out of a `blocking_` verb is over.
+pub(crate) fn timeout(fault: &Fault) -> PyErr {
+    class::Timeout::new_err((fault.to_string(), fault.errno()))
+}
+
+/// Nothing there now.
+#[cold]
+pub(crate) fn empty(ring: &impl Display) -> PyErr {
+    class::Empty::new_err((format!("{ring}: nothing is in it now"),))
+}
+
+/// A verb on a handle that was closed before.
+#[cold]
+pub(crate) fn closed_handle(object: &str, noun: &str, how: &str) -> PyErr {
+    let text = format!("{object}: this {noun} was {how}; make another one");
+    class::HandleClosed::new_err((text,))
+}
+
+/// A message that cannot be read: names the ring, keeps the cause.
+#[cold]
+pub(crate) fn codec(py: Python<'_>, object: &str, cause: PyErr) -> PyErr {
+    let err = class::CodecError::new_err((format!("{object}: {}", cause.value(py)),));
+    err.set_cause(py, Some(cause));
+    err
+}
+
+/// An argument that cannot be met.
+#[cold]
+pub(crate) fn option(text: String) -> PyErr {
+    class::InvalidOption::new_err((text, libc::EINVAL))
+}

@@ -1,0 +1,73 @@
+//! The Python package: `ringspan._ringspan`.
+//!
+//! One rule for the interpreter lock: it is held for everything that never waits (a `try_` verb takes
+//! less time than giving the lock back) and given back for every wait and for large copies. The
+//! Rust handle of a class lies behind a mutex that is only ever tried, never waited for: whoever
+//! finds it taken gets a RuntimeError.
+//!
+//! | file | job |
+//! |---|---|
+//! | `end` | what both ends of a ring do alike: attach late, one thread at a time, close, wait |
+//! | `ring` | Ring, and the options that it and the ends are pickled by |
+//! | `producer`, `producer_ops`, `grant` | pushing |
+//! | `consumer`, `consumer_ops`, `lent` | popping |
+//! | `segment`, `segment_wait`, `segments` | Segment, its waits, the module functions |
+//! | `buffer` | memory of a mapping as an object that exports it |
+//! | `stat` | Peer, RingStat, EndStat |
+//! | `awaitable`, `asyncio` | what the verbs return, and how it waits |
+//! | `convert*` | objects to records and back |
+//! | `errors`, `seconds` | exceptions, time-outs |
+
+mod asyncio;
+mod awaitable;
+mod buffer;
+mod consumer;
+mod consumer_ops;
+mod convert;
+mod convert_array;
+mod convert_buffer;
+mod convert_read;
+mod convert_read_more;
+mod convert_types;
+mod convert_write;
+mod convert_write_more;
+mod end;
+mod errors;
+mod grant;
+mod lent;
+mod producer;
+mod producer_ops;
+mod ring;
+mod seconds;
+mod segment;
+mod segment_wait;
+mod segments;
+mod stat;
+
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+/// The compiled half of the package `ringspan`.
+#[pymodule(gil_used = true)]
+#[pyo3(name = "_ringspan")]
+fn ringspan_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    awaitable::register_awaitable(m)?;
+    convert::register(m)?;
+    m.add_class::<ring::PyRing>()?;
+    m.add_class::<producer::PyProducer>()?;
+    m.add_class::<consumer::PyConsumer>()?;
+    m.add_class::<grant::PyGrant>()?;
+    m.add_class::<lent::PyLent>()?;
+    m.add_class::<stat::PyPeer>()?;
+    m.add_class::<stat::PyRingStat>()?;
+    m.add_class::<stat::PyEndStat>()?;
+    m.add_class::<segment::PySegment>()?;
+    segments::register(m)?;
+    ring::register(m)?;
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    let public = m.index()?.into_iter().filter(|name| {
+        let private = name.extract::<&str>().is_ok_and(|name| name.starts_with('_'));
+        !private || name.extract::<&str>().is_ok_and(|name| name == "__version__")
+    });
+    m.setattr("__all__", PyList::new(m.py(), public.collect::<Vec<_>>())?)
+}

@@ -1,0 +1,204 @@
+//! What the Python binding needs of the two ends beyond the public verbs: one look at a time (the
+//! binding's own loop decides when to sleep), the bytes of a record or a reservation, and the steps
+//! of the wake protocol without a look in them.
+
+use crate::codec::Tag;
+use crate::error::Fault;
+use crate::region::Region;
+use crate::ring::consumer::{self, Consumer, Next};
+use crate::ring::error::Stop;
+use crate::ring::producer::{self, Producer, Room};
+use crate::ring::raw_consumer::Record;
+use crate::ring::raw_producer::Reservation;
+use crate::ring::side::{self, Base, Side};
+use crate::sys::fd::Fd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Arms and harvests; whoever uses it looks afterwards.
+struct Bare<'a>(&'a mut Base);
+
+impl Side for Bare<'_> {
+    type Found = ();
+
+    fn base(&mut self) -> &mut Base {
+        self.0
+    }
+
+    fn look(&mut self) -> Result<Option<()>, Stop> {
+        Ok(None)
+    }
+
+    fn tells(&self) -> bool {
+        false
+    }
+}
+
+/// What both ends offer to the binding.
+pub(crate) trait End: Sized + Send + 'static {
+    /// Endpoint, peer, ways to wait.
+    #[doc(hidden)]
+    fn base(&mut self) -> &mut dyn AsBase;
+
+    /// Is the other end there?
+    fn attached_now(&mut self) -> Result<Option<()>, Stop>;
+
+    /// Parks the thread until it is.
+    fn block_attached(
+        &mut self,
+        timeout: Option<Duration>,
+        interrupted: &mut dyn FnMut() -> bool,
+    ) -> Result<(), Stop>;
+
+    /// Closes (or only detaches) now.
+    fn leave(&mut self, closed: bool) -> Result<(), Fault>;
+}
+
+/// [`Base`] behind a trait, since its module keeps it to itself.
+pub(crate) trait AsBase {
+    /// Refuses a handle that a fork brought here.
+    fn check_fork(&self) -> Result<(), Fault>;
+    /// The mapping.
+    fn region(&self) -> &Arc<Region>;
+    /// Steps 1 to 3: true = look, then sleep.
+    fn arm_only(&mut self) -> Result<bool, Stop>;
+    /// Harvests; nobody needs to ring us.
+    fn disarm_only(&mut self) -> Result<(), Fault>;
+    /// A duplicate of the pollable descriptor, for our own face.
+    fn park_fd(&mut self) -> Result<Fd, Fault>;
+}
+
+impl AsBase for Base {
+    #[inline]
+    fn check_fork(&self) -> Result<(), Fault> {
+        self.endpoint.check_fork()
+    }
+
+    fn region(&self) -> &Arc<Region> {
+        Base::region(self)
+    }
+
+    fn arm_only(&mut self) -> Result<bool, Stop> {
+        side::arm(&mut Bare(self))
+    }
+
+    fn disarm_only(&mut self) -> Result<(), Fault> {
+        side::disarm(&mut Bare(self))
+    }
+
+    fn park_fd(&mut self) -> Result<Fd, Fault> {
+        let made = self.endpoint.poll_fd()?.duplicate();
+        made.map_err(|err| Base::region(self).os_fault("dup", &err))
+    }
+}
+
+impl End for Consumer {
+    fn base(&mut self) -> &mut dyn AsBase {
+        &mut self.base
+    }
+
+    fn attached_now(&mut self) -> Result<Option<()>, Stop> {
+        consumer::Attached(self).look()
+    }
+
+    fn block_attached(
+        &mut self,
+        timeout: Option<Duration>,
+        interrupted: &mut dyn FnMut() -> bool,
+    ) -> Result<(), Stop> {
+        side::block_find(&mut consumer::Attached(self), timeout, interrupted)
+    }
+
+    fn leave(&mut self, closed: bool) -> Result<(), Fault> {
+        self.shut(closed)
+    }
+}
+
+impl Consumer {
+    /// The oldest message, at one look.
+    #[inline]
+    pub(crate) fn look_once(&mut self) -> Result<Option<Record>, Stop> {
+        let found = Next(self).look()?;
+        if found.is_some() {
+            self.base.came();
+        }
+        Ok(found)
+    }
+
+    /// The same, kept up for as long as `spin=` says.
+    pub(crate) fn look_long(&mut self) -> Result<Option<Record>, Stop> {
+        side::spin(&mut Next(self))
+    }
+
+    /// The bytes of a message.
+    #[inline]
+    pub(crate) fn bytes(&self, record: &Record) -> &[u8] {
+        self.raw.slice(record)
+    }
+}
+
+impl End for Producer {
+    fn base(&mut self) -> &mut dyn AsBase {
+        &mut self.base
+    }
+
+    fn attached_now(&mut self) -> Result<Option<()>, Stop> {
+        producer::Attached(self).look()
+    }
+
+    fn block_attached(
+        &mut self,
+        timeout: Option<Duration>,
+        interrupted: &mut dyn FnMut() -> bool,
+    ) -> Result<(), Stop> {
+        side::block_find(&mut producer::Attached(self), timeout, interrupted)
+    }
+
+    fn leave(&mut self, closed: bool) -> Result<(), Fault> {
+        self.shut(closed)
+    }
+}
+
+impl Producer {
+    /// Room for `len` bytes, at one look.
+    #[inline]
+    pub(crate) fn look_once(&mut self, len: usize) -> Result<Option<Reservation>, Stop> {
+        let found = Room { producer: self, len }.look()?;
+        if found.is_some() {
+            self.base.came();
+        }
+        Ok(found)
+    }
+
+    /// The same, kept up for as long as `spin=` says.
+    pub(crate) fn look_long(&mut self, len: usize) -> Result<Option<Reservation>, Stop> {
+        side::spin(&mut Room { producer: self, len })
+    }
+
+    /// The bytes of a reservation.
+    #[inline]
+    pub(crate) fn room_bytes(&mut self, reservation: &Reservation) -> &mut [u8] {
+        self.raw.slice_mut(reservation)
+    }
+
+    /// Room behind what is staged; unlike [`Producer::look_once`] it takes nothing back.
+    pub(crate) fn look_behind_staged(&mut self, len: usize) -> Result<Option<Reservation>, Stop> {
+        self.room_to_stage(len)
+    }
+
+    /// Stages one message, to be published with others.
+    pub(crate) fn stage_filled(&mut self, reservation: Reservation, used: usize, tag: Tag) {
+        self.raw.stage(reservation, used, tag.byte(), 0);
+        self.staged = true;
+    }
+
+    /// Publishes `count` staged messages and wakes the consumer once.
+    pub(crate) fn publish_all(&mut self, count: usize) {
+        self.publish_staged(count);
+    }
+
+    /// Sets what [`Producer::published`] tells.
+    pub(crate) fn restart_count(&mut self) {
+        self.start_many();
+    }
+}

@@ -1,0 +1,191 @@
+//! What a segment is to be like, and how its name is found.
+
+use crate::error::{Fault, FaultKind, OpenError};
+use crate::layout::{BytesLine, FLAG_EPHEMERAL, Kind, PARAMS};
+use crate::name::Name;
+use crate::notify::{Attach, Endpoint, lifetime};
+use crate::region::raw::RawRegion;
+use crate::region::{Region, Spec, Subject};
+use crate::segment::handle::Segment;
+use std::sync::Arc;
+
+/// How often a name may change under an opener before it gives up.
+const REOPENS: usize = 64;
+
+/// What a segment is to be like; see [`Segment::options`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentOptions {
+    mode: u32,
+    ephemeral: bool,
+    raw: bool,
+}
+
+impl Default for SegmentOptions {
+    fn default() -> Self {
+        SegmentOptions { mode: 0o600, ephemeral: false, raw: false }
+    }
+}
+
+impl SegmentOptions {
+    /// Permission bits of the file, whatever the umask (default 0600). Only the owner and root can
+    /// open it through ringspan in any case.
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// The last one out removes the segment; when all died, the next opener or [`gc`](crate::gc)
+    /// does. Handles of an ephemeral segment are attached from the start, so there can be 48.
+    pub fn ephemeral(mut self, ephemeral: bool) -> Self {
+        self.ephemeral = ephemeral;
+        self
+    }
+
+    /// A file with no header: only bytes, no waits, no list of who is attached. This is what
+    /// `shm_open` programs and Python's `multiprocessing.shared_memory` make and open.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// # let name = format!("doc raw {}", std::process::id());
+    /// let seg = ringspan::Segment::options().raw().create(&name, 100)?;
+    /// seg.write_at(0, b"for any program")?;
+    /// assert_eq!(&std::fs::read(format!("/dev/shm/{name}"))?[..7], b"for any");
+    /// ringspan::remove(&name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn raw(mut self) -> Self {
+        self.raw = true;
+        self
+    }
+
+    /// Makes a new segment of `len` zero bytes, all of them reserved.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::AlreadyExists`] when the name is taken; faults for a bad name, a bad mode or a
+    /// full `/dev/shm`.
+    pub fn create(self, name: &str, len: usize) -> Result<Segment, OpenError> {
+        if self.raw {
+            let name = self.raw_name(name)?;
+            return RawRegion::create(&name, len, self.mode).map(Segment::of_raw);
+        }
+        self.create_named(&Name::new(name)?, len)
+    }
+
+    /// Opens a segment that exists, with all its bytes. Mode and ephemeral are what its creator
+    /// chose.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::NotFound`]; faults for another kind of object, another layout version, a damaged
+    /// header or another owner.
+    pub fn open(self, name: &str) -> Result<Segment, OpenError> {
+        if self.raw {
+            return RawRegion::open(&self.raw_name(name)?).map(Segment::of_raw);
+        }
+        let name = Name::new(name)?;
+        for _ in 0..REOPENS {
+            if let Some(segment) = Self::open_named(&name)? {
+                return Ok(segment);
+            }
+        }
+        Err(restless(&name))
+    }
+
+    /// Opens the segment, or makes it when there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`SegmentOptions::create`] and [`SegmentOptions::open`], but for the two about existence;
+    /// a fault when it exists with fewer than `len` bytes.
+    pub fn open_or_create(self, name: &str, len: usize) -> Result<Segment, OpenError> {
+        for _ in 0..REOPENS {
+            match self.clone().open(name) {
+                Err(OpenError::NotFound(_)) => {}
+                Err(other) => return Err(other),
+                Ok(segment) if segment.len() < len => {
+                    let cause = format!(
+                        "{len} bytes were asked for, its creator gave it {}; ask for no more, or \
+                         remove it and make it anew",
+                        segment.len()
+                    );
+                    return Err(segment.fault(FaultKind::Mismatch, cause).into());
+                }
+                Ok(segment) => return Ok(segment),
+            }
+            match self.clone().create(name, len) {
+                Err(OpenError::AlreadyExists(_)) => {}
+                made => return made,
+            }
+        }
+        Err(restless(&Name::raw(name)?))
+    }
+
+    fn raw_name(&self, name: &str) -> Result<Name, OpenError> {
+        let name = Name::raw(name)?;
+        if self.ephemeral {
+            let subject = format!("raw segment {name}");
+            let cause = "a raw segment cannot be ephemeral: nobody knows who uses it";
+            return Err(Fault::new(FaultKind::InvalidOption, subject, cause).into());
+        }
+        Ok(name)
+    }
+
+    fn create_named(&self, name: &Name, len: usize) -> Result<Segment, OpenError> {
+        let spec = Spec {
+            kind: Kind::Bytes,
+            kind_len: size_of::<BytesLine>(),
+            payload_len: len as u64,
+            params: [0; PARAMS],
+            flags: if self.ephemeral { FLAG_EPHEMERAL } else { 0 },
+            mode: self.mode,
+        };
+        let claim = |region: &Arc<Region>| {
+            if !self.ephemeral {
+                return Ok(None);
+            }
+            match Endpoint::attach_any(region, false)? {
+                Attach::Done(endpoint) => Ok(Some(*endpoint)),
+                Attach::Stale => Err(restless(name)),
+            }
+        };
+        match Region::create(name, &spec, claim) {
+            Err(OpenError::AlreadyExists(fault)) => {
+                // The name may belong to the dead: then it is free after this look.
+                match Region::open(name, None) {
+                    Ok(region) if lifetime::is_gone(&region)? => {}
+                    _ => return Err(OpenError::AlreadyExists(fault)),
+                }
+                Region::create(name, &spec, claim)
+            }
+            made => made,
+        }
+        .map(|(region, endpoint)| Segment::of_region(region, endpoint))
+    }
+
+    /// `None`: the name changed hands meanwhile, look again.
+    fn open_named(name: &Name) -> Result<Option<Segment>, OpenError> {
+        let region = Region::open(name, Some(Kind::Bytes))?;
+        if region.constants().kind_len < size_of::<BytesLine>() as u64 {
+            let cause = "its header gives it no version word; remove it and start again";
+            return Err(region.fault(FaultKind::Damaged, cause).into());
+        }
+        if lifetime::is_gone(&region)? {
+            return Ok(None);
+        }
+        if !region.is_ephemeral() {
+            return Ok(Some(Segment::of_region(region, None)));
+        }
+        match Endpoint::attach_any(&region, true)? {
+            Attach::Done(endpoint) => Ok(Some(Segment::of_region(region, Some(*endpoint)))),
+            Attach::Stale => Ok(None),
+        }
+    }
+}
+
+fn restless(name: &Name) -> OpenError {
+    let subject = Subject { kind: Kind::Bytes, name: name.clone() };
+    let cause = "the name keeps being removed and made anew";
+    Fault::new(FaultKind::Removed, subject, cause).into()
+}

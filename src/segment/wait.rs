@@ -1,0 +1,254 @@
+//! Notify and await: the version word.
+
+use crate::error::{Fault, FaultKind, OpenError};
+use crate::layout::BytesLine;
+use crate::notify::shared::{Blocked, Shared};
+use crate::notify::{Attach, Endpoint, Meeting, link};
+use crate::region::Region;
+use crate::segment::error::ChangedError;
+use crate::segment::handle::{Named, Segment};
+use crate::sync::{Ordering, lock};
+use crate::sys::failpoint::failpoint;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often a peer's slot may change hands while we deal with it.
+const CHANGES: usize = 64;
+/// A handle that only notifies answers its own door every so many times.
+const ANSWER_EVERY: u64 = 64;
+
+fn version_of(region: &Region) -> u64 {
+    // Acquire: pairs with the SeqCst addition in `notify`; what was written before it is read after.
+    region.kind_area::<BytesLine>().version.load(Ordering::Acquire)
+}
+
+impl Named {
+    /// The endpoint, attached if need be.
+    fn attached(&self) -> Result<Shared, Fault> {
+        self.region.check_fork()?; // before the lock, which a thread of the parent may have held
+        let mut place = lock(&self.endpoint);
+        if let Some(shared) = &*place {
+            return Ok(shared.clone());
+        }
+        match Endpoint::attach_any(&self.region, true) {
+            Ok(Attach::Done(endpoint)) => {
+                let shared = Shared::new(*endpoint);
+                *place = Some(shared.clone());
+                Ok(shared)
+            }
+            Ok(Attach::Stale) => Err(removed(&self.region)),
+            Err(OpenError::Fault(fault)) => Err(fault),
+            Err(other) => Err(other.fault().clone()),
+        }
+    }
+}
+
+pub(super) fn removed(region: &Region) -> Fault {
+    region.fault(FaultKind::Removed, "it was removed; open the name anew")
+}
+
+impl Segment {
+    /// The version: how often [`notify`](Segment::notify) was called, by anybody. Take it before you
+    /// read, and wait for [`changed`](Segment::changed) since then.
+    ///
+    /// # Errors
+    ///
+    /// A fault for a raw segment.
+    pub fn version(&self) -> Result<u64, Fault> {
+        self.named().map(|named| version_of(&named.region))
+    }
+
+    /// Raises the version and wakes everybody who waits for that, in every process. Whoever is woken
+    /// sees what was written before. Never waits. Returns the new version.
+    ///
+    /// # Errors
+    ///
+    /// Faults; nothing has changed then: [`Removed`](FaultKind::Removed) for a segment that has no
+    /// name any more, [`PeerUnreachable`](FaultKind::PeerUnreachable) when somebody is attached who
+    /// cannot be woken, [`TooManyAttached`](FaultKind::TooManyAttached), and for a raw segment.
+    ///
+    /// # What a crash leaves behind
+    ///
+    /// A notifier killed half-way has raised the version or not. If it has, everybody is woken, be it
+    /// by its death.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// # let name = format!("/doc-notify-{}", std::process::id());
+    /// let seg = ringspan::Segment::create(&name, 8)?;
+    /// let seen = seg.version()?;
+    /// seg.write_at(0, &7u64.to_le_bytes())?;
+    /// seg.notify()?;
+    /// assert_eq!(seg.blocking_changed(seen, None)?, seen + 1);
+    /// ringspan::remove(&name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn notify(&self) -> Result<u64, Fault> {
+        let named = self.named()?;
+        let shared = named.attached()?;
+        let version = shared.with(|endpoint| publish(endpoint, &named.region))??;
+        shared.notify_local();
+        Ok(version)
+    }
+
+    /// Waits until the version differs from `since` (`None`: from what it is when this is first
+    /// polled), and returns it. Several tasks and threads may wait on one handle.
+    ///
+    /// # Errors
+    ///
+    /// Faults: [`Removed`](FaultKind::Removed) when nobody is attached and the name is gone, so that
+    /// nobody can come; [`NoRuntime`](FaultKind::NoRuntime) outside a tokio runtime;
+    /// [`PeerUnreachable`](FaultKind::PeerUnreachable) when somebody is attached whose death could
+    /// not be noticed; and for a raw segment.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it changes nothing, and a version that was missed differs at the next call with
+    /// the same `since`.
+    ///
+    /// # Panics
+    ///
+    /// When the tokio runtime was built without `enable_io`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// # let name = format!("/doc-changed-{}", std::process::id());
+    /// let seg = ringspan::Segment::create(&name, 8)?;
+    /// let (seen, other) = (seg.version()?, seg.clone());
+    /// let waiter = tokio::spawn(async move { other.changed(seen).await });
+    /// seg.notify()?;
+    /// assert_eq!(waiter.await??, seen + 1);
+    /// ringspan::remove(&name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "tokio")]
+    pub async fn changed(&self, since: impl Into<Option<u64>>) -> Result<u64, ChangedError> {
+        let named = self.named()?;
+        let now = version_of(&named.region);
+        let since = since.into().unwrap_or(now);
+        if now != since {
+            return Ok(now);
+        }
+        Ok(named.attached()?.wait_async(|endpoint| look(endpoint, since)).await?)
+    }
+
+    /// As [`changed`](Segment::changed), parking the thread, for `timeout` at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`changed`](Segment::changed) (but no runtime is needed), and [`ChangedError::Timeout`].
+    ///
+    /// # Blocking
+    ///
+    /// Parks the calling thread; in an async task it holds up every other task of that thread.
+    pub fn blocking_changed(
+        &self,
+        since: impl Into<Option<u64>>,
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<u64, ChangedError> {
+        let waited = self.blocking_changed_or(since.into(), timeout.into(), &mut || false)?;
+        waited.ok_or_else(|| {
+            ChangedError::Timeout(self.fault(FaultKind::Os, "nothing changed within the time-out"))
+        })
+    }
+
+    /// The same; `interrupted` is asked after each signal whether to give up. `None`: it did, or the
+    /// time is over.
+    pub(crate) fn blocking_changed_or(
+        &self,
+        since: Option<u64>,
+        timeout: Option<Duration>,
+        interrupted: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<u64>, Fault> {
+        let named = self.named()?;
+        let now = version_of(&named.region);
+        let since = since.unwrap_or(now);
+        if now != since {
+            return Ok(Some(now));
+        }
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let shared = named.attached()?;
+        loop {
+            match shared.wait_blocking(deadline, |endpoint| look(endpoint, since))? {
+                Blocked::Came(version) => return Ok(Some(version)),
+                Blocked::TimedOut => return Ok(None),
+                Blocked::Interrupted if interrupted() => return Ok(None),
+                Blocked::Interrupted => {}
+            }
+        }
+    }
+}
+
+/// The waker: every peer is met first, so that it can be rung (or nothing happens), then the version
+/// is raised, then all who sleep are rung.
+fn publish(endpoint: &mut Endpoint, region: &Arc<Region>) -> Result<u64, Fault> {
+    for index in others(endpoint) {
+        match meet_alive(endpoint, index) {
+            Ok(_) => {}
+            // The spare descriptor does for a knock.
+            Err(fault) if fault.kind() == FaultKind::TooManyFiles => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    failpoint!("notify.begin");
+    // SeqCst: releases what was written to whoever reads the version by Acquire, and stands before
+    // the fence and the look at `waiting` in `wake_all`.
+    let version = region.kind_area::<BytesLine>().version.fetch_add(1, Ordering::SeqCst) + 1;
+    failpoint!("notify.raised");
+    endpoint.wake_all();
+    if version.is_multiple_of(ANSWER_EVERY) {
+        endpoint.answer_door()?;
+    }
+    Ok(version)
+}
+
+/// Steps 3 and 4 of the sleeper: everybody who is attached may owe the wake.
+pub(super) fn look(endpoint: &mut Endpoint, since: u64) -> Result<Option<u64>, Fault> {
+    let differs = |endpoint: &Endpoint| {
+        let version = version_of(&endpoint.region);
+        (version != since).then_some(version)
+    };
+    if let Some(version) = differs(endpoint) {
+        return Ok(Some(version));
+    }
+    let mut alone = true;
+    for index in others(endpoint) {
+        if meet_alive(endpoint, index)? {
+            endpoint.watch(index)?;
+            alone = false;
+        }
+    }
+    if !alone {
+        endpoint.unwatch_inode();
+        return Ok(differs(endpoint));
+    }
+    endpoint.watch_inode();
+    match differs(endpoint) {
+        None if endpoint.region.is_nameless() => Err(removed(&endpoint.region)),
+        found => Ok(found),
+    }
+}
+
+fn others(endpoint: &Endpoint) -> impl Iterator<Item = usize> + use<> {
+    let own = endpoint.index;
+    (0..endpoint.region.kind().slots()).filter(move |&index| index != own)
+}
+
+/// Whether somebody lives in the slot; a dead one is taken out first.
+fn meet_alive(endpoint: &mut Endpoint, index: usize) -> Result<bool, Fault> {
+    for _ in 0..CHANGES {
+        match endpoint.meet(index)? {
+            Meeting::Nobody => return Ok(false),
+            Meeting::Live { .. } => return Ok(true),
+            Meeting::Dead { tag, .. } => {
+                link::reap(&endpoint.region, index, tag);
+                endpoint.drop_link(index);
+            }
+        }
+    }
+    let cause = format!("slot {index} keeps changing hands; its bytes may be damaged");
+    Err(endpoint.region.fault(FaultKind::Damaged, cause))
+}
