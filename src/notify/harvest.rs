@@ -33,6 +33,7 @@ impl Endpoint {
 
     /// Parks the thread until something fires, then takes it in.
     pub(crate) fn harvest_within(&mut self, timeout: Option<Duration>) -> Result<Waited, Fault> {
+        self.check_fork()?; // the descriptors' numbers may be somebody else's by now
         let Some(parking) = &mut self.parking else { return Ok(Waited::Ready) };
         failpoint!("harvest.begin");
         let mut keys = std::mem::take(&mut parking.keys);
@@ -63,6 +64,7 @@ impl Endpoint {
 
     /// Answers whoever knocks, for verbs that never sleep.
     pub(crate) fn answer_door(&mut self) -> Result<(), Fault> {
+        self.check_fork()?;
         self.ready_to_park()?;
         if let (Some(parking), Some(door)) = (&mut self.parking, &self.door) {
             accept_all(parking, door, &self.region);

@@ -113,6 +113,7 @@ impl Endpoint {
     /// The link to the endpoint that is in slot `index` now, made if need be. Costs one load when
     /// the slot has not changed hands and no watch fired.
     pub(crate) fn meet(&mut self, index: usize) -> Result<Meeting, Fault> {
+        self.check_fork()?;
         for _ in 0..CHANGES {
             let tag = self.region.slot(index).tag.load(Ordering::SeqCst);
             if tag == 0 {
