@@ -71,8 +71,8 @@ impl Endpoint {
             return; // a number left behind by somebody who is gone
         }
         self.counters.rings += 1;
-        if !self.ring_linked(index, tag) {
-            knock_once(&self.region, tag);
+        if !self.ring_linked(index, tag) && !knock_once(&self.region, tag) {
+            return; // not rung: the number stands for the next waker
         }
         failpoint!("wake.rung");
         park::rung(self.region.slot(index), number);
@@ -106,12 +106,14 @@ impl Endpoint {
 }
 
 /// Wakes whoever listens at the door of `tag` by knocking, without keeping the connection. A full
-/// door wakes by the callers it has; a refused one has nobody to wake.
-fn knock_once(region: &Region, tag: u64) {
-    if let Knock::Failed(err) = region.doors().knock(tag)
-        && matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
-    {
-        with_spare(|| drop(region.doors().knock(tag)));
+/// door wakes by the callers it has; a refused one has nobody to wake. False: nobody was woken.
+fn knock_once(region: &Region, tag: u64) -> bool {
+    let knocked = |knock: &Knock| !matches!(knock, Knock::Failed(_));
+    match region.doors().knock(tag) {
+        Knock::Failed(err) if matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+            with_spare(|| knocked(&region.doors().knock(tag)))
+        }
+        knock => knocked(&knock),
     }
 }
 
@@ -120,8 +122,7 @@ pub(crate) fn knock_all(region: &Region) {
     for slot in region.slots() {
         let number = park::waiting(slot);
         let tag = slot.tag.load(Ordering::SeqCst);
-        if number != 0 && tag != 0 {
-            knock_once(region, tag);
+        if number != 0 && tag != 0 && knock_once(region, tag) {
             park::rung(slot, number);
         }
     }
