@@ -121,7 +121,9 @@ impl Endpoint {
                 return Ok(Meeting::Nobody);
             }
             if let Some(link) = self.link(index).filter(|link| link.tag == tag) {
-                if !link.fired {
+                // A door that was full may have room by now, and without a connection it cannot be
+                // watched.
+                if !link.fired && link.conn.is_some() {
                     return Ok(Meeting::Live { tag });
                 }
                 if link.pidfd.as_ref().is_some_and(poll::is_readable) {
