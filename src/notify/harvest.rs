@@ -7,11 +7,10 @@
 use crate::error::Fault;
 use crate::notify::Endpoint;
 use crate::notify::endpoint::Parking;
-use crate::notify::wake;
 use crate::region::Region;
 use crate::sys::door::{self, Caller};
 use crate::sys::failpoint::failpoint;
-use crate::sys::fd::Fd;
+use crate::sys::fd::{self, Fd};
 use crate::sys::fdpass;
 use crate::sys::poll::{Interest, Waited};
 use std::time::Duration;
@@ -126,7 +125,7 @@ fn accept_all(parking: &mut Parking, door: &Fd, region: &Region) {
             // Out of descriptors: give the spare one to this caller and close it, so that the door
             // is empty afterwards; it knocks afresh.
             Caller::TooManyFiles => {
-                if !wake::with_spare(|| matches!(door::accept(door), Caller::Some(_))) {
+                if !fd::with_spare(|| matches!(door::accept(door), Caller::Some(_))) {
                     return;
                 }
             }

@@ -4,39 +4,12 @@
 use crate::notify::Endpoint;
 use crate::notify::park;
 use crate::region::Region;
-use crate::sync::{Mutex, Ordering, lock};
+use crate::sync::Ordering;
 use crate::sys::door::Knock;
 use crate::sys::doorbell;
 use crate::sys::failpoint::failpoint;
-use crate::sys::fd::Fd;
+use crate::sys::fd::with_spare;
 use crate::sys::fdpass::{self, Answer};
-use rustix::fs::{Mode, OFlags};
-
-/// One descriptor kept for the moment when there are no others (process-wide).
-static SPARE: Mutex<Option<Fd>> = Mutex::new(None);
-
-fn new_spare() -> Option<Fd> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    Fd::open(|| rustix::fs::open("/dev/null", flags, Mode::empty())).ok()
-}
-
-/// Makes sure that there is a spare descriptor.
-pub(crate) fn keep_spare() {
-    let mut spare = lock(&SPARE);
-    if spare.is_none() {
-        *spare = new_spare();
-    }
-}
-
-/// Runs `f` with the spare descriptor free for it, and takes a new spare afterwards. `f` must close
-/// what it opens.
-pub(crate) fn with_spare<T>(f: impl FnOnce() -> T) -> T {
-    let mut spare = lock(&SPARE);
-    *spare = None;
-    let result = f();
-    *spare = new_spare();
-    result
-}
 
 impl Endpoint {
     /// After a publication that slot `index` may be waiting for: wakes it when it sleeps. One fence
