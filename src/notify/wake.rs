@@ -57,10 +57,10 @@ impl Endpoint {
         if link.bell.is_none() {
             let Some(conn) = &link.conn else { return false };
             match fdpass::receive(conn) {
-                Answer::Fd(bell) => link.bell = Some(bell),
+                Answer::Fd(bell) if doorbell::is_bell(&bell) => link.bell = Some(bell),
                 // Our knock still stands in its door, and an open door wakes.
                 Answer::NotYet => return true,
-                Answer::Broken | Answer::TooManyFiles => {
+                Answer::Fd(_) | Answer::Broken | Answer::TooManyFiles => {
                     // Knock afresh; the link is remade at the next meeting.
                     link.fired = true;
                     return false;
