@@ -215,6 +215,8 @@ def main() -> int:
     print("Pinning: apart = first and second allowed core, same = both on the first.")
     print(f"{args.rounds} interleaved rounds, {args.seconds} s a cell.")
     print(", ".join(f"{key} {value}" for key, value in about.items()))
+    if float(about["load before"]) > 0.5:
+        print("\n**The machine was busy before this run: the figures only show that it runs.**")
     print(report.tables(cells, rounds))
     judged = report.judge(cells, rounds)
     print(report.verdicts(judged))

@@ -104,7 +104,8 @@ fn died(fault: &Fault, pid: Option<u32>) -> PyErr {
     class::PeerDied::new_err((fault.to_string(), fault.errno(), pid))
 }
 
-fn timeout(fault: &Fault) -> PyErr {
+/// The time-out of a `blocking_` verb is over.
+pub(crate) fn timeout(fault: &Fault) -> PyErr {
     class::Timeout::new_err((fault.to_string(), fault.errno()))
 }
 

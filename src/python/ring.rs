@@ -12,6 +12,7 @@ use super::producer::PyProducer;
 use super::seconds::seconds;
 use super::stat::PyRingStat;
 use crate::ring::Ring;
+use crate::segment::remove;
 
 /// How a ring was asked for; what a pickle of it, or of an end, carries.
 #[derive(Debug, Clone)]
@@ -113,10 +114,10 @@ impl Config {
 
 /// `_again(class, name, options)`: what pickles call.
 #[pyfunction]
-#[pyo3(name = "_again")]
-fn again(py: Python<'_>, class: &str, name: String, frozen: Frozen) -> PyResult<Py<PyAny>> {
+#[pyo3(name = "_again", signature = (class_, name, frozen, /))]
+fn again(py: Python<'_>, class_: &str, name: String, frozen: Frozen) -> PyResult<Py<PyAny>> {
     let config = Config::thaw(name, frozen)?;
-    Ok(match class {
+    Ok(match class_ {
         "Producer" => Py::new(py, PyProducer::later(config))?.into_any(),
         "Consumer" => Py::new(py, PyConsumer::later(config))?.into_any(),
         _ => Py::new(py, PyRing { ring: config.open()?, config })?.into_any(),
@@ -174,6 +175,11 @@ impl PyRing {
     /// A look at the ring from outside.
     fn stat(&self, py: Python<'_>) -> PyResult<PyRingStat> {
         PyRingStat::new(py, &self.ring.stat())
+    }
+
+    /// Deletes the name; who is attached goes on.
+    fn remove(&self) -> PyResult<()> {
+        remove(&self.ring.name()).map_err(|err| errors::open(&err, ""))
     }
 
     /// The name, with its slash.
