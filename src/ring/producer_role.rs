@@ -1,7 +1,7 @@
 //! The producer as a party: its peer, foreign event loops, leaving.
 
 use crate::error::Fault;
-use crate::ring::error::{PushError, Stop};
+use crate::ring::error::PushError;
 use crate::ring::options::Ring;
 use crate::ring::producer::{Attached, Producer, Room};
 use crate::ring::side;
@@ -49,11 +49,6 @@ impl Producer {
     pub fn arm(&mut self) -> Result<bool, PushError> {
         let len = self.wanted;
         side::arm(&mut Room { producer: self, len }).map_err(|stop| self.stopped(stop))
-    }
-
-    /// As [`Producer::arm`], for room for `len` bytes.
-    pub(crate) fn arm_for(&mut self, len: usize) -> Result<bool, Stop> {
-        side::arm(&mut Room { producer: self, len })
     }
 
     /// Takes in what made the descriptor readable. Call it after every wake and before giving up a
