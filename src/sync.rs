@@ -1,11 +1,10 @@
 //! The only source of atomics, fences, process-local locks and events: the standard library and
 //! `event_listener`, or loom when the crate is built with `--cfg ringspan_loom`.
 //!
-//! Everything else in the crate imports from here (`clippy.toml` bans the originals), so that the
+//! Everything else in the crate imports from here (`tests/arrows.rs` bans the originals), so that the
 //! algorithm files run under the model checker unchanged.
 
 #[cfg(not(ringspan_loom))]
-#[allow(clippy::disallowed_types, reason = "this is the one module that picks them")]
 mod imp {
     pub(crate) use event_listener::{Event, EventListener};
     pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
@@ -13,7 +12,6 @@ mod imp {
 }
 
 #[cfg(ringspan_loom)]
-#[allow(clippy::disallowed_types, reason = "this is the one module that picks them")]
 mod imp {
     pub(crate) use super::model::{Event, EventListener};
     pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};

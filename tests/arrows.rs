@@ -38,6 +38,10 @@ const UNSAFE: &[(&str, &str)] = &[
     ("python/convert_buffer.rs", "the buffer protocol, borrowing side"),
 ];
 
+/// What only `sync.rs` may name, in code: loom replaces it there.
+const FROM_SYNC: &[&str] =
+    &["std::sync::atomic", "core::sync::atomic", "std::sync::Mutex", "std::sync::Condvar"];
+
 /// Lines a source file may have.
 const WALL: usize = 500;
 
@@ -213,6 +217,35 @@ fn unsafe_stands_only_where_agreed() {
         }
     }
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// Lines that get atomics or locks past `sync.rs`.
+fn around_sync(text: &str) -> Vec<usize> {
+    let code = code_only(text, Strings::Blank);
+    code.lines()
+        .enumerate()
+        .filter(|(_, line)| {
+            FROM_SYNC.iter().any(|path| line.contains(path))
+                || (line.contains("std::sync::{")
+                    && line.split(|c: char| !is_word(c)).any(|w| w == "Mutex" || w == "atomic"))
+        })
+        .map(|(at, _)| at + 1)
+        .collect()
+}
+
+#[test]
+fn atomics_and_locks_come_from_sync() {
+    let faults: Vec<String> = rust_files()
+        .into_iter()
+        .filter(|(file, _)| file != "sync.rs")
+        .map(|(file, text)| (file, around_sync(&text)))
+        .filter(|(_, lines)| !lines.is_empty())
+        .map(|(file, lines)| format!("src/{file}, lines {lines:?}: import it from crate::sync"))
+        .collect();
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    assert_eq!(around_sync("use std::sync::{Arc, Mutex};"), [1]);
+    assert_eq!(around_sync("// std::sync::Mutex\nuse std::sync::atomic::AtomicU64;"), [2]);
+    assert_eq!(around_sync("use std::sync::{Arc, MutexGuard};"), [0; 0]);
 }
 
 #[test]

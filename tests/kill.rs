@@ -6,13 +6,7 @@
 //! The test fails when some point of the table was reached in no run.
 #![cfg(feature = "failpoints")]
 
-use ringspan::{OpenError, PopError, PushError, Ring};
-mod shim {
-    pub fn remove(name: &str) -> Result<(), ringspan::OpenError> {
-        let _ = std::fs::remove_file(format!("/dev/shm{name}"));
-        Ok(())
-    }
-}
+use ringspan::{OpenError, PopError, PushError, Ring, Segment};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
@@ -25,6 +19,8 @@ use std::time::{Duration, Instant};
 const COUNT: u64 = 300;
 /// Small, so that a producer parks; 64-byte messages.
 const CAPACITY: u64 = 4096;
+/// How often a notifier notifies.
+const NOTIFIED: u64 = 8;
 const WATCHDOG: Duration = Duration::from_secs(20);
 
 // ---- the children -------------------------------------------------------------------------------
@@ -65,7 +61,11 @@ fn child_entry() {
     match role.as_str() {
         "producer" => produce(&name, stream, on_tokio),
         "consumer" => consume(&name, on_tokio),
-        "remover" => match shim::remove(&name) {
+        "notifier" => {
+            let seg = Segment::open(&name).unwrap();
+            (0..NOTIFIED).for_each(|_| drop(seg.notify().unwrap()));
+        }
+        "remover" => match ringspan::remove(&name) {
             Ok(()) | Err(OpenError::NotFound(_)) => {}
             Err(err) => panic!("{err}"),
         },
@@ -195,7 +195,7 @@ impl Drop for Run {
     fn drop(&mut self) {
         *self.done.lock().unwrap() = true;
         let _ = std::fs::remove_file(&self.log);
-        let _ = shim::remove(&self.name);
+        let _ = ringspan::remove(&self.name);
         if !std::thread::panicking() {
             assert!(!PathBuf::from(format!("/dev/shm{}", self.name)).exists());
         }
@@ -356,7 +356,7 @@ fn remover_killed(plan: &Plan) -> Option<String> {
     let rx = ring.consumer().unwrap();
     let child = run.spawn("remover", 0, Some(plan));
     run.finish(child);
-    match shim::remove(&run.name) {
+    match ringspan::remove(&run.name) {
         Ok(()) | Err(OpenError::NotFound(_)) => {}
         Err(err) => panic!("{}: {err}", run.what),
     }
@@ -403,6 +403,26 @@ fn creator_killed(plan: &Plan) -> Option<String> {
     run.reached()
 }
 
+/// A notifier is killed; whoever sleeps here misses nothing of what it and the next one raised.
+fn notifier_killed(plan: &Plan) -> Option<String> {
+    let run = Run::new(format!("notifier killed at {plan:?}"));
+    let seg = Segment::create(&run.name, 8).unwrap();
+    std::thread::scope(|scope| {
+        let sleeper = scope.spawn(|| {
+            let mut seen = 0;
+            while seen < NOTIFIED {
+                let before = seen;
+                seen = seg.blocking_changed(seen, None).unwrap();
+                assert!(seen > before, "{}: the version went back", run.what);
+            }
+        });
+        run.finish(run.spawn("notifier", 1, Some(plan)));
+        run.finish(run.spawn("notifier", 2, None));
+        sleeper.join().unwrap();
+    });
+    run.reached()
+}
+
 fn table() -> Vec<String> {
     include_str!("failpoints.txt")
         .lines()
@@ -421,6 +441,10 @@ fn killed_at_every_step() {
     for point in &table {
         for (pass, on_tokio) in [(1, false), (1, true), (2, false), (4, true)] {
             let plan = Plan { point: point.clone(), pass, on_tokio };
+            if point.starts_with("notify.") {
+                let plan = plan.clone();
+                jobs.push(Box::new(move || notifier_killed(&plan)));
+            }
             let (a, b, c, d, e) = (plan.clone(), plan.clone(), plan.clone(), plan.clone(), plan);
             jobs.push(Box::new(move || producer_killed(&a, false)));
             jobs.push(Box::new(move || producer_killed(&b, true)));
@@ -449,6 +473,7 @@ fn killed_at_every_step() {
             });
         }
     });
+    ringspan::gc().unwrap(); // the doors of those killed before they had a slot
     let reached = reached.into_inner().unwrap();
     let missed: Vec<_> = table.iter().filter(|point| !reached.contains(*point)).collect();
     eprintln!(

@@ -27,7 +27,8 @@ fetch() {
     llvm=$(apt-cache depends rustc-web "$std" | sed -n 's/.*Depends: \(libllvm[0-9.]*\).*/\1/p' | head -1)
     rm -rf "$debs" "$web"
     mkdir -p "$debs" "$web"
-    (cd "$debs" && apt-get download rustc-web "$std" libstd-rust-web-dev rust-web-src ${llvm:+"$llvm"})
+    (cd "$debs" && apt-get download rustc-web "$std" libstd-rust-web-dev rust-web-src \
+        binutils-mingw-w64-x86-64 ${llvm:+"$llvm"})
     for deb in "$debs"/*.deb; do
         dpkg -x "$deb" "$web"
     done
@@ -39,6 +40,7 @@ fetch() {
 [ -e "$web/complete" ] || fetch
 export RUSTC=$web/usr/bin/rustc
 export LD_LIBRARY_PATH=$web/usr/lib/x86_64-linux-gnu${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export PATH=$PATH:$web/usr/bin # the dlltool that Windows' raw-dylib links need
 export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$home/build
 unset RUSTFLAGS
 "$RUSTC" --version

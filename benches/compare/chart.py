@@ -22,11 +22,15 @@ STYLE = """
   }
 """
 PANELS = [
-    ("Messages of 64 bytes per second, one way, each process on its own core", "stream/64/apart", "rate"),
+    ("Messages of 64 bytes per second, each process on its own core", "stream/64/apart", "rate"),
     ("Messages of 64 bytes per second in Python", "py-stream/64/apart", "rate"),
-    ("Round trip of 64 bytes, each process on its own core (shorter is better)", "rtt/64/apart", "time"),
-    ("Round trip of 64 bytes, both processes on one core (shorter is better)", "rtt/64/same", "time"),
-]  # fmt: skip
+    (
+        "Round trip of 64 bytes, each process on its own core (less is better)",
+        "rtt/64/apart",
+        "time",
+    ),
+    ("Round trip of 64 bytes, both processes on one core (less is better)", "rtt/64/same", "time"),
+]
 
 
 def bars(cells: list[Cell], rounds: list[Round], prefix: str, unit: str) -> list[Cell]:
@@ -53,7 +57,9 @@ def panel(rows: list[Cell], rounds: list[Round], title: str, unit: str, y: float
         at = x(10.0**power)
         out.append(f'<line class="grid" x1="{at:.1f}" y1="{y + 36}" x2="{at:.1f}" y2="{bottom}"/>')
         tick = escape(figure(10.0**power * 1.0000001, unit))
-        out.append(f'<text class="tick" x="{at:.1f}" y="{y + 31}" text-anchor="middle">{tick}</text>')
+        out.append(
+            f'<text class="tick" x="{at:.1f}" y="{y + 31}" text-anchor="middle">{tick}</text>'
+        )
     for n, (cell, values) in enumerate(zip(rows, columns, strict=True)):
         top, middle = y + 40 + n * ROW, statistics.median(values)
         name, centre = escape(str(cell["subject"])), top + ROW / 2 - 2
@@ -77,7 +83,11 @@ def draw(cells: list[Cell], rounds: list[Round], note: str) -> str:
         if rows:
             body += panel(rows, rounds, title, unit, y)
             y += 40 + ROW * len(rows) + 34
-    legend = [("ringspan", "ringspan"), ("bare", "the limit: bare code that is unsafe to use"), ("peer", "other libraries")]  # fmt: skip
+    legend = [
+        ("ringspan", "ringspan"),
+        ("bare", "the limit: bare code that is unsafe to use"),
+        ("peer", "other libraries"),
+    ]
     keys, at = list[str](), 16
     for name, words in legend:
         keys.append(f'<rect class="{name}" x="{at}" y="16" width="12" height="12" rx="2"/>')

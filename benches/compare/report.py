@@ -55,7 +55,8 @@ def ratio_text(ratio: float) -> str:
 
 def spread(values: Sequence[float], unit: str) -> str:
     """Median (min-max)."""
-    return f"{figure(middle(values), unit)} ({figure(min(values), unit)} - {figure(max(values), unit)})"
+    low, high = figure(min(values), unit), figure(max(values), unit)
+    return f"{figure(middle(values), unit)} ({low} - {high})"
 
 
 def middle(values: Sequence[float]) -> float:
@@ -85,7 +86,8 @@ def tables(cells: list[Cell], rounds: list[Round]) -> str:
         where = {"apart": ", each on its own core", "same": ", both on one core", "one": ""}[pin]
         reference = f"{kind}/{size}/{pin}/{REFERENCES.get(kind, '')}"
         lines += ["", f"### {title.format(size=size_text(size))}{where}", ""]
-        lines += [f"| who | waits | median (min - max) | of {reference.rsplit('/', 1)[1] or '-'} | more |"]
+        against = reference.rsplit("/", 1)[1] or "-"
+        lines += [f"| who | waits | median (min - max) | of {against} | more |"]
         lines += ["|---|---|---|---|---|"]
         for cell in sorted(rows, key=lambda c: rank(c, rounds, unit)):
             name = str(cell["id"])
@@ -111,10 +113,9 @@ def rank(cell: Cell, rounds: list[Round], unit: str) -> float:
 def extras(name: str, rounds: list[Round]) -> str:
     """The named extra figures, medians."""
     keys = {key for found in rounds for key in found if key.startswith(f"{name}#")}
-    parts = []
-    for key in sorted(keys):
-        parts.append(f"{key.split('#')[1]} {statistics.median(column(rounds, key)):.3g}")
-    return ", ".join(parts)
+    return ", ".join(
+        f"{key.split('#')[1]} {middle(column(rounds, key)):.3g}" for key in sorted(keys)
+    )
 
 
 def judge(cells: list[Cell], rounds: list[Round]) -> list[Judged]:

@@ -8,6 +8,9 @@ else. Exit status 1 means that a must was missed, 2 that a cell of ringspan fail
 """
 
 import argparse
+import contextlib
+import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -26,17 +29,47 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CELLS = HERE / "target" / "release" / "compare-cells"
 PYTHON_CELLS = [sys.executable, str(HERE / "python" / "cells.py")]
-PACKAGES = ("numpy", "pyzmq", "membridge", "faster-fifo", "uvloop")
+#: Python peers: module and what pip installs.
+PACKAGES = {
+    "numpy": "numpy>=2.2",
+    "zmq": "pyzmq==27.3.0",
+    "membridge": "membridge==1.0.0",
+    "faster_fifo": "faster-fifo==1.5.2",
+    "uvloop": "uvloop==0.23.0",
+}
 CRATES = (
     "tokio", "tokio-util", "interprocess", "iceoryx2", "ipc-channel", "shmem-ipc", "shmring",
     "shaq", "ringfire", "ipmpsc",
 )  # fmt: skip
 
 
-def build(features: list[str]) -> None:
-    """Build the Rust cells; cargo says itself what it does."""
+def build(peers: bool) -> str | None:
+    """Build the Rust cells with as many peers as this machine can; says what it left out."""
     command = ["cargo", "build", "--release", "--manifest-path", str(HERE / "Cargo.toml")]
-    subprocess.run([*command, *features], check=True)
+    command += ["--no-default-features", "--features"]
+    attempts = {
+        "ringspan,peers,iceoryx2": None,
+        "ringspan,peers": "iceoryx2 did not build (it needs libclang)",
+        "ringspan": "the Rust peers did not build",
+    }
+    for features, left_out in attempts.items():
+        if not peers and features != "ringspan":
+            continue
+        if subprocess.run([*command, features], check=False).returncode == 0:
+            return left_out if peers else None
+    raise SystemExit("compare: the cells do not build; cargo says why above")
+
+
+def missing_modules() -> list[str]:
+    """The Python peers that are not there, after a try to install them into this environment."""
+    missing = [module for module in PACKAGES if importlib.util.find_spec(module) is None]
+    if sys.prefix == sys.base_prefix:
+        return missing
+    for module in missing:
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, PACKAGES[module]], stdout=sys.stderr, check=False)
+    importlib.invalidate_caches()
+    return [m for m in (*PACKAGES, "ringspan") if importlib.util.find_spec(m) is None]
 
 
 def listed(command: list[str]) -> list[Cell]:
@@ -73,14 +106,15 @@ def run_cell(cell: Cell, seconds: float) -> Round:
 
 def progress(done: int, total: int, began: float, name: str) -> None:
     """One line on stderr that rewrites itself; plain lines where stderr is no terminal."""
-    left = (time.monotonic() - began) / max(done, 1) * (total - done)
+    spent = time.monotonic() - began
+    left = f"{spent / done * (total - done):.0f} s left" if done else "starting"
     if sys.stderr.isatty():
         filled = 30 * done // total
         bar = "#" * filled + "." * (30 - filled)
-        text = f"\r[{bar}] {done}/{total}, {left:4.0f} s left  {name:<52.52}"
+        text = f"\r[{bar}] {done}/{total}, {left:<12} {name:<52.52}"
         sys.stderr.write(text if done < total else text + "\n")
     elif done % 25 == 0 or done == total:
-        sys.stderr.write(f"{done}/{total}, {left:.0f} s left\n")
+        sys.stderr.write(f"{done}/{total}, {left}\n")
     sys.stderr.flush()
 
 
@@ -129,11 +163,10 @@ def machine() -> dict[str, str]:
     for crate in CRATES:
         if match := re.search(rf'name = "{crate}"\nversion = "([^"]+)"', text):
             found[crate] = match[1]
-    for package in PACKAGES:
-        try:
-            found[f"{package} (py)"] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[f"{package} (py)"] = "missing"
+    for package in PACKAGES.values():
+        name = re.split("[=>]", package)[0]
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[f"{name} (py)"] = metadata.version(name)
     return found
 
 
@@ -158,12 +191,20 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     args = parse()
-    if not args.no_build:
-        build(["--no-default-features", "--features", "ringspan"] if args.no_peers else [])
-    cells = listed([str(CELLS)]) + ([] if args.no_python else listed(PYTHON_CELLS))
+    left_out = [] if args.no_build else [build(not args.no_peers)]
+    cells = listed([str(CELLS)])
+    if not args.no_python:
+        missing = set(missing_modules())
+        for cell in listed(PYTHON_CELLS):
+            if gone := missing & set(str(cell["needs"]).split()):
+                left_out.append(f"{cell['id']} ({', '.join(sorted(gone))} is not installed)")
+            else:
+                cells.append(cell)
     if args.no_peers:
         cells = [c for c in cells if c["class"] != "peer"]
     cells = [c for c in cells if not args.only or any(text in str(c["id"]) for text in args.only)]
+    # Cells of one table run one after the other: a ratio then spans seconds, not the whole round.
+    cells.sort(key=lambda c: (str(c["kind"]), int(c["size"]), str(c["pin"])))
     if not cells:
         print("no cell has that in its name", file=sys.stderr)
         return 1
@@ -174,9 +215,13 @@ def main() -> int:
     print("Pinning: apart = first and second allowed core, same = both on the first.")
     print(f"{args.rounds} interleaved rounds, {args.seconds} s a cell.")
     print(", ".join(f"{key} {value}" for key, value in about.items()))
+    if float(about["load before"]) > 0.5:
+        print("\n**The machine was busy before this run: the figures only show that it runs.**")
     print(report.tables(cells, rounds))
     judged = report.judge(cells, rounds)
     print(report.verdicts(judged))
+    for line in filter(None, left_out):
+        print(f"\nleft out: {line}")
     for name, reason in failed.items():
         print(f"\nfailed: {name}: {reason}")
 

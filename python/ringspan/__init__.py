@@ -1,16 +1,103 @@
-"""Shared memory that processes can await: named segments and rings."""
+"""Shared memory that processes can await: named segments and rings.
 
-from ringspan._exceptions import *  # noqa: F403
-from ringspan._exceptions import __all__ as _exceptions
+    # one process                                  # another one
+    async with ringspan.Producer("/r") as tx:      rx = ringspan.Consumer("/r")
+        await tx.push({"n": 1})                    async for obj in rx:
+                                                       print(obj)
+
+A verb that can wait has three forms: bare is awaited, `try_` never waits, `blocking_` parks the
+thread and takes a `timeout` in seconds. `ringspan.Ring(name)` has no role: pass it to a child,
+which calls `.producer()` or `.consumer()`.
+"""
+
+from ringspan._exceptions import (
+    AlreadyExists,
+    Closed,
+    CodecError,
+    Damaged,
+    Empty,
+    Forked,
+    HandleClosed,
+    InvalidName,
+    InvalidOption,
+    Mismatch,
+    NoSpace,
+    NotFound,
+    PeerClosed,
+    PeerDied,
+    PeerUnreachable,
+    PermissionDenied,
+    Removed,
+    RingspanError,
+    RoleTaken,
+    SystemFault,
+    Timeout,
+    TooLarge,
+    TooManyAttached,
+    TooManyFiles,
+    Unsupported,
+)
 from ringspan._ringspan import (
+    Attached,
     Awaitable,
     Consumer,
     EndStat,
+    GcReport,
     Grant,
     Lent,
     Peer,
     Producer,
     Ring,
     RingStat,
+    Segment,
+    SegmentInfo,
     __version__,
+    gc,
+    remove,
+    segments,
 )
+
+__all__ = [
+    "AlreadyExists",
+    "Attached",
+    "Awaitable",
+    "Closed",
+    "CodecError",
+    "Consumer",
+    "Damaged",
+    "Empty",
+    "EndStat",
+    "Forked",
+    "GcReport",
+    "Grant",
+    "HandleClosed",
+    "InvalidName",
+    "InvalidOption",
+    "Lent",
+    "Mismatch",
+    "NoSpace",
+    "NotFound",
+    "Peer",
+    "PeerClosed",
+    "PeerDied",
+    "PeerUnreachable",
+    "PermissionDenied",
+    "Producer",
+    "Removed",
+    "Ring",
+    "RingStat",
+    "RingspanError",
+    "RoleTaken",
+    "Segment",
+    "SegmentInfo",
+    "SystemFault",
+    "Timeout",
+    "TooLarge",
+    "TooManyAttached",
+    "TooManyFiles",
+    "Unsupported",
+    "__version__",
+    "gc",
+    "remove",
+    "segments",
+]

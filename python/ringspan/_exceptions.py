@@ -9,7 +9,7 @@
     ├── Empty (queue.Empty)             a try_ verb found nothing
     ├── Timeout (TimeoutError)          the time-out of a blocking_ verb is over
     ├── TooLarge (ValueError)           a message above max_message  .size .limit
-    ├── CodecError (ValueError)         a message that cannot be read, a value that cannot be written
+    ├── CodecError (ValueError)         what cannot be read or written
     ├── HandleClosed (ValueError)       this very handle was closed before
     ├── InvalidName (ValueError)        not a name that the system takes
     ├── InvalidOption (ValueError)      an argument that cannot be met
@@ -56,9 +56,7 @@ class _OfProcess(RingspanError):
 
     pid: int | None
 
-    def __init__(
-        self, message: str = "", errno: int | None = None, pid: int | None = None
-    ) -> None:
+    def __init__(self, message: str = "", errno: int | None = None, pid: int | None = None) -> None:
         super().__init__(message, errno)
         self.pid = pid
 
@@ -106,7 +104,7 @@ class CodecError(RingspanError, ValueError):
 
 
 class HandleClosed(RingspanError, ValueError):
-    """This handle was closed or detached before."""
+    """The handle was closed or detached before."""
 
 
 class InvalidName(RingspanError, ValueError):
@@ -162,7 +160,7 @@ class TooManyAttached(RingspanError, OSError):
 
 
 class Unsupported(RingspanError, OSError):
-    """This system lacks a call; the text names it."""
+    """The system lacks a call; the text names it."""
 
 
 class SystemFault(RingspanError, OSError):

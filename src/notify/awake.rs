@@ -65,7 +65,7 @@ impl Awake {
             return 0;
         }
         let pays = Duration::from_nanos(self.mean) < WORTH;
-        if pays || self.waits % PROBE_EVERY == 0 { self.scale.looks } else { 0 }
+        if pays || self.waits.is_multiple_of(PROBE_EVERY) { self.scale.looks } else { 0 }
     }
 
     /// What we waited for came. Nothing to do when there was no wait.

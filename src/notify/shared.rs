@@ -73,11 +73,6 @@ impl Shared {
         }
     }
 
-    /// The region that the endpoint is attached to.
-    pub(crate) fn region(&self) -> &Arc<Region> {
-        &self.region
-    }
-
     /// Runs `f` on the endpoint; it must not wait. An error in a forked child.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Endpoint) -> R) -> Result<R, Fault> {
         self.region.check_fork()?;

@@ -95,20 +95,36 @@ impl Memory {
         view: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
-        if view.is_null() {
-            return Err(PyBufferError::new_err("no view to fill in"));
-        }
         let this = slf.get();
-        let at: *mut c_void = this.at.as_ptr().cast();
-        let len = ffi::Py_ssize_t::try_from(this.len).unwrap_or(ffi::Py_ssize_t::MAX);
-        let readonly = c_int::from(!this.writable);
-        // SAFETY: `view` is the caller's to be filled in (checked for null); the memory stays
-        // mapped as long as `slf`, which the view owns a reference to from here on. What another
-        // process writes there meanwhile is bytes, which any bit pattern is.
-        let failed =
-            unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), at, len, readonly, flags) } != 0;
-        if failed { Err(PyErr::fetch(slf.py())) } else { Ok(()) }
+        // SAFETY: `view` comes from the interpreter; the memory stays mapped as long as `slf` lives.
+        unsafe { fill(view, slf.as_any(), this.at, this.len, this.writable, flags) }
     }
+}
+
+/// Fills in a view of the `len` bytes at `at`, exported by `owner`.
+///
+/// # Safety
+///
+/// `view` is null or the caller's to be filled in. The bytes stay mapped as long as `owner` lives.
+pub(crate) unsafe fn fill(
+    view: *mut ffi::Py_buffer,
+    owner: &Bound<'_, PyAny>,
+    at: NonNull<u8>,
+    len: usize,
+    writable: bool,
+    flags: c_int,
+) -> PyResult<()> {
+    if view.is_null() {
+        return Err(PyBufferError::new_err("no view to fill in"));
+    }
+    let at: *mut c_void = at.as_ptr().cast();
+    let len = ffi::Py_ssize_t::try_from(len).unwrap_or(ffi::Py_ssize_t::MAX);
+    let readonly = c_int::from(!writable);
+    // SAFETY: by contract and checked for null; the view owns a reference to `owner` from here on.
+    // What another process writes there meanwhile is bytes, which any bit pattern is.
+    let failed =
+        unsafe { ffi::PyBuffer_FillInfo(view, owner.as_ptr(), at, len, readonly, flags) } != 0;
+    if failed { Err(PyErr::fetch(owner.py())) } else { Ok(()) }
 }
 
 /// How many references there are to an object.

@@ -98,12 +98,8 @@ impl PyConsumer {
     }
 
     /// The oldest message, if one is there now.
-    #[pyo3(signature = (*default))]
-    fn try_pop<'py>(
-        &self,
-        py: Python<'py>,
-        default: &Bound<'py, PyTuple>,
-    ) -> PyResult<Py<PyAny>> {
+    #[pyo3(signature = (*default), text_signature = "($self, default=..., /)")]
+    fn try_pop<'py>(&self, py: Python<'py>, default: &Bound<'py, PyTuple>) -> PyResult<Py<PyAny>> {
         ops::check_default(default)?;
         let found = ops::try_one(py, &self.handle, "Consumer.try_pop")?;
         match found {

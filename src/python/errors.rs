@@ -64,9 +64,7 @@ pub(crate) fn fault(fault: &Fault) -> PyErr {
 pub(crate) fn open(err: &OpenError, hint: &str) -> PyErr {
     let args = (err.to_string(), err.fault().errno());
     match err {
-        OpenError::NotFound(_) => {
-            class::NotFound::new_err((args.0, args.1.or(Some(libc::ENOENT))))
-        }
+        OpenError::NotFound(_) => class::NotFound::new_err((args.0, args.1.or(Some(libc::ENOENT)))),
         OpenError::AlreadyExists(_) => {
             class::AlreadyExists::new_err((args.0, args.1.or(Some(libc::EEXIST))))
         }
@@ -106,7 +104,8 @@ fn died(fault: &Fault, pid: Option<u32>) -> PyErr {
     class::PeerDied::new_err((fault.to_string(), fault.errno(), pid))
 }
 
-fn timeout(fault: &Fault) -> PyErr {
+/// The time-out of a `blocking_` verb is over.
+pub(crate) fn timeout(fault: &Fault) -> PyErr {
     class::Timeout::new_err((fault.to_string(), fault.errno()))
 }
 

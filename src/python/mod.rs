@@ -11,6 +11,7 @@
 //! | `ring` | Ring, and the options that it and the ends are pickled by |
 //! | `producer`, `producer_ops`, `grant` | pushing |
 //! | `consumer`, `consumer_ops`, `lent` | popping |
+//! | `segment`, `segment_wait`, `segments` | Segment, its waits, the module functions |
 //! | `buffer` | memory of a mapping as an object that exports it |
 //! | `stat` | Peer, RingStat, EndStat |
 //! | `awaitable`, `asyncio` | what the verbs return, and how it waits |
@@ -38,9 +39,13 @@ mod producer;
 mod producer_ops;
 mod ring;
 mod seconds;
+mod segment;
+mod segment_wait;
+mod segments;
 mod stat;
 
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 /// The compiled half of the package `ringspan`.
 #[pymodule(gil_used = true)]
@@ -56,6 +61,13 @@ fn ringspan_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<stat::PyPeer>()?;
     m.add_class::<stat::PyRingStat>()?;
     m.add_class::<stat::PyEndStat>()?;
+    m.add_class::<segment::PySegment>()?;
+    segments::register(m)?;
     ring::register(m)?;
-    m.add("__version__", env!("CARGO_PKG_VERSION"))
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    let public = m.index()?.into_iter().filter(|name| {
+        let private = name.extract::<&str>().is_ok_and(|name| name.starts_with('_'));
+        !private || name.extract::<&str>().is_ok_and(|name| name == "__version__")
+    });
+    m.setattr("__all__", PyList::new(m.py(), public.collect::<Vec<_>>())?)
 }

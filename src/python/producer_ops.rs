@@ -401,9 +401,7 @@ impl Operation for Reserve {
 
     fn poll(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let grant = self.look(py)?;
-        if grant.is_none()
-            && spin(py, &self.tx, "Producer.reserve", self.size, &mut self.spun)?
-        {
+        if grant.is_none() && spin(py, &self.tx, "Producer.reserve", self.size, &mut self.spun)? {
             return self.look(py);
         }
         Ok(grant)

@@ -12,6 +12,7 @@ use super::producer::PyProducer;
 use super::seconds::seconds;
 use super::stat::PyRingStat;
 use crate::ring::Ring;
+use crate::segment::remove;
 
 /// How a ring was asked for; what a pickle of it, or of an end, carries.
 #[derive(Debug, Clone)]
@@ -65,8 +66,7 @@ impl Config {
     }
 
     pub(crate) fn open(&self) -> PyResult<Ring> {
-        let mut options =
-            Ring::options().mode(self.mode).ephemeral(self.ephemeral).spin(self.spin);
+        let mut options = Ring::options().mode(self.mode).ephemeral(self.ephemeral).spin(self.spin);
         if let Some(bytes) = self.capacity {
             options = options.capacity(bytes);
         }
@@ -83,7 +83,11 @@ impl Config {
 
     /// What `__reduce__` returns: `class` is opened by it again, never created anew by a
     /// `create=True` that has been answered.
-    pub(crate) fn reduce<'py>(&self, py: Python<'py>, class: &str) -> PyResult<Bound<'py, PyTuple>> {
+    pub(crate) fn reduce<'py>(
+        &self,
+        py: Python<'py>,
+        class: &str,
+    ) -> PyResult<Bound<'py, PyTuple>> {
         let again = py.import("ringspan._ringspan")?.getattr("_again")?;
         let create = if self.create == Some(true) { Some(false) } else { self.create };
         let frozen: Frozen = (
@@ -110,10 +114,10 @@ impl Config {
 
 /// `_again(class, name, options)`: what pickles call.
 #[pyfunction]
-#[pyo3(name = "_again")]
-fn again(py: Python<'_>, class: &str, name: String, frozen: Frozen) -> PyResult<Py<PyAny>> {
+#[pyo3(name = "_again", signature = (class_, name, frozen, /))]
+fn again(py: Python<'_>, class_: &str, name: String, frozen: Frozen) -> PyResult<Py<PyAny>> {
     let config = Config::thaw(name, frozen)?;
-    Ok(match class {
+    Ok(match class_ {
         "Producer" => Py::new(py, PyProducer::later(config))?.into_any(),
         "Consumer" => Py::new(py, PyConsumer::later(config))?.into_any(),
         _ => Py::new(py, PyRing { ring: config.open()?, config })?.into_any(),
@@ -171,6 +175,11 @@ impl PyRing {
     /// A look at the ring from outside.
     fn stat(&self, py: Python<'_>) -> PyResult<PyRingStat> {
         PyRingStat::new(py, &self.ring.stat())
+    }
+
+    /// Deletes the name; who is attached goes on.
+    fn remove(&self) -> PyResult<()> {
+        remove(&self.ring.name()).map_err(|err| errors::open(&err, ""))
     }
 
     /// The name, with its slash.

@@ -53,7 +53,8 @@ pub(crate) struct PyRingStat {
 
 impl PyRingStat {
     pub(crate) fn new(py: Python<'_>, stat: &RingStat) -> PyResult<Self> {
-        let peer = |peer: Option<Peer>| peer.map(|peer| Py::new(py, PyPeer::from(peer))).transpose();
+        let peer =
+            |peer: Option<Peer>| peer.map(|peer| Py::new(py, PyPeer::from(peer))).transpose();
         Ok(PyRingStat {
             capacity: stat.capacity,
             max_message: stat.max_message,

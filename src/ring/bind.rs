@@ -201,9 +201,4 @@ impl Producer {
     pub(crate) fn restart_count(&mut self) {
         self.start_many();
     }
-
-    /// One more of a `push_many` was published.
-    pub(crate) fn count_one(&mut self) {
-        self.published += 1;
-    }
 }

@@ -117,6 +117,7 @@ impl Consumer {
                         // Before it is given room the producer must be one that we can wake.
                         self.base.meet()?;
                     }
+                    self.ended = false; // of a producer that may have left again unseen
                     return Ok(Some(record));
                 }
                 Ok(Some(Item::End(end))) => {
@@ -231,7 +232,7 @@ impl Consumer {
     #[cfg(feature = "tokio")]
     pub(super) async fn next(&mut self) -> Result<Record, Stop> {
         self.ready_in_a_row = self.ready_in_a_row.wrapping_add(1);
-        if self.ready_in_a_row % COOP_EVERY == 0 {
+        if self.ready_in_a_row.is_multiple_of(COOP_EVERY) {
             tokio::task::coop::consume_budget().await;
         }
         if let Some(record) = self.look()? {

@@ -37,6 +37,8 @@ pub struct Producer {
     pub(super) published: usize,
     /// The consumer that was seen last closed or died, and no other came.
     pub(super) deserted: bool,
+    /// What the last `try_` verb found no room for; 1 when it found some.
+    pub(super) wanted: usize,
     open: bool,
 }
 
@@ -102,7 +104,16 @@ impl Producer {
         }
         crate::sys::failpoint::failpoint!("producer.ready");
         let open = true;
-        Ok(Producer { raw, base, ring, staged: false, published: 0, deserted: false, open })
+        Ok(Producer {
+            raw,
+            base,
+            ring,
+            staged: false,
+            published: 0,
+            deserted: false,
+            wanted: 1,
+            open,
+        })
     }
 
     /// Room for `len` bytes, or news of the consumer.
@@ -167,6 +178,7 @@ impl Producer {
         if found.is_some() {
             self.base.came();
         }
+        self.wanted = if found.is_some() { 1 } else { len };
         Ok(found)
     }
 

@@ -1,7 +1,7 @@
 //! The producer as a party: its peer, foreign event loops, leaving.
 
 use crate::error::Fault;
-use crate::ring::error::{PushError, Stop};
+use crate::ring::error::PushError;
 use crate::ring::options::Ring;
 use crate::ring::producer::{Attached, Producer, Room};
 use crate::ring::side;
@@ -40,18 +40,15 @@ impl Producer {
 
     /// Steps 1 to 4 of the wake protocol, for foreign event loops: true = sleep on
     /// [`AsFd`](std::os::fd::AsFd) until it is readable, then call [`Producer::disarm`] and try
-    /// again; false = there is room (for a message of one byte), try again now.
+    /// again; false = try again now. It waits for room for what the last `try_` verb found none for
+    /// (for one byte, when it found some).
     ///
     /// # Errors
     ///
     /// As [`Producer::push`].
     pub fn arm(&mut self) -> Result<bool, PushError> {
-        side::arm(&mut Room { producer: self, len: 1 }).map_err(|stop| self.stopped(stop))
-    }
-
-    /// As [`Producer::arm`], for room for `len` bytes.
-    pub(crate) fn arm_for(&mut self, len: usize) -> Result<bool, Stop> {
-        side::arm(&mut Room { producer: self, len })
+        let len = self.wanted;
+        side::arm(&mut Room { producer: self, len }).map_err(|stop| self.stopped(stop))
     }
 
     /// Takes in what made the descriptor readable. Call it after every wake and before giving up a

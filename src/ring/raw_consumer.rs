@@ -6,7 +6,6 @@
 //! most once if it is killed in between: the next one skips it.
 #![allow(unsafe_code, reason = "lends a published message as a slice")]
 
-use std::ptr::NonNull;
 use std::slice;
 
 use super::raw::{RingMemory, step};
@@ -37,6 +36,7 @@ impl Record {
 
     /// The flags of the caller of `commit`; the two low bits are 0.
     #[inline]
+    #[cfg(test)]
     pub(crate) fn flags(&self) -> u8 {
         self.flags
     }
@@ -236,11 +236,13 @@ impl RawConsumer {
 
     /// The cursor of the first record that is not released.
     #[inline]
+    #[cfg(test)]
     pub(crate) fn head(&self) -> u64 {
         self.head
     }
 
     /// Bytes published and not released, headers and fillers included. Looks at the shared tail.
+    #[cfg(test)]
     pub(crate) fn len(&mut self) -> Result<u64, Damage> {
         self.refresh()?;
         Ok(self.tail.wrapping_sub(self.head))
@@ -248,12 +250,6 @@ impl RawConsumer {
 
     pub(crate) fn geometry(&self) -> Geometry {
         self.memory.geometry()
-    }
-
-    /// Where the bytes of a message are.
-    #[inline]
-    pub(crate) fn pointer(&self, record: &Record) -> NonNull<u8> {
-        self.memory.span(record.start.wrapping_add(HEAD), 0).0
     }
 
     /// The bytes of a message that is not released; else none.

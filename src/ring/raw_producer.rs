@@ -10,7 +10,6 @@
 //! ```
 #![allow(unsafe_code, reason = "lends the reserved bytes as a slice")]
 
-use std::ptr::NonNull;
 use std::slice;
 
 use super::raw::{RingMemory, step};
@@ -151,12 +150,6 @@ impl RawProducer {
         Ok(Reservation { start, len })
     }
 
-    /// Where the bytes of a reservation go.
-    #[inline]
-    pub(crate) fn pointer(&self, reservation: &Reservation) -> NonNull<u8> {
-        self.memory.span(reservation.start.wrapping_add(HEAD), reservation.len).0
-    }
-
     /// The bytes of a reservation, with whatever was in the ring before.
     #[inline]
     pub(crate) fn slice_mut(&mut self, reservation: &Reservation) -> &mut [u8] {
@@ -257,12 +250,14 @@ impl RawProducer {
     }
 
     /// Bytes published and not released, headers and fillers included. Looks at the shared head.
+    #[cfg(test)]
     pub(crate) fn len(&mut self) -> Result<u64, Damage> {
         self.refresh()?;
         Ok(self.published.wrapping_sub(self.head))
     }
 
     /// Free bytes behind what is staged. Looks at the shared head.
+    #[cfg(test)]
     pub(crate) fn free(&mut self) -> Result<u64, Damage> {
         self.refresh()?;
         self.find_quick();

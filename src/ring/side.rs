@@ -174,10 +174,6 @@ impl Base {
         self.known != 0
     }
 
-    pub(super) fn peer_pid(&self) -> u32 {
-        self.pid
-    }
-
     /// After a publication: wakes the other end when it sleeps.
     #[inline]
     pub(super) fn wake(&mut self) {

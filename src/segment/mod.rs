@@ -15,7 +15,10 @@
 //! | `list` | [`segments`] |
 //! | `sweep` | [`remove`], [`gc`] |
 //! | `error` | [`ChangedError`] |
+//! | `bind` | what the Python binding needs |
 
+#[cfg(feature = "python")]
+pub(crate) mod bind;
 mod error;
 mod handle;
 mod list;

@@ -43,7 +43,7 @@ impl Named {
     }
 }
 
-fn removed(region: &Region) -> Fault {
+pub(super) fn removed(region: &Region) -> Fault {
     region.fault(FaultKind::Removed, "it was removed; open the name anew")
 }
 
@@ -199,14 +199,14 @@ fn publish(endpoint: &mut Endpoint, region: &Arc<Region>) -> Result<u64, Fault> 
     let version = region.kind_area::<BytesLine>().version.fetch_add(1, Ordering::SeqCst) + 1;
     failpoint!("notify.raised");
     endpoint.wake_all();
-    if version % ANSWER_EVERY == 0 {
+    if version.is_multiple_of(ANSWER_EVERY) {
         endpoint.answer_door()?;
     }
     Ok(version)
 }
 
 /// Steps 3 and 4 of the sleeper: everybody who is attached may owe the wake.
-fn look(endpoint: &mut Endpoint, since: u64) -> Result<Option<u64>, Fault> {
+pub(super) fn look(endpoint: &mut Endpoint, since: u64) -> Result<Option<u64>, Fault> {
     let differs = |endpoint: &Endpoint| {
         let version = version_of(&endpoint.region);
         (version != since).then_some(version)

@@ -22,14 +22,9 @@ pub(crate) enum Interest {
 }
 
 /// The set. Its descriptor is readable while something in it wants to be harvested.
+#[derive(Debug)]
 pub(crate) struct PollSet {
     epoll: Arc<Fd>,
-}
-
-impl std::fmt::Debug for PollSet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PollSet").field("epoll", &self.epoll).finish_non_exhaustive()
-    }
 }
 
 /// How many events one harvest call takes at most.
@@ -64,14 +59,14 @@ impl PollSet {
     /// Appends the keys of what is ready, after waiting for it at most `timeout` (`None`: without
     /// bound). The flag: there may be more, call again.
     pub(crate) fn collect(
-        &mut self,
+        &self,
         keys: &mut Vec<u64>,
         timeout: Option<Duration>,
     ) -> io::Result<(Waited, bool)> {
-        // On the stack: an event may hold a pointer, and the set is to be `Send`.
-        let mut events = [const { MaybeUninit::uninit() }; BATCH];
+        // On the stack: an event may hold a pointer, which would keep the set on one thread.
+        let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; BATCH];
         let timeout = timeout.map(timespec);
-        match epoll::wait(&*self.epoll, &mut events[..], timeout.as_ref()) {
+        match epoll::wait(&*self.epoll, &mut events, timeout.as_ref()) {
             Ok((found, _)) => {
                 keys.extend(found.iter().map(|event| event.data.u64()));
                 let waited = if found.is_empty() { Waited::TimedOut } else { Waited::Ready };

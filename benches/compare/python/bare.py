@@ -24,9 +24,7 @@ class AddReader(Subject):
 
     def open(self, parent: bool) -> None:
         self.loop = Loop(self.waits)
-        self.out, self.back = (
-            (self.down.fd, self.up.fd) if parent else (self.up.fd, self.down.fd)
-        )
+        self.out, self.back = (self.down.fd, self.up.fd) if parent else (self.up.fd, self.down.fd)
         self.parked: asyncio.Future[None] | None = None
         self.early = 0
         self.loop.run(self.register())
@@ -73,6 +71,7 @@ class AddReader(Subject):
 class AddReaderUvloop(AddReader):
     """The same under uvloop."""
 
+    needs: ClassVar[str] = "uvloop"
     name = "bare-add-reader-uvloop"
     waits = "uvloop"
 
@@ -80,6 +79,7 @@ class AddReaderUvloop(AddReader):
 class ReusedBlock(Subject):
     """One shared-memory block for all arrays, a pipe for "it is there" and "I am done"."""
 
+    needs: ClassVar[str] = "numpy"
     name = "shm-pipe-copy"
     waits = "parks"
     subject_class = "bare"
@@ -91,13 +91,14 @@ class ReusedBlock(Subject):
         self.block = SharedMemory(create=True, size=size)
         self.ours, self.theirs = multiprocessing.get_context("spawn").Pipe()
 
-    def open(self, parent: bool) -> None:
+    def open(self, parent: bool) -> None:  # noqa: ARG002
         self.numpy = load("numpy")
         self.view: Any = self.numpy.ndarray(self.size // 8, "f8", self.block.buf)
         self.array_out: Any = self.numpy.random.default_rng(1).random(self.size // 8)
 
     def trips(self, n: int) -> list[float]:
-        view, out, send, recv = self.view, self.array_out, self.ours.send_bytes, self.ours.recv_bytes
+        view, out = self.view, self.array_out
+        send, recv = self.ours.send_bytes, self.ours.recv_bytes
         turn = 0
 
         def trip() -> None:

@@ -1,5 +1,6 @@
 """One Python cell of the comparison per call; `run.py` interleaves them.
 
+Usage:
     python cells.py list                      every cell as one JSON array
     python cells.py run CELL [--seconds S]    measure one cell, print one JSON object
 """
@@ -44,6 +45,7 @@ def main() -> int:
             {
                 "id": name, "kind": kind, "size": size, "pin": pin, "subject": subject.name,
                 "class": subject.subject_class, "waits": subject.waits,
+                "needs": subject.needs,
             }
             for name, (subject, kind, size, pin) in cells().items()
         ]  # fmt: skip

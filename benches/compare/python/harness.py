@@ -49,6 +49,8 @@ class Subject:
     streams: ClassVar[tuple[int, ...]] = ()
     trip_pins: ClassVar[tuple[str, ...]] = ()
     array: ClassVar[bool] = False
+    #: The modules it imports, separated by spaces.
+    needs: ClassVar[str] = ""
 
     def __init__(self, size: int, unique: str) -> None:
         self.size = size
@@ -172,9 +174,7 @@ def _stream(
         n = max(n + 1, min(int(n * seconds / max(spent, 1e-6)), n * 50))
 
 
-def _trips(
-    subject: Subject, control: Connection, seconds: float
-) -> tuple[float, dict[str, float]]:
+def _trips(subject: Subject, control: Connection, seconds: float) -> tuple[float, dict[str, float]]:
     times: list[float] = []
     warm = False
     while True:

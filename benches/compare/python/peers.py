@@ -69,16 +69,14 @@ class MpSimpleQueue(Queues):
 class FasterFifo(Queues):
     """One message a call; `get` blocks on a process-shared condition."""
 
+    needs: ClassVar[str] = "faster_fifo"
     name = "faster-fifo"
-    streams = SIZES[:2]
-    trip_pins = ("apart",)
+    streams: ClassVar[tuple[int, ...]] = SIZES[:2]
+    trip_pins: ClassVar[tuple[str, ...]] = ("apart",)
 
     def queue(self) -> Any:
         load("faster_fifo_reduction")
         return load("faster_fifo").Queue(1 << 20)
-
-    def open(self, parent: bool) -> None:
-        self.full = load("queue").Full
 
     def produce(self, n: int, body: bytes, last: bytes) -> None:
         put = self.up.put
@@ -151,6 +149,7 @@ class Pipe(Subject):
 class Zmq(Subject):
     """PUSH and PULL over ipc."""
 
+    needs: ClassVar[str] = "zmq"
     name = "pyzmq"
     waits = "parks"
     streams = SIZES
@@ -194,7 +193,7 @@ class Zmq(Subject):
         for _ in range(n):
             send(recv())
 
-    def close(self, parent: bool) -> None:
+    def close(self, parent: bool) -> None:  # noqa: ARG002
         if hasattr(self, "context"):
             self.context.destroy(linger=0)
 
@@ -202,6 +201,7 @@ class Zmq(Subject):
 class Membridge(Subject):
     """membridge 1.0, spinning on both sides: its rings can only be tried."""
 
+    needs: ClassVar[str] = "membridge"
     name = "membridge-spin"
     waits = "spins"
     streams = SIZES
@@ -210,7 +210,8 @@ class Membridge(Subject):
     def __init__(self, size: int, unique: str) -> None:
         super().__init__(size, unique)
         self.names = {way: f"/{unique}-{way}" for way in ("down", "up")}
-        shared, self.made = load("membridge").SharedMemory, []
+        shared = load("membridge").SharedMemory
+        self.made: list[Any] | None = []
         for name in self.names.values():
             segment = shared.create(name, 24 + (8 << 20 if size >= 65536 else 1 << 20))
             self.made.append((segment, segment.spsc()))
@@ -235,7 +236,8 @@ class Membridge(Subject):
             pass
 
     def consume(self, n: int) -> bytes:
-        pop, found = self.back.pop, None
+        pop = self.back.pop
+        found: Any = None
         for _ in range(n):
             while (found := pop()) is None:
                 pass

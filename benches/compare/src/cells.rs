@@ -39,6 +39,9 @@ pub enum Side<'a> {
     Child(&'a Place),
 }
 
+/// What does the work of a cell, on either side.
+pub type Run = Box<dyn Fn(&Cell, &Place, &Side<'_>) -> Res<Outcome>>;
+
 /// One measurement that `run.py` can ask for.
 pub struct Cell {
     /// What is measured: `stream`, `rtt`, `memory`, `large`, `idle`.
@@ -56,7 +59,7 @@ pub struct Cell {
     /// Bytes one direction of the connection holds.
     pub capacity: usize,
     /// Does the work.
-    pub run: Box<dyn Fn(&Cell, &Place, &Side<'_>) -> Res<Outcome>>,
+    pub run: Run,
 }
 
 impl Cell {
@@ -106,13 +109,7 @@ pub fn trips<L: Link + 'static>(cells: &mut Vec<Cell>, who: Subject, pins: &[Pin
 }
 
 /// A cell with the usual capacity.
-pub fn cell(
-    kind: &'static str,
-    size: usize,
-    pin: Pin,
-    who: Subject,
-    run: Box<dyn Fn(&Cell, &Place, &Side<'_>) -> Res<Outcome>>,
-) -> Cell {
+pub fn cell(kind: &'static str, size: usize, pin: Pin, who: Subject, run: Run) -> Cell {
     let Subject { name, class, waits } = who;
     Cell { kind, size, pin, subject: name, class, waits, capacity: capacity(size), run }
 }

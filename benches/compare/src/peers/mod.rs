@@ -6,6 +6,7 @@
 //! timer.
 
 mod framed;
+#[cfg(feature = "iceoryx2")]
 mod iceoryx2;
 mod ipc_channel;
 mod ipmpsc;
@@ -30,12 +31,15 @@ pub fn cells(cells: &mut Vec<Cell>) {
     streams::<framed::Local>(cells, local, &SIZES);
     trips::<framed::Local>(cells, local, &BOTH, 1);
 
-    let event = peer("iceoryx2-event", "parks");
-    streams::<iceoryx2::Iceoryx2<false>>(cells, event, &SIZES);
-    trips::<iceoryx2::Iceoryx2<false>>(cells, event, &BOTH, 1);
-    let busy = peer("iceoryx2-busy", "spins");
-    streams::<iceoryx2::Iceoryx2<true>>(cells, busy, &SIZES);
-    trips::<iceoryx2::Iceoryx2<true>>(cells, busy, &BOTH[..1], 16);
+    #[cfg(feature = "iceoryx2")]
+    {
+        let event = peer("iceoryx2-event", "parks");
+        streams::<iceoryx2::Iceoryx2<false>>(cells, event, &SIZES);
+        trips::<iceoryx2::Iceoryx2<false>>(cells, event, &BOTH, 1);
+        let busy = peer("iceoryx2-busy", "spins");
+        streams::<iceoryx2::Iceoryx2<true>>(cells, busy, &SIZES);
+        trips::<iceoryx2::Iceoryx2<true>>(cells, busy, &BOTH[..1], 16);
+    }
 
     let channel = peer("ipc-channel", "parks");
     streams::<ipc_channel::IpcChannel>(cells, channel, &SIZES);

@@ -1,0 +1,1285 @@
+"""The compiled half of ringspan. Import from `ringspan`, not from here."""
+
+from collections.abc import Coroutine, Iterable
+from types import TracebackType
+from typing import Any, Self, TypeVar, final, overload
+
+from typing_extensions import Buffer
+
+__all__ = [
+    "Attached",
+    "Awaitable",
+    "Consumer",
+    "EndStat",
+    "GcReport",
+    "Grant",
+    "Lent",
+    "Peer",
+    "Producer",
+    "Ring",
+    "RingStat",
+    "Segment",
+    "SegmentInfo",
+    "__version__",
+    "gc",
+    "remove",
+    "segments",
+]
+
+__version__: str
+_T = TypeVar("_T")
+
+@final
+class Awaitable(Coroutine[Any, Any, _T]):
+    """What a verb that may have to wait returns: await it once, or give it to a task."""
+
+    @property
+    def __name__(self) -> str:
+        """Class and verb."""
+
+    @property
+    def __qualname__(self) -> str:
+        """Class and verb."""
+
+    def __await__(self) -> Self:
+        """Waits.
+
+        Raises:
+            RuntimeError: it was awaited before.
+        """
+
+    def __iter__(self) -> Self:
+        """Waits."""
+
+    def __next__(self) -> Any:
+        """Makes one step, as an event loop does."""
+
+    def send(self, value: Any, /) -> Any:
+        """Makes one step, as an event loop does."""
+
+    def throw(self, *args: Any) -> Any:
+        """Ends the wait with an exception."""
+
+    def close(self) -> None:
+        """Ends the wait; nothing was taken, nothing published."""
+
+@final
+class Ring:
+    """A named ring without a role: what one passes to a child process.
+
+    capacity: bytes of room, rounded up to a power of two (the creator's; 1 MiB).
+    max_message: bytes of the largest message (the creator's; a quarter of the capacity).
+    mode: permission bits of the file.
+    ephemeral: the last one out removes the ring.
+    create: None opens or creates, True must create, False must open.
+    spin: seconds to keep looking before an end sleeps; the thread does nothing else meanwhile.
+    pickle: values that msgpack cannot say travel as pickles; trust every writer then.
+    exact: tuples, bytearrays and other types come back as what they were.
+
+    Pickles by name and options; a pickle never makes an existing ring anew.
+
+    Raises:
+        InvalidName, InvalidOption: the name or an option cannot be met.
+        NotFound, AlreadyExists: as `create` says.
+        Mismatch, Damaged, PermissionDenied, NoSpace: what stands there, or /dev/shm.
+
+    Example:
+        ring = ringspan.Ring("/frames", capacity=8 << 20)
+        Process(target=work, args=(ring,)).start()
+        with ring.producer() as tx: tx.blocking_push(b"hello")
+    """
+
+    def __new__(
+        cls,
+        name: str,
+        *,
+        capacity: int | None = None,
+        max_message: int | None = None,
+        mode: int = 0o600,
+        ephemeral: bool = False,
+        create: bool | None = None,
+        spin: float | None = None,
+        pickle: bool = False,
+        exact: bool = False,
+    ) -> Self:
+        """Opens the ring, or makes it.
+
+        Raises:
+            InvalidName, InvalidOption: the name or an option cannot be met.
+            NotFound, AlreadyExists: as `create` says.
+            Mismatch, Damaged, PermissionDenied, NoSpace: what stands there, or /dev/shm.
+
+        Example:
+            ringspan.Ring("/frames")
+        """
+
+    def producer(self) -> Producer:
+        """Attaches the producing end.
+
+        Raises:
+            RoleTaken: another live end holds the role; its process is `pid`.
+            NotFound: the ring was removed meanwhile.
+
+        Example:
+            tx = ring.producer()
+        """
+
+    def consumer(self) -> Consumer:
+        """Attaches the consuming end.
+
+        Raises:
+            RoleTaken: another live end holds the role; its process is `pid`.
+            NotFound: the ring was removed meanwhile.
+
+        Example:
+            rx = ring.consumer()
+        """
+
+    def stat(self) -> RingStat:
+        """Looks at the ring from outside.
+
+        Example:
+            ring.stat().len
+        """
+
+    def remove(self) -> None:
+        """Deletes the name; who is attached goes on.
+
+        Raises:
+            NotFound: it is gone already.
+
+        Example:
+            ring.remove()
+        """
+
+    @property
+    def name(self) -> str:
+        """The name, with its slash."""
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of room for messages and their headers."""
+
+    @property
+    def max_message(self) -> int:
+        """Bytes of the largest message."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles name and options."""
+
+@final
+class Producer:
+    """The producing end of a ring. One at a time.
+
+    capacity: bytes of room, rounded up to a power of two (the creator's; 1 MiB).
+    max_message: bytes of the largest message (the creator's; a quarter of the capacity).
+    mode: permission bits of the file.
+    ephemeral: the last one out removes the ring.
+    create: None opens or creates, True must create, False must open.
+    spin: seconds to keep looking before an end sleeps; the thread does nothing else meanwhile.
+    pickle: values that msgpack cannot say travel as pickles; trust every writer then.
+    exact: tuples, bytearrays and other types come back as what they were.
+
+    Raises:
+        InvalidName, InvalidOption: the name or an option cannot be met.
+        NotFound, AlreadyExists: as `create` says.
+        Mismatch, Damaged, PermissionDenied, NoSpace: what stands there, or /dev/shm.
+        RoleTaken: another live end holds the role; its process is `pid`.
+
+    Example:
+        async with ringspan.Producer("/r") as tx:
+            await tx.push({"n": 1})
+    """
+
+    def __new__(
+        cls,
+        name: str,
+        *,
+        capacity: int | None = None,
+        max_message: int | None = None,
+        mode: int = 0o600,
+        ephemeral: bool = False,
+        create: bool | None = None,
+        spin: float | None = None,
+        pickle: bool = False,
+        exact: bool = False,
+    ) -> Self:
+        """Opens (or makes) the ring and attaches its producing end.
+
+        Raises:
+            InvalidName, InvalidOption: the name or an option cannot be met.
+            NotFound, AlreadyExists: as `create` says.
+            Mismatch, Damaged, PermissionDenied, NoSpace: what stands there, or /dev/shm.
+            RoleTaken: another live end holds the role; its process is `pid`.
+
+        Example:
+            tx = ringspan.Producer("/r")
+        """
+
+    def push(self, obj: Any) -> Coroutine[Any, Any, None]:
+        """Publishes an object, waiting for room. A cancelled push has published nothing.
+
+        Raises:
+            TooLarge: the message is above `max_message`; the ring is unchanged.
+            PeerClosed, PeerDied: the consumer left; told once.
+            CodecError, TypeError: the value cannot travel.
+            BufferError: a grant is still out.
+
+        Example:
+            await tx.push(b"bytes")
+            await tx.push([1, "two", 3.0, None])
+            await tx.push(numpy.arange(10))
+        """
+
+    def try_push(self, obj: Any) -> bool:
+        """Publishes an object if there is room now; False if not.
+
+        Raises:
+            TooLarge: the message is above `max_message`; the ring is unchanged.
+            PeerClosed, PeerDied: the consumer left; told once.
+            CodecError, TypeError: the value cannot travel.
+            BufferError: a grant is still out.
+
+        Example:
+            if not tx.try_push(obj):
+                dropped += 1
+        """
+
+    def blocking_push(self, obj: Any, timeout: float | None = None) -> None:
+        """Publishes an object, parking the thread while there is no room.
+
+        Raises:
+            TooLarge: the message is above `max_message`; the ring is unchanged.
+            PeerClosed, PeerDied: the consumer left; told once.
+            CodecError, TypeError: the value cannot travel.
+            BufferError: a grant is still out.
+            Timeout: the time is over.
+
+        Example:
+            tx.blocking_push(obj, timeout=1.5)
+        """
+
+    def push_many(self, objs: Iterable[Any]) -> Coroutine[Any, Any, int]:
+        """Publishes all objects in batches, waiting for room; how many.
+
+        What was published before an error or a cancel stays: see `published`.
+
+        Raises:
+            TooLarge: the message is above `max_message`; the ring is unchanged.
+            PeerClosed, PeerDied: the consumer left; told once.
+            CodecError, TypeError: the value cannot travel.
+            BufferError: a grant is still out.
+
+        Example:
+            await tx.push_many(lines)
+        """
+
+    def try_push_many(self, objs: Iterable[Any]) -> int:
+        """Publishes objects until one does not fit; how many.
+
+        Of an iterator, up to 32 objects more than that are consumed.
+
+        Raises:
+            TooLarge: the message is above `max_message`; the ring is unchanged.
+            PeerClosed, PeerDied: the consumer left; told once.
+            CodecError, TypeError: the value cannot travel.
+            BufferError: a grant is still out.
+
+        Example:
+            rest = objs[tx.try_push_many(objs):]
+        """
+
+    def blocking_push_many(self, objs: Iterable[Any], timeout: float | None = None) -> int:
+        """Publishes all objects, parking the thread while there is no room; how many.
+
+        Raises:
+            TooLarge: the message is above `max_message`; the ring is unchanged.
+            PeerClosed, PeerDied: the consumer left; told once.
+            CodecError, TypeError: the value cannot travel.
+            BufferError: a grant is still out.
+            Timeout: the time is over.
+
+        Example:
+            tx.blocking_push_many(lines)
+        """
+
+    @property
+    def published(self) -> int:
+        """How many objects the last `push_many` has published."""
+
+    def reserve(self, size: int) -> Coroutine[Any, Any, Grant]:
+        """Waits for room for a message of up to `size` bytes, to be filled in place.
+
+        Raises:
+            TooLarge: the message is above `max_message`; the ring is unchanged.
+            PeerClosed, PeerDied: the consumer left; told once.
+            CodecError, TypeError: the value cannot travel.
+            BufferError: a grant is still out.
+
+        Example:
+            with await tx.reserve(1 << 20) as g:
+                n = file.readinto(g.buf)
+                g.commit(n)
+        """
+
+    def try_reserve(self, size: int) -> Grant | None:
+        """As `reserve`; None when there is no room now.
+
+        Raises:
+            TooLarge: the message is above `max_message`; the ring is unchanged.
+            PeerClosed, PeerDied: the consumer left; told once.
+            CodecError, TypeError: the value cannot travel.
+            BufferError: a grant is still out.
+
+        Example:
+            if (g := tx.try_reserve(64)) is not None: ...
+        """
+
+    def blocking_reserve(self, size: int, timeout: float | None = None) -> Grant:
+        """As `reserve`, parking the thread while there is no room.
+
+        Raises:
+            TooLarge: the message is above `max_message`; the ring is unchanged.
+            PeerClosed, PeerDied: the consumer left; told once.
+            CodecError, TypeError: the value cannot travel.
+            BufferError: a grant is still out.
+            Timeout: the time is over.
+
+        Example:
+            with tx.blocking_reserve(64) as g: ...
+        """
+
+    def attached(self) -> Coroutine[Any, Any, None]:
+        """Waits until a consumer is attached.
+
+        Raises:
+            HandleClosed, Forked, Removed: nobody can come.
+
+        Example:
+            await tx.attached()
+        """
+
+    def blocking_attached(self, timeout: float | None = None) -> None:
+        """Waits until a consumer is attached, parking the thread.
+
+        Raises:
+            Timeout: the time is over.
+
+        Example:
+            tx.blocking_attached(timeout=5)
+        """
+
+    def peer(self) -> Peer | None:
+        """Returns the consumer that is attached now.
+
+        Example:
+            tx.peer()
+        """
+
+    @property
+    def peer_pid(self) -> int | None:
+        """The process of the consumer that is attached now."""
+
+    @property
+    def is_closed(self) -> bool:
+        """The consumer closed or died, and no other one came."""
+
+    @property
+    def len(self) -> int:
+        """Bytes in the ring, headers included."""
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of room for messages and their headers."""
+
+    @property
+    def max_message(self) -> int:
+        """Bytes of the largest message."""
+
+    @property
+    def name(self) -> str:
+        """The name of the ring, with its slash."""
+
+    def stat(self) -> EndStat:
+        """Returns what this end has done since it was attached.
+
+        Example:
+            tx.stat().parks
+        """
+
+    def arm(self, size: int = 1) -> bool:
+        """Prepares a sleep in a foreign event loop: True = sleep until `fileno()` is readable.
+
+        False: do not sleep, there is room for `size` bytes or the other end left.
+        Call `disarm()` after every sleep.
+
+        Raises:
+            PeerUnreachable, TooManyFiles: a wake could not be promised.
+
+        Example:
+            if tx.arm():
+                select.select([tx], [], [])
+            tx.disarm()
+        """
+
+    def disarm(self) -> None:
+        """Takes in what made the descriptor readable.
+
+        Example:
+            tx.disarm()
+        """
+
+    def fileno(self) -> int:
+        """Returns the descriptor for foreign event loops; it belongs to this handle.
+
+        Example:
+            loop.add_reader(tx.fileno(), callback)
+        """
+
+    def close(self) -> None:
+        """Ends the stream: the consumer pops what is there, then gets the end.
+
+        Raises:
+            BufferError: a grant is still out; the end comes with its last view.
+
+        Example:
+            tx.close()
+        """
+
+    def detach(self) -> None:
+        """Gives the role up without ending the stream: the next producer goes on.
+
+        Raises:
+            BufferError: as `close`.
+
+        Example:
+            tx.detach()
+        """
+
+    def __enter__(self) -> Self:
+        """Returns this end."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None:
+        """Closes this end."""
+
+    def __aenter__(self) -> Coroutine[Any, Any, Self]:
+        """Returns this end."""
+
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> Coroutine[Any, Any, None]:
+        """Closes this end."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles the options: what comes out takes the role at first use."""
+
+@final
+class Grant:
+    """Room for one message, filled in place. Left without `commit` it publishes nothing.
+
+    Example:
+        with tx.blocking_reserve(5) as g:
+            g.buf[:] = b"hello"
+            g.commit()
+    """
+
+    @property
+    def buf(self) -> memoryview:
+        """The room, as a writable memoryview. It holds whatever was in the ring before."""
+
+    def commit(self, used: int | None = None) -> None:
+        """Publishes the first `used` bytes (all by default) as one message.
+
+        Raises:
+            BufferError: views made of `buf` live on; nothing was published.
+            ValueError: `used` is more than was reserved.
+            HandleClosed: committed or left before.
+
+        Example:
+            g.commit(n)
+        """
+
+    def __len__(self) -> int:
+        """Bytes that were reserved."""
+
+    def __enter__(self) -> Self:
+        """Returns the grant."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None:
+        """Gives the room up unless it was committed.
+
+        Raises:
+            BufferError: views made of `buf` live on.
+        """
+
+@final
+class Consumer:
+    """The consuming end of a ring. One at a time.
+
+    capacity: bytes of room, rounded up to a power of two (the creator's; 1 MiB).
+    max_message: bytes of the largest message (the creator's; a quarter of the capacity).
+    mode: permission bits of the file.
+    ephemeral: the last one out removes the ring.
+    create: None opens or creates, True must create, False must open.
+    spin: seconds to keep looking before an end sleeps; the thread does nothing else meanwhile.
+    pickle: values that msgpack cannot say travel as pickles; trust every writer then.
+    exact: tuples, bytearrays and other types come back as what they were.
+
+    Raises:
+        InvalidName, InvalidOption: the name or an option cannot be met.
+        NotFound, AlreadyExists: as `create` says.
+        Mismatch, Damaged, PermissionDenied, NoSpace: what stands there, or /dev/shm.
+        RoleTaken: another live end holds the role; its process is `pid`.
+
+    Example:
+        rx = ringspan.Consumer("/r")
+        async for obj in rx:
+            print(obj)
+    """
+
+    def __new__(
+        cls,
+        name: str,
+        *,
+        capacity: int | None = None,
+        max_message: int | None = None,
+        mode: int = 0o600,
+        ephemeral: bool = False,
+        create: bool | None = None,
+        spin: float | None = None,
+        pickle: bool = False,
+        exact: bool = False,
+    ) -> Self:
+        """Opens (or makes) the ring and attaches its consuming end.
+
+        Raises:
+            InvalidName, InvalidOption: the name or an option cannot be met.
+            NotFound, AlreadyExists: as `create` says.
+            Mismatch, Damaged, PermissionDenied, NoSpace: what stands there, or /dev/shm.
+            RoleTaken: another live end holds the role; its process is `pid`.
+
+        Example:
+            rx = ringspan.Consumer("/r")
+        """
+
+    def pop(self) -> Coroutine[Any, Any, Any]:
+        """Takes the oldest message, waiting for one. A cancelled pop takes nothing.
+
+        Raises:
+            Closed: the producer ended the stream.
+            PeerDied: the producer died and all that it published was popped.
+            CodecError: the message cannot be read; it is taken all the same.
+            BufferError: a lent message is still out.
+            HandleClosed, Forked, Damaged, RuntimeError: see the module `ringspan`.
+
+        Example:
+            obj = await rx.pop()
+        """
+
+    @overload
+    def try_pop(self) -> Any:
+        """Takes the oldest message, if one is there now.
+
+        Raises:
+            Empty: nothing is there now (without a default).
+            Closed: the producer ended the stream.
+            PeerDied: the producer died and all that it published was popped.
+            CodecError: the message cannot be read; it is taken all the same.
+            BufferError: a lent message is still out.
+            HandleClosed, Forked, Damaged, RuntimeError: see the module `ringspan`.
+
+        Example:
+            rx.try_pop(None)
+        """
+
+    @overload
+    def try_pop(self, default: _T, /) -> Any | _T: ...
+    def blocking_pop(self, timeout: float | None = None) -> Any:
+        """Takes the oldest message, parking the thread while there is none.
+
+        Raises:
+            Closed: the producer ended the stream.
+            PeerDied: the producer died and all that it published was popped.
+            CodecError: the message cannot be read; it is taken all the same.
+            BufferError: a lent message is still out.
+            HandleClosed, Forked, Damaged, RuntimeError: see the module `ringspan`.
+            Timeout: the time is over.
+
+        Example:
+            obj = rx.blocking_pop(timeout=0.5)
+        """
+
+    def pop_many(self, most: int) -> Coroutine[Any, Any, list[Any]]:
+        """Takes one to `most` messages, waiting for the first one only.
+
+        Raises:
+            Closed: the producer ended the stream.
+            PeerDied: the producer died and all that it published was popped.
+            CodecError: the message cannot be read; it is taken all the same.
+            BufferError: a lent message is still out.
+            HandleClosed, Forked, Damaged, RuntimeError: see the module `ringspan`.
+
+        Example:
+            for obj in await rx.pop_many(64): ...
+        """
+
+    def try_pop_many(self, most: int) -> list[Any]:
+        """Takes up to `most` messages that are there now; none gives an empty list.
+
+        Raises:
+            Closed: the producer ended the stream.
+            PeerDied: the producer died and all that it published was popped.
+            CodecError: the message cannot be read; it is taken all the same.
+            BufferError: a lent message is still out.
+            HandleClosed, Forked, Damaged, RuntimeError: see the module `ringspan`.
+
+        Example:
+            objs = rx.try_pop_many(64)
+        """
+
+    def blocking_pop_many(self, most: int, timeout: float | None = None) -> list[Any]:
+        """Takes one to `most` messages, parking the thread while there is none.
+
+        Raises:
+            Closed: the producer ended the stream.
+            PeerDied: the producer died and all that it published was popped.
+            CodecError: the message cannot be read; it is taken all the same.
+            BufferError: a lent message is still out.
+            HandleClosed, Forked, Damaged, RuntimeError: see the module `ringspan`.
+            Timeout: the time is over.
+
+        Example:
+            objs = rx.blocking_pop_many(64)
+        """
+
+    def lend(self) -> Coroutine[Any, Any, Lent]:
+        """Waits for the oldest message and lends it where it lies.
+
+        It stays at the head of the ring until the block is left and every view made of it is gone.
+
+        Raises:
+            Closed: the producer ended the stream.
+            PeerDied: the producer died and all that it published was popped.
+            CodecError: the message cannot be read; it is taken all the same.
+            BufferError: a lent message is still out.
+            HandleClosed, Forked, Damaged, RuntimeError: see the module `ringspan`.
+
+        Example:
+            with await rx.lend() as view:
+                total = sum(view)
+        """
+
+    def try_lend(self) -> Lent | None:
+        """Lends the oldest message, if one is there now.
+
+        Raises:
+            Closed: the producer ended the stream.
+            PeerDied: the producer died and all that it published was popped.
+            CodecError: the message cannot be read; it is taken all the same.
+            BufferError: a lent message is still out.
+            HandleClosed, Forked, Damaged, RuntimeError: see the module `ringspan`.
+
+        Example:
+            if (lent := rx.try_lend()) is not None: ...
+        """
+
+    def blocking_lend(self, timeout: float | None = None) -> Lent:
+        """Lends the oldest message, parking the thread while there is none.
+
+        Raises:
+            Closed: the producer ended the stream.
+            PeerDied: the producer died and all that it published was popped.
+            CodecError: the message cannot be read; it is taken all the same.
+            BufferError: a lent message is still out.
+            HandleClosed, Forked, Damaged, RuntimeError: see the module `ringspan`.
+            Timeout: the time is over.
+
+        Example:
+            with rx.blocking_lend() as view: ...
+        """
+
+    def __aiter__(self) -> Self:
+        """Returns this end."""
+
+    def __anext__(self) -> Coroutine[Any, Any, Any]:
+        """Takes the oldest message, waiting for one; the loop ends with the stream.
+
+        Raises:
+            StopAsyncIteration: the producer ended the stream.
+            PeerDied: the producer died and all that it published was popped.
+            CodecError: the message cannot be read; it is taken all the same.
+            BufferError: a lent message is still out.
+            HandleClosed, Forked, Damaged, RuntimeError: see the module `ringspan`.
+        """
+
+    def attached(self) -> Coroutine[Any, Any, None]:
+        """Waits until a producer is attached.
+
+        Raises:
+            HandleClosed, Forked, Removed: nobody can come.
+
+        Example:
+            await rx.attached()
+        """
+
+    def blocking_attached(self, timeout: float | None = None) -> None:
+        """Waits until a producer is attached, parking the thread.
+
+        Raises:
+            Timeout: the time is over.
+
+        Example:
+            rx.blocking_attached(timeout=5)
+        """
+
+    def peer(self) -> Peer | None:
+        """Returns the producer that is attached now.
+
+        Example:
+            rx.peer()
+        """
+
+    @property
+    def peer_pid(self) -> int | None:
+        """The process of the producer that is attached now."""
+
+    @property
+    def is_closed(self) -> bool:
+        """The producer closed its stream, the end was popped, and no other producer came."""
+
+    @property
+    def len(self) -> int:
+        """Bytes in the ring, headers included."""
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of room for messages and their headers."""
+
+    @property
+    def max_message(self) -> int:
+        """Bytes of the largest message."""
+
+    @property
+    def name(self) -> str:
+        """The name of the ring, with its slash."""
+
+    def stat(self) -> EndStat:
+        """Returns what this end has done since it was attached.
+
+        Example:
+            rx.stat().parks
+        """
+
+    def arm(self) -> bool:
+        """Prepares a sleep in a foreign event loop: True = sleep until `fileno()` is readable.
+
+        False: do not sleep, a pop finds something or the other end left.
+        Call `disarm()` after every sleep.
+
+        Raises:
+            PeerUnreachable, TooManyFiles: a wake could not be promised.
+
+        Example:
+            if rx.arm():
+                select.select([rx], [], [])
+            rx.disarm()
+        """
+
+    def disarm(self) -> None:
+        """Takes in what made the descriptor readable.
+
+        Example:
+            rx.disarm()
+        """
+
+    def fileno(self) -> int:
+        """Returns the descriptor for foreign event loops; it belongs to this handle.
+
+        Example:
+            loop.add_reader(rx.fileno(), callback)
+        """
+
+    def close(self) -> None:
+        """Gives the role up: a push fails once with PeerClosed.
+
+        Raises:
+            BufferError: a lent message is still out; the end comes with its last view.
+
+        Example:
+            rx.close()
+        """
+
+    def detach(self) -> None:
+        """Gives the role up without telling the producer: the next consumer goes on.
+
+        Raises:
+            BufferError: as `close`.
+
+        Example:
+            rx.detach()
+        """
+
+    def __enter__(self) -> Self:
+        """Returns this end."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None:
+        """Closes this end."""
+
+    def __aenter__(self) -> Coroutine[Any, Any, Self]:
+        """Returns this end."""
+
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> Coroutine[Any, Any, None]:
+        """Closes this end."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles the options: what comes out takes the role at first use."""
+
+@final
+class Lent:
+    """A message that stays in the ring while it is looked at.
+
+    The block is given a read-only memoryview of bytes, a read-only array of an array, and the
+    value of anything else. Leaving takes the view back: the memoryview is released, the array
+    becomes empty.
+
+    Example:
+        with await rx.lend() as array:
+            total = array.sum()
+    """
+
+    @property
+    def view(self) -> Any:
+        """What the block is given."""
+
+    def release(self) -> None:
+        """Gives the message back, as leaving the block does.
+
+        Raises:
+            BufferError: views made of it live on; it stays in the ring until they are gone.
+
+        Example:
+            lent.release()
+        """
+
+    def __enter__(self) -> Any:
+        """Returns the view."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None:
+        """Takes the view back.
+
+        Raises:
+            BufferError: views made of it live on.
+        """
+
+@final
+class Segment:
+    """A named piece of shared memory that can be awaited, with the buffer protocol.
+
+    Views keep the memory mapped; `close` only gives the handle up. Pickles by name.
+
+    Example:
+        seg = ringspan.Segment.create("/s", 4096)
+        memoryview(seg)[:5] = b"hello"
+        seg.notify()
+    """
+
+    @classmethod
+    def create(
+        cls, name: str, size: int, *, mode: int = 0o600, ephemeral: bool = False, raw: bool = False
+    ) -> Self:
+        """Makes a new segment of `size` zero bytes.
+
+        raw: a file without header and waits, as `multiprocessing.shared_memory` makes.
+
+        Raises:
+            AlreadyExists: the name is taken.
+            InvalidName, InvalidOption, PermissionDenied, NoSpace, Mismatch, Damaged: what is wrong.
+
+        Example:
+            ringspan.Segment.create("/s", 4096)
+        """
+
+    @classmethod
+    def open(cls, name: str, *, raw: bool = False) -> Self:
+        """Opens a segment that exists, with all its bytes.
+
+        Raises:
+            NotFound: no object of that name.
+            InvalidName, InvalidOption, PermissionDenied, NoSpace, Mismatch, Damaged: what is wrong.
+
+        Example:
+            ringspan.Segment.open("/s")
+        """
+
+    @classmethod
+    def open_or_create(
+        cls, name: str, size: int, *, mode: int = 0o600, ephemeral: bool = False, raw: bool = False
+    ) -> Self:
+        """Opens the segment, or makes it.
+
+        Raises:
+            InvalidName, InvalidOption, PermissionDenied, NoSpace, Mismatch, Damaged: what is wrong.
+
+        Example:
+            ringspan.Segment.open_or_create("/s", 4096)
+        """
+
+    def read_at(self, offset: int = 0, size: int | None = None) -> bytes:
+        """Copies `size` bytes (all up to the end by default) from `offset` on.
+
+        Raises:
+            InvalidOption: they do not all lie in the segment.
+
+        Example:
+            seg.read_at(0, 16)
+        """
+
+    def write_at(self, offset: int, data: Buffer) -> None:
+        """Copies `data` to `offset`.
+
+        Raises:
+            InvalidOption: it does not all fit there.
+
+        Example:
+            seg.write_at(0, b"hello")
+        """
+
+    @property
+    def version(self) -> int:
+        """How often `notify` was called, by anybody."""
+
+    def notify(self) -> int:
+        """Raises the version and wakes everybody who waits for that; the new version.
+
+        Raises:
+            Removed, PeerUnreachable, TooManyAttached: nothing has changed then.
+            Unsupported: the segment is raw.
+
+        Example:
+            seg.notify()
+        """
+
+    def changed(self, since: int | None = None) -> Coroutine[Any, Any, int]:
+        """Waits until the version differs from `since` (None: from what it is now), and returns it.
+
+        Raises:
+            Removed: nobody can come any more.
+            Unsupported: the segment is raw.
+
+        Example:
+            seen = await seg.changed(seen)
+        """
+
+    def blocking_changed(self, since: int | None = None, timeout: float | None = None) -> int:
+        """As `changed`, parking the thread.
+
+        Raises:
+            Timeout: nothing changed within that time.
+
+        Example:
+            seen = seg.blocking_changed(seen, timeout=1)
+        """
+
+    @property
+    def name(self) -> str:
+        """The name, with its slash."""
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether it is a file without header."""
+
+    @property
+    def is_ephemeral(self) -> bool:
+        """Whether the last one out removes it."""
+
+    def remove(self) -> None:
+        """Deletes the name; who has it open goes on.
+
+        Raises:
+            NotFound: it is gone already.
+
+        Example:
+            seg.remove()
+        """
+
+    def close(self) -> None:
+        """Gives the handle up. Views that are out keep the memory.
+
+        Example:
+            seg.close()
+        """
+
+    def __len__(self) -> int:
+        """Bytes in the segment."""
+
+    def __bool__(self) -> bool:
+        """True, also for a segment of no bytes."""
+
+    def __buffer__(self, flags: int, /) -> memoryview:
+        """Exports the bytes, writable.
+
+        Raises:
+            BufferError: the segment was closed.
+        """
+
+    def __enter__(self) -> Self:
+        """Returns the segment."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None:
+        """Closes the segment."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles the name."""
+
+@final
+class Peer:
+    """An attached end, as it described itself."""
+
+    @property
+    def pid(self) -> int:
+        """Its process; 0 in the moment before it said so."""
+
+    @property
+    def tag(self) -> int:
+        """The random name of this attachment."""
+
+    def __eq__(self, other: object, /) -> bool:
+        """Compares all fields."""
+
+    def __ne__(self, other: object, /) -> bool:
+        """Compares all fields."""
+
+    def __hash__(self) -> int:
+        """Hashes all fields."""
+
+@final
+class RingStat:
+    """A snapshot of a ring."""
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of room for messages and their headers."""
+
+    @property
+    def max_message(self) -> int:
+        """Bytes of the largest message."""
+
+    @property
+    def len(self) -> int:
+        """Bytes published and not yet released, headers included."""
+
+    @property
+    def pushed(self) -> int:
+        """Bytes ever published."""
+
+    @property
+    def popped(self) -> int:
+        """Bytes ever released."""
+
+    @property
+    def producer(self) -> Peer | None:
+        """Who holds the producing end."""
+
+    @property
+    def consumer(self) -> Peer | None:
+        """Who holds the consuming end."""
+
+    @property
+    def producer_parked(self) -> bool:
+        """The producer sleeps."""
+
+    @property
+    def consumer_parked(self) -> bool:
+        """The consumer sleeps."""
+
+@final
+class EndStat:
+    """What one end has done since it was attached."""
+
+    @property
+    def parks(self) -> int:
+        """Times it went to sleep."""
+
+    @property
+    def rings(self) -> int:
+        """Times it rang the other end's doorbell."""
+
+    @property
+    def knocks(self) -> int:
+        """Times it knocked at a door."""
+
+    def __eq__(self, other: object, /) -> bool:
+        """Compares all fields."""
+
+    def __ne__(self, other: object, /) -> bool:
+        """Compares all fields."""
+
+@final
+class Attached:
+    """An endpoint that is attached to an object."""
+
+    @property
+    def pid(self) -> int:
+        """Its process, as that process's own pid namespace counts."""
+
+    @property
+    def tag(self) -> int:
+        """The random name of this attachment."""
+
+    @property
+    def role(self) -> str:
+        """What it is there: "producer", "consumer", "user"."""
+
+    @property
+    def alive(self) -> bool | None:
+        """None: it can be neither reached nor proven dead."""
+
+@final
+class SegmentInfo:
+    """What can be seen of a named object without using it."""
+
+    @property
+    def name(self) -> str:
+        """The name, with its slash."""
+
+    @property
+    def kind(self) -> str | None:
+        """What lives in it: "segment", "ring"; None where it cannot be told."""
+
+    @property
+    def size(self) -> int:
+        """Bytes for its user."""
+
+    @property
+    def file_size(self) -> int:
+        """Bytes in the file."""
+
+    @property
+    def created(self) -> float | None:
+        """When it was made, in seconds since 1970."""
+
+    @property
+    def creator_pid(self) -> int | None:
+        """The process that made it."""
+
+    @property
+    def owner(self) -> int:
+        """User id of its owner."""
+
+    @property
+    def mode(self) -> int:
+        """Permission bits."""
+
+    @property
+    def ephemeral(self) -> bool:
+        """Whether the last one out removes it."""
+
+    @property
+    def raw(self) -> bool:
+        """A file without header."""
+
+    @property
+    def attached(self) -> list[Attached]:
+        """Who is attached."""
+
+    @property
+    def fault(self) -> str | None:
+        """Why it cannot be used."""
+
+@final
+class GcReport:
+    """What a sweep did."""
+
+    @property
+    def removed(self) -> list[str]:
+        """Names of the objects that were removed."""
+
+    @property
+    def temporaries(self) -> int:
+        """Files of creators that died half-way."""
+
+    @property
+    def doors(self) -> int:
+        """Doors of endpoints that died."""
+
+def segments(*, raw: bool = False) -> list[SegmentInfo]:
+    """Lists every named object that this user may open.
+
+    raw: files without header too.
+
+    Raises:
+        OSError: /dev/shm cannot be listed.
+
+    Example:
+        [info.name for info in ringspan.segments()]
+    """
+
+def remove(name: str, missing_ok: bool = False) -> None:
+    """Deletes a name, whatever kind of object it is; who is attached goes on.
+
+    Raises:
+        NotFound: there is none (unless `missing_ok`).
+        InvalidName, PermissionDenied: not ours to delete.
+
+    Example:
+        ringspan.remove("/frames", missing_ok=True)
+    """
+
+def gc(*, persistent_older_than: float | None = None) -> GcReport:
+    """Removes what the dead left behind; what a living process may use is left alone.
+
+    persistent_older_than: also removes persistent objects of that age in seconds that nobody alive
+    is attached to. Their data is lost.
+
+    Raises:
+        OSError: /dev/shm cannot be listed.
+
+    Example:
+        ringspan.gc().removed
+    """
+
+def _again(class_: str, name: str, frozen: tuple[Any, ...], /) -> Ring | Producer | Consumer: ...
+def _segment_again(name: str, raw: bool, /) -> Segment: ...
+def _encode(obj: Any, exact: bool = False, pickle: bool = False) -> tuple[int, bytes]: ...
+def _decode(tag: int, data: Buffer, exact: bool = False, pickle: bool = False) -> Any: ...
+def _decode_array_view(data: bytes) -> Any: ...

@@ -1,0 +1,124 @@
+//! How a `Segment` waits in asyncio: an endpoint of its own, attached at the first wait, so that
+//! threads that block on the same handle and tasks that await it do not share one.
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use std::sync::{Arc, TryLockError};
+
+use super::asyncio::{Face, Parkable};
+use super::awaitable::Operation;
+use super::errors;
+use super::segment::PySegment;
+use crate::error::Fault;
+use crate::segment::Segment;
+use crate::segment::bind::Watcher;
+use crate::sync::{Mutex, MutexGuard, lock};
+use crate::sys::fd::Fd;
+
+struct Inner {
+    /// None once closed.
+    segment: Option<Segment>,
+    watcher: Option<Watcher>,
+}
+
+/// The endpoint of the loop.
+pub(crate) struct Waits(Mutex<Inner>);
+
+impl Waits {
+    pub(crate) fn new(segment: Segment) -> Self {
+        Waits(Mutex::new(Inner { segment: Some(segment), watcher: None }))
+    }
+
+    fn inner(&self) -> PyResult<MutexGuard<'_, Inner>> {
+        match self.0.try_lock() {
+            Ok(inner) => Ok(inner),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(PyRuntimeError::new_err(
+                "Segment.changed: another call is inside this handle; one loop at a time",
+            )),
+        }
+    }
+
+    fn with<R>(&self, run: impl FnOnce(&mut Watcher) -> Result<R, Fault>) -> PyResult<Option<R>> {
+        let mut inner = self.inner()?;
+        let inner = &mut *inner;
+        let Some(segment) = &inner.segment else { return Ok(None) };
+        let watcher = match &mut inner.watcher {
+            Some(watcher) => watcher,
+            none => none.insert(Watcher::attach(segment).map_err(|fault| errors::fault(&fault))?),
+        };
+        run(watcher).map(Some).map_err(|fault| errors::fault(&fault))
+    }
+
+    pub(crate) fn close(&self) {
+        let mut inner = lock(&self.0);
+        let gone = (inner.segment.take(), inner.watcher.take());
+        drop(inner);
+        drop(gone);
+    }
+}
+
+impl Parkable for Waits {
+    fn park_fd(&self) -> PyResult<Fd> {
+        let fd = self.with(Watcher::park_fd)?;
+        fd.ok_or_else(|| PyRuntimeError::new_err("Segment.changed: the segment was closed"))
+    }
+
+    fn arm(&self, _py: Python<'_>) -> PyResult<bool> {
+        Ok(self.with(Watcher::arm)?.is_some())
+    }
+
+    fn disarm(&self, _py: Python<'_>) -> PyResult<()> {
+        self.with(Watcher::disarm).map(drop)
+    }
+}
+
+/// `await seg.changed(since)`.
+pub(crate) struct Changed {
+    segment: Py<PySegment>,
+    since: Option<u64>,
+    /// Looked once: from now on through the endpoint, which watches who may notify.
+    waiting: bool,
+}
+
+impl Changed {
+    pub(crate) fn new(segment: Py<PySegment>, since: Option<u64>) -> Self {
+        Changed { segment, since, waiting: false }
+    }
+}
+
+impl Operation for Changed {
+    fn name(&self) -> &'static str {
+        "Segment.changed"
+    }
+
+    fn face(&self) -> &Arc<Face> {
+        self.segment.get().face()
+    }
+
+    fn queued(&self) -> bool {
+        false
+    }
+
+    fn poll(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let segment = self.segment.get();
+        let handle = segment.open_handle()?;
+        let found = if self.waiting {
+            let since = self.since.unwrap_or(0);
+            segment.waits().with(|watcher| watcher.look(since))?.flatten()
+        } else {
+            self.waiting = true;
+            let now = handle.version().map_err(|fault| errors::fault(&fault))?;
+            let since = *self.since.get_or_insert(now);
+            (now != since).then_some(now)
+        };
+        Ok(match found {
+            Some(version) => Some(version.into_pyobject(py)?.into_any().unbind()),
+            None => None,
+        })
+    }
+
+    fn visit(&self, each: &mut dyn FnMut(&Py<PyAny>)) {
+        each(self.segment.as_any());
+    }
+}

@@ -1,0 +1,74 @@
+//! What the Python binding needs of a segment: an attached endpoint of its own for a loop that polls
+//! by itself, and the mapping without the handle.
+
+use crate::error::Fault;
+use crate::notify::{Attach, Endpoint};
+use crate::region::Region;
+use crate::segment::handle::Segment;
+use crate::segment::wait;
+use crate::sys::fd::Fd;
+use std::sync::Arc;
+
+/// An endpoint for one event loop. It is a peer like any other: the handle's own `notify` rings it.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    endpoint: Box<Endpoint>,
+}
+
+impl Watcher {
+    /// Attaches one more endpoint.
+    pub(crate) fn attach(segment: &Segment) -> Result<Watcher, Fault> {
+        let region = &segment.named()?.region;
+        region.check_fork()?;
+        match Endpoint::attach_any(region, true) {
+            Ok(Attach::Done(endpoint)) => Ok(Watcher { endpoint }),
+            Ok(Attach::Stale) => Err(wait::removed(region)),
+            Err(err) => Err(err.fault().clone()),
+        }
+    }
+
+    /// A duplicate of the pollable descriptor.
+    pub(crate) fn park_fd(&mut self) -> Result<Fd, Fault> {
+        let made = self.endpoint.poll_fd()?.duplicate();
+        made.map_err(|err| self.endpoint.region.os_fault("dup", &err))
+    }
+
+    /// Steps 1 and 2; look after it.
+    pub(crate) fn arm(&mut self) -> Result<(), Fault> {
+        self.endpoint.check_fork()?;
+        self.endpoint.begin()
+    }
+
+    /// Steps 3 and 4: the version, if it differs from `since`.
+    pub(crate) fn look(&mut self, since: u64) -> Result<Option<u64>, Fault> {
+        self.endpoint.check_fork()?;
+        wait::look(&mut self.endpoint, since)
+    }
+
+    /// Harvests; nobody needs to ring us.
+    pub(crate) fn disarm(&mut self) -> Result<(), Fault> {
+        self.endpoint.check_fork()?;
+        let harvested = self.endpoint.harvest();
+        self.endpoint.end();
+        harvested
+    }
+}
+
+/// A mapping that outlives its handle.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// The region; slot and door are the handle's.
+    Named(#[allow(dead_code, reason = "held, not read")] Arc<Region>),
+    /// A raw segment has nothing but its mapping.
+    Raw(#[allow(dead_code, reason = "held, not read")] Segment),
+}
+
+impl Kept {
+    /// The mapping of a segment.
+    pub(crate) fn of(segment: &Segment) -> Kept {
+        match segment.named() {
+            Ok(named) => Kept::Named(Arc::clone(&named.region)),
+            Err(_) => Kept::Raw(segment.clone()),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+"""What the package shows is what it says it shows."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+
+import pytest
+import ringspan
+from ringspan import _exceptions, _ringspan
+
+MODULES = {"_exceptions", "_ringspan"}
+
+
+def visible(module: object) -> set[str]:
+    return {name for name in vars(module) if not name.startswith("_")}
+
+
+def test_all_is_what_is_visible() -> None:
+    assert set(ringspan.__all__) == visible(ringspan) | {"__version__"}
+    assert len(set(ringspan.__all__)) == len(ringspan.__all__)
+
+
+def test_the_compiled_half_says_the_same() -> None:
+    assert set(_ringspan.__all__) == visible(_ringspan) | {"__version__"}
+    assert set(_ringspan.__all__) | set(_exceptions.__all__) == set(ringspan.__all__)
+
+
+@pytest.mark.parametrize("name", [n for n in ringspan.__all__ if n[0].isupper()])
+def test_classes_show_their_public_path(name: str) -> None:
+    shown = getattr(ringspan, name)
+    assert inspect.isclass(shown)
+    assert (shown.__module__, shown.__qualname__) == ("ringspan", name)
+    assert inspect.getdoc(shown)
+
+
+@pytest.mark.parametrize("name", _exceptions.__all__)
+def test_exceptions_have_one_root_and_pickle_with_all_they_say(name: str) -> None:
+    made = getattr(ringspan, name)("ring /r: cause", 32)
+    assert isinstance(made, ringspan.RingspanError)
+    assert (str(made), made.errno) == ("ring /r: cause", 32)
+    for attribute, value in (("pid", 7), ("size", 8), ("limit", 9)):
+        if hasattr(made, attribute):
+            setattr(made, attribute, value)
+    made.extra = "kept"
+    again = pickle.loads(pickle.dumps(made))
+    assert type(again) is type(made)
+    assert (str(again), again.args, again.errno) == (str(made), made.args, 32)
+    for attribute in ("pid", "size", "limit", "extra"):
+        assert getattr(again, attribute, None) == getattr(made, attribute, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "base"),
+    [
+        ("Closed", EOFError),
+        ("PeerDied", BrokenPipeError),
+        ("PeerClosed", BrokenPipeError),
+        ("Timeout", TimeoutError),
+        ("TooLarge", ValueError),
+        ("CodecError", ValueError),
+        ("HandleClosed", ValueError),
+        ("InvalidName", ValueError),
+        ("NotFound", FileNotFoundError),
+        ("AlreadyExists", FileExistsError),
+        ("RoleTaken", FileExistsError),
+        ("PermissionDenied", PermissionError),
+        ("PeerUnreachable", ConnectionError),
+        ("Damaged", OSError),
+        ("Forked", RuntimeError),
+    ],
+)
+def test_the_builtin_that_users_catch(name: str, base: type[Exception]) -> None:
+    assert issubclass(getattr(ringspan, name), base)
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    from importlib.metadata import version
+
+    assert ringspan.__version__ == version("ringspan")
