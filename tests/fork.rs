@@ -55,13 +55,15 @@ fn fork() -> bool {
     pid == 0
 }
 
-/// Runs `f` in a forked child and waits for its good end.
-fn in_forked_child(f: impl FnOnce()) {
-    if fork() {
-        f();
-        // SAFETY: ends this process without running what belongs to the parent.
-        unsafe { libc::_exit(0) };
-    }
+/// What a forked child does, and its end: 1 when it panicked, for the test runner is the parent's.
+fn leave_after(f: impl FnOnce()) -> ! {
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
+    // SAFETY: ends this process without running what belongs to the parent.
+    unsafe { libc::_exit(i32::from(done.is_err())) }
+}
+
+/// Waits for the good end of the forked child.
+fn wait_for_it() {
     let mut status = 0;
     // SAFETY: a place for the status.
     unsafe { libc::wait(&mut status) };
@@ -85,27 +87,26 @@ fn inherits_producer(ring: &Ring) {
     grant.copy_from_slice(b"lost");
     if fork() {
         grant.commit(4); // publishes nothing
-        let Err(TryPushError::Fault(fault)) = tx.try_push(b"x") else { panic!() };
-        is_forked(&fault, &name);
-        let Err(PushError::Fault(fault)) = tx.blocking_push(b"x", None) else { panic!() };
-        is_forked(&fault, &name);
-        let Err(PushError::Fault(fault)) = tx.blocking_push_many([b"x"], None) else { panic!() };
-        is_forked(&fault, &name);
-        let Err(PushError::Fault(fault)) = tx.arm() else { panic!() };
-        is_forked(&fault, &name);
-        is_forked(&tx.disarm().unwrap_err(), &name);
-        is_forked(&tx.close().unwrap_err(), &name);
-        // The ring itself can be used anew; the role is the parent's.
-        let OpenError::RoleTaken { pid, .. } = ring.producer().unwrap_err() else { panic!() };
-        // SAFETY: no argument.
-        assert_eq!(pid as i32, unsafe { libc::getppid() });
-        // SAFETY: ends this process without running what belongs to the parent.
-        unsafe { libc::_exit(0) };
+        leave_after(|| {
+            let Err(TryPushError::Fault(fault)) = tx.try_push(b"x") else { panic!() };
+            is_forked(&fault, &name);
+            let Err(PushError::Fault(fault)) = tx.blocking_push(b"x", None) else { panic!() };
+            is_forked(&fault, &name);
+            let Err(PushError::Fault(fault)) = tx.blocking_push_many([b"x"], None) else {
+                panic!()
+            };
+            is_forked(&fault, &name);
+            let Err(PushError::Fault(fault)) = tx.arm() else { panic!() };
+            is_forked(&fault, &name);
+            is_forked(&tx.disarm().unwrap_err(), &name);
+            is_forked(&tx.close().unwrap_err(), &name);
+            // The ring itself can be used anew; the role is the parent's.
+            let OpenError::RoleTaken { pid, .. } = ring.producer().unwrap_err() else { panic!() };
+            // SAFETY: no argument.
+            assert_eq!(pid as i32, unsafe { libc::getppid() });
+        });
     }
-    let mut status = 0;
-    // SAFETY: a place for the status.
-    unsafe { libc::wait(&mut status) };
-    assert_eq!(status, 0, "the forked child failed");
+    wait_for_it();
     assert_eq!(ring.stat().producer, parent);
     say("forked");
     tx.try_push(b"after").unwrap();
@@ -121,23 +122,23 @@ fn inherits_consumer(ring: &Ring) {
     let message = rx.blocking_pop(None).unwrap().unwrap();
     if fork() {
         drop(message); // releases nothing
-        let Err(TryPopError::Fault(fault)) = rx.try_pop().map(drop) else { panic!() };
-        is_forked(&fault, &name);
-        let Err(PopError::Fault(fault)) = rx.blocking_pop(None).map(drop) else { panic!() };
-        is_forked(&fault, &name);
-        drop(rx);
-        // SAFETY: ends this process without running what belongs to the parent.
-        unsafe { libc::_exit(0) };
+        leave_after(|| {
+            let Err(TryPopError::Fault(fault)) = rx.try_pop().map(drop) else { panic!() };
+            is_forked(&fault, &name);
+            let Err(PopError::Fault(fault)) = rx.blocking_pop(None).map(drop) else { panic!() };
+            is_forked(&fault, &name);
+            drop(rx);
+        });
     }
-    let mut status = 0;
-    // SAFETY: a place for the status.
-    unsafe { libc::wait(&mut status) };
-    assert_eq!(status, 0, "the forked child failed");
+    wait_for_it();
     assert_eq!((&*message, ring.stat().popped), (&b"one"[..], 0));
     drop(message);
     say("forked");
     assert_eq!(rx.blocking_pop(None).unwrap().as_deref(), Some(&b"two"[..]));
-    in_forked_child(|| assert_eq!(ring.stat().len, 0));
+    if fork() {
+        leave_after(|| assert_eq!(ring.stat().capacity, 4096));
+    }
+    wait_for_it();
     assert!(rx.blocking_pop(None).unwrap().is_none());
 }
 

@@ -248,29 +248,32 @@ fn a_waiting_push_is_told_of_a_closed_consumer() {
 
 #[test]
 fn a_sleeper_without_a_peer_learns_that_its_name_is_gone() {
-    for producer in [false, true] {
-        for on_tokio in [false, true] {
-            let test = Test::new("removed from outside");
-            let ring = test.ring(4096);
-            let asleep = ring.clone();
-            let sleeper = std::thread::spawn(move || match (producer, on_tokio) {
-                (false, false) => fault(asleep.consumer().unwrap().blocking_pop(None)),
-                (false, true) => fault(runtime().block_on(asleep.consumer().unwrap().pop())),
-                (true, tokio) => {
-                    let mut tx = asleep.producer().unwrap();
-                    let err = match tokio {
-                        true => runtime().block_on(tx.attached()),
-                        false => tx.blocking_attached(None),
-                    };
-                    let Err(PushError::Fault(fault)) = err else { panic!("{err:?}") };
-                    fault.kind()
-                }
-            });
-            until(|| ring.stat().consumer_parked || ring.stat().producer_parked);
-            std::thread::sleep(Duration::from_millis(5)); // mostly asleep by now; either is right
+    for way in 0..8 {
+        let [producer, on_tokio, by_us] = [1, 2, 4].map(|bit| way & bit != 0);
+        let test = Test::new(&format!("removed, way {way}"));
+        let ring = test.ring(4096);
+        let asleep = ring.clone();
+        let sleeper = std::thread::spawn(move || match (producer, on_tokio) {
+            (false, false) => fault(asleep.consumer().unwrap().blocking_pop(None)),
+            (false, true) => fault(runtime().block_on(asleep.consumer().unwrap().pop())),
+            (true, tokio) => {
+                let mut tx = asleep.producer().unwrap();
+                let err = match tokio {
+                    true => runtime().block_on(tx.attached()),
+                    false => tx.blocking_attached(None),
+                };
+                let Err(PushError::Fault(fault)) = err else { panic!("{err:?}") };
+                fault.kind()
+            }
+        });
+        until(|| ring.stat().consumer_parked || ring.stat().producer_parked);
+        std::thread::sleep(Duration::from_millis(5)); // mostly asleep by now; either is right
+        if by_us {
+            ringspan::remove(&test.name).unwrap();
+        } else {
             std::fs::remove_file(test.path()).unwrap();
-            assert_eq!(sleeper.join().unwrap(), FaultKind::Removed);
         }
+        assert_eq!(sleeper.join().unwrap(), FaultKind::Removed);
     }
 }
 

@@ -292,6 +292,6 @@ mod tokio_faces {
         let mut waiting = Box::pin(shared.wait_async(|endpoint| reached(endpoint, 1)));
         let mut cx = Context::from_waker(Waker::noop());
         let Poll::Ready(Err(fault)) = waiting.as_mut().poll(&mut cx) else { panic!("no error") };
-        assert_eq!(fault.kind(), crate::FaultKind::NoRuntime);
+        assert_eq!(fault.kind(), crate::error::FaultKind::NoRuntime);
     }
 }

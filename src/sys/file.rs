@@ -90,7 +90,12 @@ impl Unborn {
             }
             Err(err) => return Err(err.into()),
         };
-        rustix::fs::fallocate(&*unborn.fd, FallocateFlags::empty(), 0, len)?;
+        // tmpfs undoes all of it when a signal comes, and says so.
+        while let Err(err) = rustix::fs::fallocate(&*unborn.fd, FallocateFlags::empty(), 0, len) {
+            if err != Errno::INTR {
+                return Err(err.into());
+            }
+        }
         rustix::fs::fchmod(&*unborn.fd, Mode::from_raw_mode(mode))?;
         Ok(unborn)
     }
