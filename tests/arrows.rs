@@ -38,6 +38,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("python/buffer.rs", "the buffer protocol, lending side"),
     ("python/segment.rs", "the buffer slot of the class Segment"),
     ("python/convert_buffer.rs", "the buffer protocol, borrowing side"),
+    ("python/segment.rs", "the buffer protocol of a segment, lending side"),
 ];
 
 /// What only `sync.rs` may name, in code: loom replaces it there.
