@@ -10,21 +10,16 @@ use crate::sys::doorbell;
 use crate::sys::failpoint::failpoint;
 use crate::sys::fd::Fd;
 use crate::sys::fdpass::{self, Answer};
-use rustix::fs::{Mode, OFlags};
+use crate::sys::file;
 
 /// One descriptor kept for the moment when there are no others (process-wide).
 static SPARE: Mutex<Option<Fd>> = Mutex::new(None);
-
-fn new_spare() -> Option<Fd> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    Fd::open(|| rustix::fs::open("/dev/null", flags, Mode::empty())).ok()
-}
 
 /// Makes sure that there is a spare descriptor.
 pub(crate) fn keep_spare() {
     let mut spare = lock(&SPARE);
     if spare.is_none() {
-        *spare = new_spare();
+        *spare = file::spare();
     }
 }
 
@@ -34,7 +29,7 @@ pub(crate) fn with_spare<T>(f: impl FnOnce() -> T) -> T {
     let mut spare = lock(&SPARE);
     *spare = None;
     let result = f();
-    *spare = new_spare();
+    *spare = file::spare();
     result
 }
 
