@@ -1,6 +1,7 @@
 //! The waker's side: ring the doorbell that is here, else knock; only then take the park number
 //! down. The waker never waits for the sleeper.
 
+use crate::error::errno;
 use crate::notify::Endpoint;
 use crate::notify::park;
 use crate::region::Region;
@@ -101,7 +102,7 @@ impl Endpoint {
 /// door wakes by the callers it has; a refused one has nobody to wake.
 fn knock_once(region: &Region, tag: u64) {
     if let Knock::Failed(err) = region.doors().knock(tag)
-        && matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+        && matches!(errno::of(&err), Some(errno::EMFILE | errno::ENFILE))
     {
         with_spare(|| drop(region.doors().knock(tag)));
     }
