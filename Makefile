@@ -31,7 +31,7 @@ bench: ## Benchmarks and the comparison with the alternatives (ARGS go to the co
 	@py=$(PY); exec "$$py" tools/bench.py $(ARGS)
 
 models: ## Check the protocol models with SPIN
-	@tools/run_models.sh
+	@tools/models.sh
 
 loom: ## Model-check the atomics with loom
 	@py=$(PY); exec "$$py" tools/run_tests.py --only loom $(ARGS)

@@ -105,6 +105,8 @@
 //! Linux is complete. On macOS and Windows the crate type-checks; calls that are not finished there
 //! return [`FaultKind::Unsupported`] and name themselves.
 
+#![cfg_attr(ringspan_loom, allow(dead_code, unused_imports, reason = "models use a part"))]
+
 #[cfg(not(ringspan_loom))]
 pub mod codec;
 mod error;

@@ -22,20 +22,26 @@ impl Name {
     /// Checks the name of an object with our header.
     pub(crate) fn new(name: &str) -> Result<Name, Fault> {
         let file = name.strip_prefix('/').unwrap_or(name);
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         let cause = if file.is_empty() {
-            "the name is empty"
+            "the name is empty".to_owned()
         } else if file.len() > MAX_NAME {
-            "the name is longer than 200 bytes"
+            format!("it is {} bytes long, a name has at most {MAX_NAME}", file.len())
         } else if file.starts_with('.') {
-            "a name must not start with a dot"
+            "a name must not start with a dot".to_owned()
         } else if file.starts_with("sem.") {
-            "names that start with `sem.` belong to POSIX semaphores"
-        } else if !file.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
-            "a name holds letters, digits, `.`, `_` and `-` only (and may start with `/`)"
+            "names that start with `sem.` belong to POSIX semaphores".to_owned()
+        } else if let Some(bad) = file.chars().find(|&c| !allowed(c)) {
+            let slash = name.len() - file.len();
+            let place = slash + file.chars().take_while(|&c| allowed(c)).count() + 1;
+            format!(
+                "character {bad:?} at place {place}; a name holds ASCII letters, digits, `.`, `_` \
+                 and `-` only (and may start with `/`)"
+            )
         } else {
             return Ok(Name { file: file.to_owned() });
         };
-        Err(Self::refuse(name, cause))
+        Err(Self::refuse(name, &cause))
     }
 
     /// Checks the name of a raw segment: anything that `shm_open` takes.
@@ -89,6 +95,14 @@ mod tests {
             assert_eq!(fault.kind(), FaultKind::InvalidName, "{bad:?}");
         }
         assert!(Name::new(&"x".repeat(200)).is_ok());
+    }
+
+    #[test]
+    fn tells_which_character_at_which_place() {
+        let fault = Name::new("/fr\u{e4}mes").unwrap_err();
+        assert!(fault.cause().starts_with("character 'ä' at place 4;"), "{fault}");
+        let fault = Name::new("a b").unwrap_err();
+        assert!(fault.cause().starts_with("character ' ' at place 2;"), "{fault}");
     }
 
     #[test]

@@ -33,7 +33,8 @@ const UNSAFE: &[(&str, &str)] = &[
     ("ring/side.rs", "the one place where a mapping becomes the memory of a ring"),
     ("ring/raw_tests.rs", "lends the heap as the memory of a ring"),
     ("ring/loom_tests.rs", "shares the heap between threads as a mapping would be"),
-    ("python/awaitable.rs", "a heap type with am_send made by hand"),
+    ("python/awaitable.rs", "the memory of a heap type made by hand"),
+    ("python/awaitable_slots.rs", "the C slots of that type, am_send among them"),
     ("python/buffer.rs", "the buffer protocol, lending side"),
     ("python/convert_buffer.rs", "the buffer protocol, borrowing side"),
 ];

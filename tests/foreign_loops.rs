@@ -3,11 +3,12 @@
 //! counted: a loop must sleep, and must not spin.
 
 mod common;
+mod stage;
 
-use common::{Test, role, runtime, until};
 use ringspan::{Consumer, Producer, Ring, TryPopError, TryPushError};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use stage::{Test, role, runtime, until};
 use std::os::fd::{AsFd, OwnedFd};
 
 const COUNT: u64 = 2000;

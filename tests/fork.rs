@@ -4,9 +4,12 @@
 #![allow(unsafe_code, reason = "fork and its like")]
 
 mod common;
+mod stage;
 
-use common::{Test, hear, role, runtime, say, until};
+use common::{hear, say};
 use ringspan::{FaultKind, OpenError, PopError, PushError, Ring, TryPopError, TryPushError};
+use rustix::process::Signal;
+use stage::{Test, role, runtime, until};
 use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
@@ -52,13 +55,15 @@ fn fork() -> bool {
     pid == 0
 }
 
-/// Runs `f` in a forked child and waits for its good end.
-fn in_forked_child(f: impl FnOnce()) {
-    if fork() {
-        f();
-        // SAFETY: ends this process without running what belongs to the parent.
-        unsafe { libc::_exit(0) };
-    }
+/// What a forked child does, and its end: 1 when it panicked, for the test runner is the parent's.
+fn leave_after(f: impl FnOnce()) -> ! {
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
+    // SAFETY: ends this process without running what belongs to the parent.
+    unsafe { libc::_exit(i32::from(done.is_err())) }
+}
+
+/// Waits for the good end of the forked child.
+fn wait_for_it() {
     let mut status = 0;
     // SAFETY: a place for the status.
     unsafe { libc::wait(&mut status) };
@@ -82,28 +87,26 @@ fn inherits_producer(ring: &Ring) {
     grant.copy_from_slice(b"lost");
     if fork() {
         grant.commit(4); // publishes nothing
-        let Err(TryPushError::Fault(fault)) = tx.try_push(b"x") else { panic!() };
-        is_forked(&fault, &name);
-        let Err(PushError::Fault(fault)) = tx.blocking_push(b"x", None) else { panic!() };
-        is_forked(&fault, &name);
-        let Err(PushError::Fault(fault)) = tx.blocking_push_many([b"x"], None) else { panic!() };
-        is_forked(&fault, &name);
-        let Err(PushError::Fault(fault)) = tx.arm() else { panic!() };
-        is_forked(&fault, &name);
-        is_forked(&tx.disarm().unwrap_err(), &name);
-        is_forked(&tx.close().unwrap_err(), &name);
-        // The ring itself can be used anew; the role is the parent's.
-        let OpenError::RoleTaken { pid, .. } = ring.producer().unwrap_err() else { panic!() };
-        // SAFETY: no argument.
-        assert_eq!(pid as i32, unsafe { libc::getppid() });
-        // SAFETY: ends this process without running what belongs to the parent.
-        unsafe { libc::_exit(0) };
+        leave_after(|| {
+            let Err(TryPushError::Fault(fault)) = tx.try_push(b"x") else { panic!() };
+            is_forked(&fault, &name);
+            let Err(PushError::Fault(fault)) = tx.blocking_push(b"x", None) else { panic!() };
+            is_forked(&fault, &name);
+            let Err(PushError::Fault(fault)) = tx.blocking_push_many([b"x"], None) else {
+                panic!()
+            };
+            is_forked(&fault, &name);
+            let Err(PushError::Fault(fault)) = tx.arm() else { panic!() };
+            is_forked(&fault, &name);
+            is_forked(&tx.disarm().unwrap_err(), &name);
+            is_forked(&tx.close().unwrap_err(), &name);
+            // The ring itself can be used anew; the role is the parent's.
+            let OpenError::RoleTaken { pid, .. } = ring.producer().unwrap_err() else { panic!() };
+            // SAFETY: no argument.
+            assert_eq!(pid as i32, unsafe { libc::getppid() });
+        });
     }
-    drop(grant);
-    let mut status = 0;
-    // SAFETY: a place for the status.
-    unsafe { libc::wait(&mut status) };
-    assert_eq!(status, 0, "the forked child failed");
+    wait_for_it();
     assert_eq!(ring.stat().producer, parent);
     say("forked");
     tx.try_push(b"after").unwrap();
@@ -119,23 +122,23 @@ fn inherits_consumer(ring: &Ring) {
     let message = rx.blocking_pop(None).unwrap().unwrap();
     if fork() {
         drop(message); // releases nothing
-        let Err(TryPopError::Fault(fault)) = rx.try_pop().map(drop) else { panic!() };
-        is_forked(&fault, &name);
-        let Err(PopError::Fault(fault)) = rx.blocking_pop(None).map(drop) else { panic!() };
-        is_forked(&fault, &name);
-        drop(rx);
-        // SAFETY: ends this process without running what belongs to the parent.
-        unsafe { libc::_exit(0) };
+        leave_after(|| {
+            let Err(TryPopError::Fault(fault)) = rx.try_pop().map(drop) else { panic!() };
+            is_forked(&fault, &name);
+            let Err(PopError::Fault(fault)) = rx.blocking_pop(None).map(drop) else { panic!() };
+            is_forked(&fault, &name);
+            drop(rx);
+        });
     }
-    let mut status = 0;
-    // SAFETY: a place for the status.
-    unsafe { libc::wait(&mut status) };
-    assert_eq!(status, 0, "the forked child failed");
+    wait_for_it();
     assert_eq!((&*message, ring.stat().popped), (&b"one"[..], 0));
     drop(message);
     say("forked");
     assert_eq!(rx.blocking_pop(None).unwrap().as_deref(), Some(&b"two"[..]));
-    in_forked_child(|| drop(ring.stat()));
+    if fork() {
+        leave_after(|| assert_eq!(ring.stat().capacity, 4096));
+    }
+    wait_for_it();
     assert!(rx.blocking_pop(None).unwrap().is_none());
 }
 
@@ -150,11 +153,10 @@ fn leaves_a_child(ring: &Ring, how: &str) {
     };
     if pid == 0 {
         let mut byte = 0u8;
-        // SAFETY: one byte of ours; then the process ends.
-        unsafe {
-            libc::read(0, (&raw mut byte).cast(), 1);
-            libc::_exit(0);
-        }
+        // SAFETY: one byte of ours.
+        unsafe { libc::read(0, (&raw mut byte).cast(), 1) };
+        // SAFETY: ends this process without running what belongs to the parent.
+        unsafe { libc::_exit(0) };
     }
     say(pid);
     loop {
@@ -220,7 +222,7 @@ fn a_forked_child_does_not_hide_its_parents_death() {
             });
             until(|| ring.stat().consumer_parked);
             let pid = child.pid();
-            child.kill();
+            child.signal(Signal::KILL); // and its standard input stays open for the other
             let PopError::PeerDied { pid: dead, .. } = survivor.join().unwrap() else { panic!() };
             assert_eq!(dead, Some(pid));
             assert!(lives(grandchild), "the forked child is there all the while");
@@ -243,7 +245,7 @@ fn exec_is_the_death_of_what_was_attached() {
         err
     });
     until(|| ring.stat().consumer_parked);
-    child.tell("exec");
+    child.say("exec");
     let PopError::PeerDied { pid, .. } = waiting.join().unwrap() else { panic!() };
     assert_eq!(pid, Some(child.pid()));
     assert!(lives(child.pid()));
@@ -259,7 +261,7 @@ fn exec_is_the_death_of_what_was_attached() {
         err
     });
     until(|| ring.stat().producer_parked);
-    child.tell("exec");
+    child.say("exec");
     let PushError::PeerDied { pid, .. } = waiting.join().unwrap() else { panic!() };
     assert_eq!(pid, Some(child.pid()));
     assert!(lives(child.pid()));
@@ -273,7 +275,7 @@ fn a_stopped_peer_is_not_dead() {
     let mut tx = ring.producer().unwrap();
     let mut child = test.spawn("pops", "");
     child.expect("ready");
-    child.signal(libc::SIGSTOP);
+    child.signal(Signal::STOP);
     until(|| state(child.pid()) == Some('T'));
     while tx.try_push(&[1; 100]).is_ok() {}
     for _ in 0..1000 {
@@ -282,22 +284,22 @@ fn a_stopped_peer_is_not_dead() {
     let OpenError::RoleTaken { pid, .. } = ring.consumer().unwrap_err() else { panic!() };
     assert_eq!(pid, child.pid());
     assert!(matches!(tx.blocking_push(&[1; 100], MOMENT), Err(PushError::Timeout(_))));
-    child.signal(libc::SIGCONT);
+    child.signal(Signal::CONT);
     tx.blocking_push(&[1; 100], None).unwrap();
     tx.close().unwrap();
     child.finish();
 
     let mut child = test.spawn("pushes", "");
     child.expect("ready");
-    child.signal(libc::SIGSTOP);
+    child.signal(Signal::STOP);
     until(|| state(child.pid()) == Some('T'));
     let mut rx = ring.consumer().unwrap();
     assert!(matches!(rx.blocking_pop(MOMENT), Err(PopError::Timeout(_))));
     for _ in 0..1000 {
         assert_eq!(rx.try_pop().unwrap_err(), TryPopError::Empty);
     }
-    child.tell("push");
-    child.signal(libc::SIGCONT);
+    child.say("push");
+    child.signal(Signal::CONT);
     assert_eq!(rx.blocking_pop(None).unwrap().as_deref(), Some(&b"late"[..]));
     assert!(rx.blocking_pop(None).unwrap().is_none());
     child.finish();

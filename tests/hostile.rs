@@ -5,9 +5,11 @@
 //! The file is written by `write_at`, which on tmpfs is the same memory as the mappings.
 
 mod common;
+mod stage;
 
-use common::{Random, Test, role, runtime, say, until};
+use common::say;
 use ringspan::{Fault, FaultKind, PopError, PushError, Ring};
+use stage::{Random, Test, role, runtime, until};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -205,7 +207,7 @@ fn garbage_while_both_ends_work() {
         }
         let (mut work, mut errors) = (Vec::new(), Vec::new());
         for mut child in [producer, consumer] {
-            child.tell("stop");
+            child.say("stop");
             work.push(child.hear().parse::<u64>().unwrap());
             errors.push(child.hear().parse::<u64>().unwrap());
             child.finish();

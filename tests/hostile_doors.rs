@@ -3,10 +3,12 @@
 #![allow(unsafe_code, reason = "limits of the process")]
 
 mod common;
+mod stage;
 
-use common::{Test, doors, hear, role, say, until};
+use common::{hear, say};
 use ringspan::{FaultKind, OpenError, PopError, PushError, Ring};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use stage::{Test, doors, role, until};
 use std::fs::File;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -129,10 +131,10 @@ fn out_of_descriptors_when_knocking() {
         rx
     });
     until(|| ring.stat().consumer_parked);
-    child.tell("push");
+    child.say("push");
     child.expect("pushed");
     let mut rx = asleep.join().unwrap();
-    child.tell("close");
+    child.say("close");
     assert!(rx.blocking_pop(None).unwrap().is_none());
     child.finish();
 }

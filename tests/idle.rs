@@ -2,9 +2,11 @@
 //! processor time. (The bound on time is one on processor time used, not on time that passes.)
 
 mod common;
+mod stage;
 
-use common::{Test, role, runtime, say, until};
+use common::say;
 use ringspan::Ring;
+use stage::{Test, role, runtime, until};
 use std::time::Duration;
 
 /// Does nothing unless it is a child: waits for the other one on a ring, then tells it.
@@ -74,8 +76,8 @@ fn two_parked_processes_use_nothing() {
         assert_eq!(after.1, before.1, "switched to while there was nothing to do");
     }
     assert!(there.stat().consumer_parked && back.stat().consumer_parked);
-    first.kill();
-    second.kill();
+    first.kill9();
+    second.kill9();
     for which in ["-a", "-b"] {
         std::fs::remove_file(format!("/dev/shm{}{which}", test.name)).unwrap();
     }

@@ -2,9 +2,11 @@
 //! may come next.
 
 mod common;
+mod stage;
 
-use common::{Test, hear, role, runtime, say, until};
+use common::{hear, say};
 use ringspan::{FaultKind, OpenError, PopError, PushError, Ring, TryPopError, TryPushError};
+use stage::{Test, role, runtime, until};
 use std::time::Duration;
 
 /// Does nothing unless it is a child.
@@ -134,7 +136,7 @@ fn a_second_live_end_is_refused_with_the_pid() {
     assert_eq!(rx.peer().unwrap().pid, child.pid());
     let OpenError::RoleTaken { pid, .. } = ring.consumer().unwrap_err() else { panic!() };
     assert_eq!(pid, std::process::id());
-    child.tell("close");
+    child.say("close");
     child.finish();
     drop(ring.producer().unwrap());
 }
@@ -148,7 +150,7 @@ fn a_dead_producer_is_drained_told_once_and_replaced() {
         let mut child = test.spawn("producer", "3");
         child.expect("ready");
         let pid = child.pid();
-        child.kill();
+        child.kill9();
         // In half of the rounds a successor is there before the consumer looks.
         let next = (round % 2 == 0).then(|| ring.producer().unwrap());
         for n in 0..3 {
@@ -179,7 +181,6 @@ fn a_consumer_that_left_fails_one_push() {
     let ring = test.ring(4096);
     let mut tx = ring.producer().unwrap();
     for dies in [false, true, false, true] {
-        test.at(format!("dies: {dies}"));
         let mut child = test.spawn("consumer", "");
         child.expect("ready");
         tx.blocking_attached(None).unwrap();
@@ -187,7 +188,7 @@ fn a_consumer_that_left_fails_one_push() {
         child.expect("10");
         let pid = child.pid();
         if dies {
-            child.kill();
+            child.kill9();
         } else {
             drop(child);
             drop(ring.consumer().unwrap()); // takes the place and closes it
@@ -247,29 +248,32 @@ fn a_waiting_push_is_told_of_a_closed_consumer() {
 
 #[test]
 fn a_sleeper_without_a_peer_learns_that_its_name_is_gone() {
-    for producer in [false, true] {
-        for on_tokio in [false, true] {
-            let test = Test::new("removed from outside");
-            let ring = test.ring(4096);
-            let asleep = ring.clone();
-            let sleeper = std::thread::spawn(move || match (producer, on_tokio) {
-                (false, false) => fault(asleep.consumer().unwrap().blocking_pop(None)),
-                (false, true) => fault(runtime().block_on(asleep.consumer().unwrap().pop())),
-                (true, tokio) => {
-                    let mut tx = asleep.producer().unwrap();
-                    let err = match tokio {
-                        true => runtime().block_on(tx.attached()),
-                        false => tx.blocking_attached(None),
-                    };
-                    let Err(PushError::Fault(fault)) = err else { panic!("{err:?}") };
-                    fault.kind()
-                }
-            });
-            until(|| ring.stat().consumer_parked || ring.stat().producer_parked);
-            std::thread::sleep(Duration::from_millis(5)); // mostly asleep by now; either is right
+    for way in 0..8 {
+        let [producer, on_tokio, by_us] = [1, 2, 4].map(|bit| way & bit != 0);
+        let test = Test::new(&format!("removed, way {way}"));
+        let ring = test.ring(4096);
+        let asleep = ring.clone();
+        let sleeper = std::thread::spawn(move || match (producer, on_tokio) {
+            (false, false) => fault(asleep.consumer().unwrap().blocking_pop(None)),
+            (false, true) => fault(runtime().block_on(asleep.consumer().unwrap().pop())),
+            (true, tokio) => {
+                let mut tx = asleep.producer().unwrap();
+                let err = match tokio {
+                    true => runtime().block_on(tx.attached()),
+                    false => tx.blocking_attached(None),
+                };
+                let Err(PushError::Fault(fault)) = err else { panic!("{err:?}") };
+                fault.kind()
+            }
+        });
+        until(|| ring.stat().consumer_parked || ring.stat().producer_parked);
+        std::thread::sleep(Duration::from_millis(5)); // mostly asleep by now; either is right
+        if by_us {
+            ringspan::remove(&test.name).unwrap();
+        } else {
             std::fs::remove_file(test.path()).unwrap();
-            assert_eq!(sleeper.join().unwrap(), FaultKind::Removed);
         }
+        assert_eq!(sleeper.join().unwrap(), FaultKind::Removed);
     }
 }
 

@@ -2,9 +2,11 @@
 //! runtime stands still or is gone, where there is none, and where it has no I/O.
 
 mod common;
+mod stage;
 
-use common::{Test, hear, role, runtime, say, until};
+use common::{hear, say};
 use ringspan::{Consumer, FaultKind, PopError, Producer, PushError, Ring};
+use stage::{Test, role, runtime, until};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -47,16 +49,13 @@ fn made_outside_and_moved_from_runtime_to_runtime() {
     let (mut tx, mut rx) = (ring.producer().unwrap(), ring.consumer().unwrap());
     let (first, second) = (runtime(), threads());
     for n in 0..10 {
-        test.at(format!("round {n}"));
         pop_asleep(&first, &mut rx, &mut tx, n);
         pop_asleep(&second, &mut rx, &mut tx, n + 100);
         pop_asleep(&second, &mut rx, &mut tx, n + 200);
     }
     pop_asleep(&first, &mut rx, &mut tx, 1);
-    test.at("the first runtime is gone");
     drop(first);
     pop_asleep(&second, &mut rx, &mut tx, 2);
-    test.at("all are gone");
     drop(second);
     pop_asleep(&runtime(), &mut rx, &mut tx, 3);
     pop_asleep(&runtime(), &mut rx, &mut tx, 4);
@@ -196,7 +195,7 @@ fn parked_peers_notice_by_order_not_by_clock() {
         });
         until(|| ring.stat().consumer_parked || ring.stat().producer_parked);
         let pid = child.pid();
-        child.kill();
+        child.kill9();
         assert_eq!(survivor.join().unwrap(), Some(pid));
     }
 }

@@ -3,9 +3,11 @@
 //! full and empty again and again.
 
 mod common;
+mod stage;
 
-use common::{Random, Test, hear, role, say};
+use common::{hear, say};
 use ringspan::{Consumer, Producer, Ring};
+use stage::{Random, Test, role};
 use std::time::Duration;
 
 const CAPACITY: u64 = 64 << 10;
@@ -45,7 +47,7 @@ fn child_entry() {
     let Some(role) = role() else { return };
     let mut words = role.argument.split(' ');
     let mut word = || words.next().unwrap();
-    common::pin(word().parse().unwrap());
+    stage::pin(word().parse().unwrap());
     let (how, seed) = (word().to_owned(), word().parse().unwrap());
     let ring = Ring::options().open(&role.name).unwrap();
     let mut messages = Messages::new(seed);
@@ -69,7 +71,7 @@ fn child_entry() {
 
 fn produce(mut tx: Producer, how: &str, messages: &mut Messages) {
     match how {
-        "async" => common::runtime().block_on(async {
+        "async" => stage::runtime().block_on(async {
             for _ in 0..COUNT {
                 tx.push(messages.next()).await.unwrap();
             }
@@ -79,7 +81,7 @@ fn produce(mut tx: Producer, how: &str, messages: &mut Messages) {
                 tx.blocking_push(messages.next(), None).unwrap();
             }
         }
-        "async-many" => common::runtime().block_on(async {
+        "async-many" => stage::runtime().block_on(async {
             let items = (0..COUNT).map(|_| messages.next().to_vec());
             assert_eq!(tx.push_many(items).await.unwrap() as u64, COUNT);
         }),
@@ -100,7 +102,7 @@ fn consume(mut rx: Consumer, how: &str, messages: &mut Messages) {
         count += 1;
     };
     match how {
-        "async" => common::runtime().block_on(async {
+        "async" => stage::runtime().block_on(async {
             while let Some(message) = rx.pop().await.unwrap() {
                 check(&message);
             }
@@ -110,7 +112,7 @@ fn consume(mut rx: Consumer, how: &str, messages: &mut Messages) {
                 check(&message);
             }
         }
-        "async-many" => common::runtime().block_on(async {
+        "async-many" => stage::runtime().block_on(async {
             while let Some(batch) = rx.pop_many(BATCH).await.unwrap() {
                 assert!(batch.len() <= BATCH);
                 batch.iter().for_each(&mut check);
@@ -128,7 +130,7 @@ fn consume(mut rx: Consumer, how: &str, messages: &mut Messages) {
 }
 
 fn stream(push: &str, pop: &str) {
-    let cpus = common::cpus();
+    let cpus = stage::cpus();
     let (first, last) = (cpus[0], cpus[cpus.len() - 1]);
     for (seed, (ours, theirs)) in [(first, first), (first, last)].into_iter().enumerate() {
         let what = format!("{push} to {pop} on cpus {ours}, {theirs}");
@@ -138,8 +140,7 @@ fn stream(push: &str, pop: &str) {
         let mut producer = test.spawn("producer", &format!("{ours} {push} {seed}"));
         consumer.expect("ready");
         producer.expect("ready");
-        producer.tell("go");
-        test.at("streaming");
+        producer.say("go");
         producer.expect("done");
         consumer.expect("done");
         producer.finish();

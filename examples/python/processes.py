@@ -32,6 +32,8 @@ def main(method: str) -> None:
     tx, rx = numbers.producer(), squares.consumer()
     child = context.Process(target=work, args=(numbers, squares))
     child.start()
+    # An ephemeral ring goes with its last end: do not leave before the child is there.
+    tx.blocking_attached()
     for n in range(5):
         tx.blocking_push(n)
     tx.close()

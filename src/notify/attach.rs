@@ -5,10 +5,11 @@
 
 use crate::error::{Fault, FaultKind, OpenError, errno};
 use crate::notify::link::{self, Proof};
-use crate::notify::{Endpoint, slots, wake};
+use crate::notify::{Endpoint, slots};
 use crate::region::Region;
 use crate::sync::{Ordering, fence};
 use crate::sys::failpoint::failpoint;
+use crate::sys::fd;
 use crate::sys::file;
 use crate::sys::process;
 use std::sync::Arc;
@@ -54,7 +55,7 @@ impl Endpoint {
         take: impl FnOnce(&mut Endpoint) -> Result<(), OpenError>,
     ) -> Result<Attach, OpenError> {
         region.check_fork()?;
-        wake::keep_spare();
+        fd::keep_spare();
         let random = || file::random().map_err(|err| region.os_fault("getrandom", &err));
         let tag = (random()?.max(1) << 8) | CAPABILITIES;
         let door = region

@@ -131,6 +131,7 @@ impl Endpoint {
 
     /// Steps 1 and 2 of the sleeper.
     pub(crate) fn begin(&mut self) -> Result<(), Fault> {
+        self.check_fork()?; // the slot is the parent's
         self.ready_to_park()?;
         let cpu = process::current_cpu();
         let slot = self.region.slot(self.index);
@@ -142,7 +143,9 @@ impl Endpoint {
 
     /// The sleeper leaves without (or after) having slept.
     pub(crate) fn end(&self) {
-        park::end(self.slot());
+        if !self.is_inherited() {
+            park::end(self.slot());
+        }
     }
 
     /// A sleeper with no peer at all watches its inode, so that a deletion of the name from outside

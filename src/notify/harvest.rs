@@ -7,11 +7,10 @@
 use crate::error::Fault;
 use crate::notify::Endpoint;
 use crate::notify::endpoint::Parking;
-use crate::notify::wake;
 use crate::region::Region;
 use crate::sys::door::{self, Caller};
 use crate::sys::failpoint::failpoint;
-use crate::sys::fd::Fd;
+use crate::sys::fd::{self, Fd};
 use crate::sys::fdpass;
 use crate::sys::poll::{Interest, Waited};
 use std::time::Duration;
@@ -33,6 +32,7 @@ impl Endpoint {
 
     /// Parks the thread until something fires, then takes it in.
     pub(crate) fn harvest_within(&mut self, timeout: Option<Duration>) -> Result<Waited, Fault> {
+        self.check_fork()?; // the descriptors' numbers may be somebody else's by now
         let Some(parking) = &mut self.parking else { return Ok(Waited::Ready) };
         failpoint!("harvest.begin");
         let mut keys = std::mem::take(&mut parking.keys);
@@ -63,6 +63,7 @@ impl Endpoint {
 
     /// Answers whoever knocks, for verbs that never sleep.
     pub(crate) fn answer_door(&mut self) -> Result<(), Fault> {
+        self.check_fork()?;
         self.ready_to_park()?;
         if let (Some(parking), Some(door)) = (&mut self.parking, &self.door) {
             accept_all(parking, door, &self.region);
@@ -124,7 +125,7 @@ fn accept_all(parking: &mut Parking, door: &Fd, region: &Region) {
             // Out of descriptors: give the spare one to this caller and close it, so that the door
             // is empty afterwards; it knocks afresh.
             Caller::TooManyFiles => {
-                if !wake::with_spare(|| matches!(door::accept(door), Caller::Some(_))) {
+                if !fd::with_spare(|| matches!(door::accept(door), Caller::Some(_))) {
                     return;
                 }
             }

@@ -113,6 +113,7 @@ impl Endpoint {
     /// The link to the endpoint that is in slot `index` now, made if need be. Costs one load when
     /// the slot has not changed hands and no watch fired.
     pub(crate) fn meet(&mut self, index: usize) -> Result<Meeting, Fault> {
+        self.check_fork()?;
         for _ in 0..CHANGES {
             let tag = self.region.slot(index).tag.load(Ordering::SeqCst);
             if tag == 0 {
@@ -120,7 +121,9 @@ impl Endpoint {
                 return Ok(Meeting::Nobody);
             }
             if let Some(link) = self.link(index).filter(|link| link.tag == tag) {
-                if !link.fired {
+                // A door that was full may have room by now, and without a connection it cannot be
+                // watched.
+                if !link.fired && link.conn.is_some() {
                     return Ok(Meeting::Live { tag });
                 }
                 if link.pidfd.as_ref().is_some_and(poll::is_readable) {

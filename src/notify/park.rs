@@ -25,8 +25,9 @@ impl ParkNumbers {
     pub(crate) fn begin(&mut self, slot: &Slot) -> u64 {
         self.next += 1;
         // Relaxed: the fence orders it before the looks that follow; pairs with the fence in
-        // `waiting`.
-        slot.waiting.store(self.next, Ordering::Relaxed);
+        // `waiting`. A store would do (a waker's clear follows the very number it read, so it cannot
+        // come after this one), but loom sees that only of a swap, and who parks can afford it.
+        slot.waiting.swap(self.next, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         self.next
     }
@@ -35,8 +36,8 @@ impl ParkNumbers {
 /// The sleeper leaves, ready or not: nobody needs to ring it.
 #[inline]
 pub(crate) fn end(slot: &Slot) {
-    // Relaxed: a waker that still sees the number rings once too often.
-    slot.waiting.store(0, Ordering::Relaxed);
+    // Relaxed: a waker that still sees the number rings once too often. A swap as in `begin`.
+    slot.waiting.swap(0, Ordering::Relaxed);
 }
 
 /// Steps 2 and 3 of the waker, after it published: the park number of a sleeper that may have

@@ -20,11 +20,16 @@ pub(crate) fn release(slot: &Slot, tag: u64) -> bool {
 
 /// Frees the slot of an owner that is proven dead, leaving word that it died. Any number of reapers
 /// may do this at once; true for the one that took it out.
+///
+/// The word is left by CAS from what stood there while `tag` was in the slot: a reaper that is
+/// stopped here must not overwrite the word of a later death (`loom_a_late_reaper...`).
 pub(crate) fn reap(slot: &Slot, tag: u64) -> bool {
+    let before = slot.died.load(Ordering::SeqCst);
     if slot.tag.load(Ordering::SeqCst) != tag {
         return false;
     }
-    slot.died.store(tag, Ordering::SeqCst);
+    // Refused: another reaper of this tag was faster, and the word stands.
+    let _ = slot.died.compare_exchange(before, tag, Ordering::SeqCst, Ordering::SeqCst);
     slot.tag.compare_exchange(tag, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
 }
 

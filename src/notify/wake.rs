@@ -5,34 +5,12 @@ use crate::error::errno;
 use crate::notify::Endpoint;
 use crate::notify::park;
 use crate::region::Region;
-use crate::sync::{Mutex, Ordering, lock};
+use crate::sync::Ordering;
 use crate::sys::door::Knock;
 use crate::sys::doorbell;
 use crate::sys::failpoint::failpoint;
-use crate::sys::fd::Fd;
+use crate::sys::fd::with_spare;
 use crate::sys::fdpass::{self, Answer};
-use crate::sys::file;
-
-/// One descriptor kept for the moment when there are no others (process-wide).
-static SPARE: Mutex<Option<Fd>> = Mutex::new(None);
-
-/// Makes sure that there is a spare descriptor.
-pub(crate) fn keep_spare() {
-    let mut spare = lock(&SPARE);
-    if spare.is_none() {
-        *spare = file::spare();
-    }
-}
-
-/// Runs `f` with the spare descriptor free for it, and takes a new spare afterwards. `f` must close
-/// what it opens.
-pub(crate) fn with_spare<T>(f: impl FnOnce() -> T) -> T {
-    let mut spare = lock(&SPARE);
-    *spare = None;
-    let result = f();
-    *spare = file::spare();
-    result
-}
 
 impl Endpoint {
     /// After a publication that slot `index` may be waiting for: wakes it when it sleeps. One fence
@@ -57,6 +35,9 @@ impl Endpoint {
     #[cold]
     #[inline(never)]
     fn wake_sleeper(&mut self, index: usize, number: u64) {
+        if self.is_inherited() {
+            return; // the doorbells' numbers may be somebody else's files by now
+        }
         failpoint!("wake.seen");
         let slot = self.region.slot(index);
         let tag = slot.tag.load(Ordering::SeqCst);
@@ -64,8 +45,8 @@ impl Endpoint {
             return; // a number left behind by somebody who is gone
         }
         self.counters.rings += 1;
-        if !self.ring_linked(index, tag) {
-            knock_once(&self.region, tag);
+        if !self.ring_linked(index, tag) && !knock_once(&self.region, tag) {
+            return; // not rung: the number stands for the next waker
         }
         failpoint!("wake.rung");
         park::rung(self.region.slot(index), number);
@@ -77,10 +58,10 @@ impl Endpoint {
         if link.bell.is_none() {
             let Some(conn) = &link.conn else { return false };
             match fdpass::receive(conn) {
-                Answer::Fd(bell) => link.bell = Some(bell),
+                Answer::Fd(bell) if doorbell::is_bell(&bell) => link.bell = Some(bell),
                 // Our knock still stands in its door, and an open door wakes.
                 Answer::NotYet => return true,
-                Answer::Broken | Answer::TooManyFiles => {
+                Answer::Fd(_) | Answer::Broken | Answer::TooManyFiles => {
                     // Knock afresh; the link is remade at the next meeting.
                     link.fired = true;
                     return false;
@@ -99,12 +80,14 @@ impl Endpoint {
 }
 
 /// Wakes whoever listens at the door of `tag` by knocking, without keeping the connection. A full
-/// door wakes by the callers it has; a refused one has nobody to wake.
-fn knock_once(region: &Region, tag: u64) {
-    if let Knock::Failed(err) = region.doors().knock(tag)
-        && matches!(errno::of(&err), Some(errno::EMFILE | errno::ENFILE))
-    {
-        with_spare(|| drop(region.doors().knock(tag)));
+/// door wakes by the callers it has; a refused one has nobody to wake. False: nobody was woken.
+fn knock_once(region: &Region, tag: u64) -> bool {
+    let knocked = |knock: &Knock| !matches!(knock, Knock::Failed(_));
+    match region.doors().knock(tag) {
+        Knock::Failed(err) if matches!(errno::of(&err), Some(errno::EMFILE | errno::ENFILE)) => {
+            with_spare(|| knocked(&region.doors().knock(tag)))
+        }
+        knock => knocked(&knock),
     }
 }
 
@@ -113,8 +96,7 @@ pub(crate) fn knock_all(region: &Region) {
     for slot in region.slots() {
         let number = park::waiting(slot);
         let tag = slot.tag.load(Ordering::SeqCst);
-        if number != 0 && tag != 0 {
-            knock_once(region, tag);
+        if number != 0 && tag != 0 && knock_once(region, tag) {
             park::rung(slot, number);
         }
     }

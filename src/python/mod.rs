@@ -14,12 +14,14 @@
 //! | `segment`, `segment_wait`, `segments` | Segment, its waits, the module functions |
 //! | `buffer` | memory of a mapping as an object that exports it |
 //! | `stat` | Peer, RingStat, EndStat |
-//! | `awaitable`, `asyncio` | what the verbs return, and how it waits |
+//! | `awaitable*`, `asyncio*` | what the verbs return, and how it waits |
 //! | `convert*` | objects to records and back |
 //! | `errors`, `seconds` | exceptions, time-outs |
 
 mod asyncio;
+mod asyncio_loop;
 mod awaitable;
+mod awaitable_slots;
 mod buffer;
 mod consumer;
 mod consumer_ops;

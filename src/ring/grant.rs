@@ -8,6 +8,16 @@ use std::ops::{Deref, DerefMut};
 
 /// Room for one message, from [`Producer::reserve`]. It derefs to the bytes, which hold whatever was
 /// in the ring before. Dropped or forgotten, it publishes nothing.
+///
+/// Nothing else can be pushed while it is held:
+///
+/// ```compile_fail,E0499
+/// fn two(tx: &mut ringspan::Producer) {
+///     let grant = tx.try_reserve(8).unwrap();
+///     tx.try_push(b"between").unwrap();
+///     grant.commit(8);
+/// }
+/// ```
 pub struct Grant<'a> {
     producer: &'a mut Producer,
     reservation: Option<Reservation>,

@@ -13,6 +13,16 @@ use std::ops::Deref;
 ///
 /// It derefs to the bytes in shared memory, which no correct process writes before the release. To do
 /// without that agreement, copy first ([`Message::copy_to`], [`Message::to_vec`]) and parse the copy.
+///
+/// A second one cannot be taken while the first is held:
+///
+/// ```compile_fail,E0499
+/// fn two(rx: &mut ringspan::Consumer) {
+///     let one = rx.try_pop().unwrap();
+///     let two = rx.try_pop().unwrap();
+///     drop((one, two));
+/// }
+/// ```
 pub struct Message<'a> {
     consumer: &'a mut Consumer,
     record: Record,

@@ -90,6 +90,12 @@ impl Doorbell {
     }
 }
 
+/// Whether a descriptor that a peer handed to us can be a doorbell: a pipe or an anonymous inode. A
+/// write to anything else could wait, or change a file.
+pub(crate) fn is_bell(fd: &impl AsFd) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|stat| matches!(stat.st_mode & libc::S_IFMT, 0 | libc::S_IFIFO))
+}
+
 /// Rings a doorbell whose writing end somebody handed to us. Never waits: the descriptor was made
 /// non-blocking when it arrived. An error means that the sleeper's end is gone.
 pub(crate) fn ring(bell: &impl AsFd) -> io::Result<()> {
@@ -111,4 +117,18 @@ pub(crate) fn ring(bell: &impl AsFd) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_ring_is_a_bell() {
+        assert!(is_bell(Doorbell::new().unwrap().for_waker()));
+        let (_read, write) = rustix::pipe::pipe().unwrap();
+        assert!(is_bell(&write));
+        assert!(!is_bell(&std::fs::File::open("/dev/null").unwrap()));
+        assert!(!is_bell(&std::fs::File::open("Cargo.toml").unwrap()));
+    }
 }

@@ -9,20 +9,29 @@
 #![allow(unsafe_code, reason = "pthread_atfork and closing by number in a forked child")]
 
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use rustix::fs::{Mode, OFlags};
 use std::cell::UnsafeCell;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Once;
 
-/// Bit `n` is set while descriptor `n` is ours.
-static TABLE: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+#[derive(Debug)]
+struct Table {
+    /// Bit `n` is set while descriptor `n` is ours.
+    ours: Vec<u64>,
+    /// One descriptor kept for the moment when there are no others. Here, because a lock of its own
+    /// could be held by another thread when the process forks.
+    spare: Option<OwnedFd>,
+}
+
+static TABLE: Mutex<Table> = Mutex::new(Table { ours: Vec::new(), spare: None });
 /// How many forks lie between the first process and this one.
 static FORKS: AtomicU64 = AtomicU64::new(0);
 /// The guard of [`TABLE`] while a fork is under way.
 static HELD: Held = Held(UnsafeCell::new(None));
 
-struct Held(UnsafeCell<Option<MutexGuard<'static, Vec<u64>>>>);
+struct Held(UnsafeCell<Option<MutexGuard<'static, Table>>>);
 // SAFETY: touched only by the thread that is forking, while it holds the table's lock (which is
 // what it stores here), and by the child's only thread. No other process reaches our heap.
 unsafe impl Sync for Held {}
@@ -42,7 +51,8 @@ extern "C" fn after_fork_in_child() {
     // SAFETY: the only thread of the child, the copy of the one that took the lock.
     let Some(mut table) = (unsafe { (*HELD.0.get()).take() }) else { return };
     FORKS.fetch_add(1, Ordering::SeqCst);
-    for (index, word) in table.iter_mut().enumerate() {
+    table.spare = None; // closes our copy; the next attach makes another
+    for (index, word) in table.ours.iter_mut().enumerate() {
         while *word != 0 {
             let bit = word.trailing_zeros();
             *word &= *word - 1;
@@ -74,6 +84,25 @@ fn install() {
     });
 }
 
+/// Makes sure that there is a spare descriptor.
+pub(crate) fn keep_spare() {
+    install();
+    let mut table = lock(&TABLE);
+    if table.spare.is_none() {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        table.spare = rustix::fs::open("/dev/null", flags, Mode::empty()).ok();
+    }
+}
+
+/// Runs `f` with the spare descriptor free for it, and takes a new spare afterwards. `f` must close
+/// what it opens.
+pub(crate) fn with_spare<T>(f: impl FnOnce() -> T) -> T {
+    lock(&TABLE).spare = None;
+    let result = f();
+    keep_spare();
+    result
+}
+
 /// An owned descriptor that a forked child drops.
 #[derive(Debug)]
 pub(crate) struct Fd {
@@ -89,10 +118,10 @@ impl Fd {
         let mut table = lock(&TABLE);
         let fd = open()?;
         let number = fd.as_raw_fd() as usize;
-        if table.len() <= number / 64 {
-            table.resize(number / 64 + 1, 0);
+        if table.ours.len() <= number / 64 {
+            table.ours.resize(number / 64 + 1, 0);
         }
-        table[number / 64] |= 1 << (number % 64);
+        table.ours[number / 64] |= 1 << (number % 64);
         Ok(Fd { fd: ManuallyDrop::new(fd), forks: fork_count() })
     }
 
@@ -109,7 +138,7 @@ impl Drop for Fd {
         }
         let mut table = lock(&TABLE);
         let number = self.fd.as_raw_fd() as usize;
-        if let Some(word) = table.get_mut(number / 64) {
+        if let Some(word) = table.ours.get_mut(number / 64) {
             *word &= !(1 << (number % 64));
         }
         // SAFETY: dropped once, here; the table's lock keeps a fork from seeing half of it.
@@ -126,5 +155,32 @@ impl AsFd for Fd {
 impl AsRawFd for Fd {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A child has no use for the parent's spare, and must get one of its own.
+    #[test]
+    fn a_forked_child_keeps_its_own_spare() {
+        keep_spare();
+        // SAFETY: the child takes the table's lock, which the handlers keep whole, makes plain
+        // system calls and exits.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let closed = lock(&TABLE).spare.is_none();
+            keep_spare();
+            let made = lock(&TABLE).spare.is_some();
+            // SAFETY: ends the child without running anything of the parent's.
+            unsafe { libc::_exit(i32::from(!(closed && made))) };
+        }
+        assert!(child > 0);
+        let mut status = 0;
+        // SAFETY: our own child and a place for its status.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "status {status:#x}");
+        assert!(lock(&TABLE).spare.is_some());
     }
 }

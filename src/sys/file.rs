@@ -86,7 +86,12 @@ impl Unborn {
             }
             Err(err) => return Err(err.into()),
         };
-        rustix::fs::fallocate(&*unborn.fd, FallocateFlags::empty(), 0, len)?;
+        // tmpfs undoes all of it when a signal comes, and says so.
+        while let Err(err) = rustix::fs::fallocate(&*unborn.fd, FallocateFlags::empty(), 0, len) {
+            if err != Errno::INTR {
+                return Err(err.into());
+            }
+        }
         #[allow(clippy::unnecessary_cast, reason = "the widths differ between systems")]
         rustix::fs::fchmod(&*unborn.fd, Mode::from_raw_mode(mode as RawMode))?;
         Ok(unborn)
@@ -138,12 +143,6 @@ impl Drop for Unborn {
 pub(crate) fn open(path: &Path) -> io::Result<Fd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     Ok(Fd::open(|| rustix::fs::open(path, flags, Mode::empty()))?)
-}
-
-/// A descriptor of no use but to be closed when there are no others.
-pub(crate) fn spare() -> Option<Fd> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    Fd::open(|| rustix::fs::open("/dev/null", flags, Mode::empty())).ok()
 }
 
 /// Removes a name.

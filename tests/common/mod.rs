@@ -23,8 +23,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-const ROLE: &str = "RINGSPAN_CHILD";
-const ARGS: &str = "RINGSPAN_CHILD_ARGS";
+pub(crate) const ROLE: &str = "RINGSPAN_CHILD";
+pub(crate) const ARGS: &str = "RINGSPAN_CHILD_ARGS";
 /// Lines of ours begin so; the test runner prints others.
 const MARK: &str = "\u{1}";
 /// How long a test may stand still.
@@ -231,7 +231,8 @@ impl Watchdog {
         let what = what.into();
         std::thread::spawn(move || {
             if watched.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("WATCHDOG: {what} hangs");
+                // Not `eprintln`, which the test runner catches and loses with the process.
+                let _ = writeln!(std::io::stderr(), "WATCHDOG: {what} hangs");
                 for &pid in &*children() {
                     if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
                         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);

@@ -37,3 +37,8 @@ impl Doorbell {
 pub(crate) fn ring(_bell: &Fd) -> io::Result<()> {
     Err(unsupported("ringing a doorbell (SetEvent)"))
 }
+
+/// Whether what a peer handed to us can be a doorbell.
+pub(crate) fn is_bell(_fd: &Fd) -> bool {
+    false
+}

@@ -12,3 +12,11 @@ pub(crate) struct Fd {
 pub(crate) fn fork_count() -> u64 {
     0
 }
+
+/// There are no descriptors to be spared.
+pub(crate) fn keep_spare() {}
+
+/// Runs `f`; see `keep_spare`.
+pub(crate) fn with_spare<T>(f: impl FnOnce() -> T) -> T {
+    f()
+}

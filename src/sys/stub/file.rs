@@ -69,11 +69,6 @@ pub(crate) fn open(_path: &Path) -> io::Result<Fd> {
     Err(unsupported("opening shared memory (OpenFileMapping)"))
 }
 
-/// There are no descriptors to be spared.
-pub(crate) fn spare() -> Option<Fd> {
-    None
-}
-
 pub(crate) fn unlink(_path: &Path) -> io::Result<()> {
     Err(unsupported("removing a name (DeleteFile)"))
 }
