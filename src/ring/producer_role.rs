@@ -51,12 +51,6 @@ impl Producer {
         side::arm(&mut Room { producer: self, len }).map_err(|stop| self.stopped(stop))
     }
 
-    /// As [`Producer::arm`], for room for `len` bytes.
-    #[cfg(feature = "python")]
-    pub(crate) fn arm_for(&mut self, len: usize) -> Result<bool, crate::ring::error::Stop> {
-        side::arm(&mut Room { producer: self, len })
-    }
-
     /// Takes in what made the descriptor readable. Call it after every wake and before giving up a
     /// sleep.
     ///
