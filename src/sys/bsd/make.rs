@@ -1,4 +1,4 @@
-//! How descriptors are made on macOS and the BSDs. Flags are set after the call that makes the
+//! How descriptors are made on macOS and FreeBSD. Flags are set after the call that makes the
 //! descriptor: a fork cannot come between (it waits for the table in `fd`), a `posix_spawn` of
 //! another thread can, and its program inherits the descriptor then.
 
@@ -27,7 +27,6 @@ fn finish(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
 }
 
 fn finish_socket(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
-    #[cfg(not(target_os = "openbsd"))]
     rustix::net::sockopt::set_socket_nosigpipe(&fd, true)?;
     finish(fd)
 }
