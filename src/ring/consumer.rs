@@ -357,6 +357,7 @@ impl Consumer {
 /// # Panics
 ///
 /// Before [`Consumer::fileno`] was called once.
+#[cfg(unix)]
 impl std::os::fd::AsFd for Consumer {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.base.made_fd()
