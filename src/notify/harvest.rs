@@ -12,7 +12,8 @@ use crate::sys::door::{self, Caller};
 use crate::sys::failpoint::failpoint;
 use crate::sys::fd::{self, Fd};
 use crate::sys::fdpass;
-use crate::sys::poll::{Interest, Waited};
+use crate::sys::poll::{self, Interest, Waited};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Keys of the poll set: the high half says what, the low half which.
@@ -59,6 +60,21 @@ impl Endpoint {
         parking.keys = keys;
         failpoint!("harvest.end");
         result
+    }
+
+    /// As [`harvest_within`](Endpoint::harvest_within), but a readable `bell` ends the sleep too, as
+    /// an interruption. The bell is not read.
+    pub(crate) fn harvest_beside(
+        &mut self,
+        timeout: Option<Duration>,
+        bell: Option<&Fd>,
+    ) -> Result<Waited, Fault> {
+        let Some(bell) = bell else { return self.harvest_within(timeout) };
+        let fd = Arc::clone(self.poll_fd()?);
+        let (waited, [_, rung]) = poll::wait_either(&*fd, bell, timeout)
+            .map_err(|err| self.region.os_fault("poll", &err))?;
+        self.harvest()?;
+        Ok(if rung { Waited::Interrupted } else { waited })
     }
 
     /// Answers whoever knocks, for verbs that never sleep.

@@ -127,6 +127,19 @@ pub(super) fn running_loop<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'
     )))
 }
 
+/// Whether an event loop runs in this thread, without importing asyncio for it.
+pub(super) fn loop_runs(py: Python<'_>) -> PyResult<bool> {
+    if RUNNING_LOOP.get(py).is_none()
+        && !py.import("sys")?.getattr("modules")?.contains("asyncio.events")?
+    {
+        return Ok(false);
+    }
+    let get = RUNNING_LOOP.get_or_try_init(py, || {
+        py.import("asyncio.events")?.getattr("_get_running_loop").map(Bound::unbind)
+    })?;
+    Ok(!get.bind(py).call0()?.is_none())
+}
+
 /// Whether trio drives this thread, without importing it.
 fn trio_runs(py: Python<'_>) -> bool {
     let token = || -> PyResult<bool> {

@@ -64,7 +64,7 @@ impl PyConsumer {
     /// Waits until there is something to look at, or `deadline` passes.
     fn wait(&self, py: Python<'_>, verb: &str, deadline: &Deadline) -> PyResult<()> {
         let left = deadline.left();
-        self.handle.wait(py, verb, |rx, interrupted| rx.block_next(left, interrupted).map(drop))
+        self.handle.wait(py, verb, |rx, signals| rx.park(left, signals))
     }
 }
 
@@ -206,9 +206,8 @@ impl PyConsumer {
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let left = seconds(timeout, "timeout")?;
-        self.handle.wait(py, "Consumer.blocking_attached", |rx, interrupted| {
-            rx.block_attached(left, interrupted)
-        })
+        self.handle
+            .wait(py, "Consumer.blocking_attached", |rx, signals| rx.block_attached(left, signals))
     }
 
     fn __aiter__(slf: Py<Self>) -> Py<Self> {

@@ -12,9 +12,10 @@ use super::awaitable::{Operation, awaitable};
 use super::buffer::GiveBack;
 use super::errors;
 use super::ring::Config;
+use super::signals;
 use crate::error::OpenError;
 use crate::region::Region;
-use crate::ring::bind::End;
+use crate::ring::bind::{End, Signals};
 use crate::ring::{Ring, Stop};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use crate::sys::fd::Fd;
@@ -292,21 +293,27 @@ impl<R: Role> Handle<R> {
         &self,
         py: Python<'_>,
         verb: &str,
-        wait: impl FnOnce(&mut R, &mut dyn FnMut() -> bool) -> Result<T, Stop> + Send,
+        wait: impl FnOnce(&mut R, &mut Signals<'_>) -> Result<T, Stop> + Send,
     ) -> PyResult<T> {
         drop(self.enter(py, verb)?); // attached, and nothing lent
         self.face.enter(py, verb)?;
         let core = &*self.core;
         let mut raised = None;
+        let listening = signals::listen(py);
+        let bell = listening.bell();
         let outcome = py.detach(|| {
             let mut state = core.try_lock()?;
             let Stage::Live(role) = &mut state.stage else { return None };
-            let mut interrupted = || {
-                raised = Python::attach(|py| py.check_signals().err());
+            let mut ask = || {
+                raised = Python::attach(|py| {
+                    listening.silence();
+                    py.check_signals().err()
+                });
                 raised.is_some()
             };
-            Some(wait(role, &mut interrupted))
+            Some(wait(role, &mut Signals { bell, ask: &mut ask }))
         });
+        listening.end(py);
         self.face.leave(py);
         match (raised, outcome) {
             (Some(err), _) => Err(err),

@@ -16,7 +16,7 @@
 //! | `stat` | Peer, RingStat, EndStat |
 //! | `awaitable*`, `asyncio*` | what the verbs return, and how it waits |
 //! | `convert*` | objects to records and back |
-//! | `errors`, `seconds` | exceptions, time-outs |
+//! | `errors`, `seconds`, `signals` | exceptions, time-outs, Ctrl-C in blocking verbs |
 
 mod asyncio;
 mod asyncio_loop;
@@ -44,6 +44,7 @@ mod seconds;
 mod segment;
 mod segment_wait;
 mod segments;
+mod signals;
 mod stat;
 
 use pyo3::prelude::*;

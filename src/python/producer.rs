@@ -60,8 +60,7 @@ impl PyProducer {
     /// Waits until there is room for `len` bytes, or `deadline` passes.
     fn wait(&self, py: Python<'_>, verb: &str, len: usize, deadline: &Deadline) -> PyResult<()> {
         let left = deadline.left();
-        self.handle
-            .wait(py, verb, |tx, interrupted| tx.block_room(len, left, interrupted).map(drop))
+        self.handle.wait(py, verb, |tx, signals| tx.park(len, left, signals))
     }
 }
 
@@ -223,9 +222,8 @@ impl PyProducer {
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let left = seconds(timeout, "timeout")?;
-        self.handle.wait(py, "Producer.blocking_attached", |tx, interrupted| {
-            tx.block_attached(left, interrupted)
-        })
+        self.handle
+            .wait(py, "Producer.blocking_attached", |tx, signals| tx.block_attached(left, signals))
     }
 
     /// Steps 1 to 4 of the wake protocol, for foreign event loops.

@@ -34,6 +34,20 @@ impl Side for Bare<'_> {
     }
 }
 
+/// How a thread that is parked hears of signals.
+pub(crate) struct Signals<'a> {
+    /// Readable once a signal came.
+    pub(crate) bell: Option<&'a Fd>,
+    /// Asked after each signal whether to give up.
+    pub(crate) ask: &'a mut dyn FnMut() -> bool,
+}
+
+impl Signals<'_> {
+    fn wait<S: Side>(&mut self, side: &mut S, timeout: Option<Duration>) -> Result<S::Found, Stop> {
+        side::block_find_beside(side, timeout, self.bell, self.ask)
+    }
+}
+
 /// What both ends offer to the binding.
 pub(crate) trait End: Sized + Send + 'static {
     /// Endpoint, peer, ways to wait.
@@ -47,7 +61,7 @@ pub(crate) trait End: Sized + Send + 'static {
     fn block_attached(
         &mut self,
         timeout: Option<Duration>,
-        interrupted: &mut dyn FnMut() -> bool,
+        signals: &mut Signals<'_>,
     ) -> Result<(), Stop>;
 
     /// Closes (or only detaches) now.
@@ -104,9 +118,9 @@ impl End for Consumer {
     fn block_attached(
         &mut self,
         timeout: Option<Duration>,
-        interrupted: &mut dyn FnMut() -> bool,
+        signals: &mut Signals<'_>,
     ) -> Result<(), Stop> {
-        side::block_find(&mut consumer::Attached(self), timeout, interrupted)
+        signals.wait(&mut consumer::Attached(self), timeout)
     }
 
     fn leave(&mut self, closed: bool) -> Result<(), Fault> {
@@ -130,6 +144,15 @@ impl Consumer {
         side::spin(&mut Next(self))
     }
 
+    /// Parks the thread until there is something to pop.
+    pub(crate) fn park(
+        &mut self,
+        timeout: Option<Duration>,
+        signals: &mut Signals<'_>,
+    ) -> Result<(), Stop> {
+        signals.wait(&mut Next(self), timeout).map(drop)
+    }
+
     /// The bytes of a message.
     #[inline]
     pub(crate) fn bytes(&self, record: &Record) -> &[u8] {
@@ -149,9 +172,9 @@ impl End for Producer {
     fn block_attached(
         &mut self,
         timeout: Option<Duration>,
-        interrupted: &mut dyn FnMut() -> bool,
+        signals: &mut Signals<'_>,
     ) -> Result<(), Stop> {
-        side::block_find(&mut producer::Attached(self), timeout, interrupted)
+        signals.wait(&mut producer::Attached(self), timeout)
     }
 
     fn leave(&mut self, closed: bool) -> Result<(), Fault> {
@@ -169,6 +192,16 @@ impl Producer {
             self.wanted = 1;
         }
         Ok(found)
+    }
+
+    /// Parks the thread until there is room for `len` bytes.
+    pub(crate) fn park(
+        &mut self,
+        len: usize,
+        timeout: Option<Duration>,
+        signals: &mut Signals<'_>,
+    ) -> Result<(), Stop> {
+        signals.wait(&mut Room { producer: self, len }, timeout).map(drop)
     }
 
     /// A `try_` verb found no room for so many bytes: what the next [`Producer::arm`] waits for.

@@ -365,6 +365,17 @@ pub(super) fn block_find<S: Side>(
     timeout: Option<Duration>,
     interrupted: &mut dyn FnMut() -> bool,
 ) -> Result<S::Found, Stop> {
+    block_find_beside(side, timeout, None, interrupted)
+}
+
+/// The same; `interrupted` is also asked when `bell` becomes readable, which a signal between the
+/// last look and the sleep rings too.
+pub(super) fn block_find_beside<S: Side>(
+    side: &mut S,
+    timeout: Option<Duration>,
+    bell: Option<&Fd>,
+    interrupted: &mut dyn FnMut() -> bool,
+) -> Result<S::Found, Stop> {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     loop {
         if let Some(found) = side.look()? {
@@ -388,7 +399,7 @@ pub(super) fn block_find<S: Side>(
         let base = side.base();
         let waited = match left {
             Some(Duration::ZERO) => Ok(Waited::TimedOut),
-            left => base.endpoint.harvest_within(left),
+            left => base.endpoint.harvest_beside(left, bell),
         };
         base.endpoint.end();
         match waited? {

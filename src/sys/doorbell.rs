@@ -50,18 +50,21 @@ impl Doorbell {
                 let watched = Fd::open(make::eventfd)?;
                 Ok(Doorbell { kind: BellKind::EventFd, watched, writing: None })
             }
-            BellKind::Pipe => {
-                let mut writing = None;
-                let watched = Fd::open(|| {
-                    let (read, write) = make::pipe()?;
-                    writing = Some(write);
-                    Ok::<OwnedFd, Errno>(read)
-                })?;
-                let writing = writing.take().ok_or_else(|| io::Error::other("pipe"))?;
-                let writing = Fd::open(|| Ok::<OwnedFd, Errno>(writing))?;
-                Ok(Doorbell { kind: BellKind::Pipe, watched, writing: Some(writing) })
-            }
+            BellKind::Pipe => Doorbell::pipe(),
         }
+    }
+
+    /// A pipe, whatever this process's kind is: for a writer that writes single bytes.
+    pub(crate) fn pipe() -> io::Result<Doorbell> {
+        let mut writing = None;
+        let watched = Fd::open(|| {
+            let (read, write) = make::pipe()?;
+            writing = Some(write);
+            Ok::<OwnedFd, Errno>(read)
+        })?;
+        let writing = writing.take().ok_or_else(|| io::Error::other("pipe"))?;
+        let writing = Fd::open(|| Ok::<OwnedFd, Errno>(writing))?;
+        Ok(Doorbell { kind: BellKind::Pipe, watched, writing: Some(writing) })
     }
 
     /// True: watch it edge-triggered and never read it. False: level-triggered, [`drain`] it.

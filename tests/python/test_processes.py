@@ -92,25 +92,42 @@ def test_a_killed_consumer_ends_a_push(name: str, child: Callable[..., Any], run
     run(fill())
 
 
-def test_ctrl_c_ends_a_blocking_pop(name: str, child: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("signalled", ["the main thread", "another thread"])
+def test_ctrl_c_ends_every_blocking_pop(
+    name: str, child: Callable[..., Any], signalled: str
+) -> None:
+    # The signal comes at any moment around the sleep, the one between the last look and the sleep
+    # included; where the main thread blocks it, another thread takes it.
     process = child(
         """
-        import sys, ringspan
+        import signal, sys, threading, ringspan
         rx = ringspan.Consumer(sys.argv[1])
-        print("waits", flush=True)
-        try:
-            rx.blocking_pop()
-        except KeyboardInterrupt:
-            print("interrupted", rx.try_pop(None), flush=True)
+        if sys.argv[2] == "another thread":
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        while True:
+            print("waits", flush=True)
+            try:
+                print(rx.blocking_pop(), flush=True)
+                break
+            except KeyboardInterrupt:
+                print("interrupted", rx.try_pop(None), flush=True)
         """,
         name,
+        signalled,
     )
-    process.expect("waits")
-    with ringspan.Producer(name):
-        while not ringspan.Ring(name).stat().consumer_parked:
-            pass
-        process.kill(signal.SIGINT)
-        process.expect("interrupted None")
+    with ringspan.Producer(name) as tx:
+        tx.blocking_attached(20)
+        ring = ringspan.Ring(name)
+        for _ in range(200):
+            process.expect("waits")
+            while not ring.stat().consumer_parked:
+                pass
+            process.kill(signal.SIGINT)
+            process.expect("interrupted None")
+        process.expect("waits")
+        tx.try_push("usable")
+        process.expect("usable")
     process.finish()
 
 
