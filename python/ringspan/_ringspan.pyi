@@ -407,11 +407,11 @@ class Producer:
             tx.stat().parks
         """
 
-    def arm(self, size: int = 1) -> bool:
+    def arm(self) -> bool:
         """Prepares a sleep in a foreign event loop: True = sleep until `fileno()` is readable.
 
-        False: do not sleep, there is room for `size` bytes or the other end left.
-        Call `disarm()` after every sleep.
+        False: do not sleep, there is room for what the last `try_` verb found none for,
+        or the other end left. Call `disarm()` after every sleep.
 
         Raises:
             PeerUnreachable, TooManyFiles: a wake could not be promised.
@@ -789,8 +789,8 @@ class Consumer:
     def arm(self) -> bool:
         """Prepares a sleep in a foreign event loop: True = sleep until `fileno()` is readable.
 
-        False: do not sleep, a pop finds something or the other end left.
-        Call `disarm()` after every sleep.
+        False: do not sleep, a pop finds something,
+        or the other end left. Call `disarm()` after every sleep.
 
         Raises:
             PeerUnreachable, TooManyFiles: a wake could not be promised.

@@ -75,7 +75,7 @@ table! {
     39 CHAIN_MAP "ChainMap" Array;
     /// Exact: no body.
     40 ELLIPSIS "Ellipsis" Flat;
-    /// Exact: [element format, [shape], bin].
+    /// Exact: `[element format, [shape], bin]`.
     41 MEMORYVIEW "memoryview" Array;
     /// Exact: as `PATH`.
     42 PURE_POSIX_PATH "PurePosixPath" Flat;

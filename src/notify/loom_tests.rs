@@ -2,25 +2,23 @@
 //! reports as a deadlock. Each claim has a twin with a planted bug (`should_panic`), so that a model
 //! which cannot fail would be noticed.
 
-use super::local::{Local, Sleeper};
 use super::park::{self, ParkNumbers};
 use super::slots;
 use crate::layout::Slot;
 use crate::sync::model::Alarm;
-use crate::sync::{AtomicU64, Mutex, Ordering, fence};
+use crate::sync::{AtomicU64, Mutex, Ordering};
 use loom::thread;
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 /// Every interleaving with at most `preemptions` switches that no thread asked for.
-fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+pub(super) fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.check(model);
 }
 
 /// A doorbell and the poll set around it: level-triggered until it is harvested.
-struct Bell {
+pub(super) struct Bell {
     state: Mutex<(bool, Vec<Arc<Alarm>>)>,
 }
 
@@ -39,7 +37,7 @@ impl Bell {
     }
 
     /// Sleeps until the bell is rung or `alarm` is; true when it was (or is) the bell.
-    fn poll(&self, alarm: &Arc<Alarm>) -> bool {
+    pub(super) fn poll(&self, alarm: &Arc<Alarm>) -> bool {
         {
             let mut state = self.state.lock().unwrap();
             if state.0 {
@@ -51,7 +49,7 @@ impl Bell {
         self.state.lock().unwrap().0
     }
 
-    fn harvest(&self) {
+    pub(super) fn harvest(&self) {
         self.state.lock().unwrap().0 = false;
     }
 
@@ -62,18 +60,18 @@ impl Bell {
 }
 
 /// One sleeper's slot and bell, and the word that it waits for.
-struct Desk {
-    slot: Slot,
-    bell: Bell,
-    word: AtomicU64,
+pub(super) struct Desk {
+    pub(super) slot: Slot,
+    pub(super) bell: Bell,
+    pub(super) word: AtomicU64,
 }
 
 impl Desk {
-    fn new() -> Arc<Desk> {
+    pub(super) fn new() -> Arc<Desk> {
         Arc::new(Desk { slot: Slot::new(), bell: Bell::new(), word: AtomicU64::new(0) })
     }
 
-    fn look(&self, wanted: u64) -> bool {
+    pub(super) fn look(&self, wanted: u64) -> bool {
         self.word.load(Ordering::Relaxed) >= wanted // Relaxed: the protocol's fences must do
     }
 
@@ -86,7 +84,7 @@ impl Desk {
         }
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         self.word.fetch_add(1, Ordering::Relaxed); // Relaxed: as above
         self.wake();
     }
@@ -381,157 +379,4 @@ fn loom_bug_the_number_cleared_after_the_tag() {
         slot.waiting.store(0, Ordering::SeqCst);
         freed
     });
-}
-
-/// The endpoint of the fan-out: a slot and a bell.
-struct Model {
-    desk: Arc<Desk>,
-    numbers: ParkNumbers,
-}
-
-impl Sleeper for Model {
-    type Fault = ();
-
-    fn begin(&mut self) -> Result<(), ()> {
-        self.numbers.begin(&self.desk.slot);
-        Ok(())
-    }
-
-    fn end(&mut self) {
-        park::end(&self.desk.slot);
-    }
-
-    fn harvest(&mut self) -> Result<(), ()> {
-        self.desk.bell.harvest();
-        Ok(())
-    }
-
-    fn forks() -> u64 {
-        0
-    }
-}
-
-type Fan = Arc<Local<Model>>;
-
-fn fan() -> (Arc<Desk>, Fan) {
-    let desk = Desk::new();
-    let numbers = ParkNumbers::starting_at(0);
-    let local = Arc::new(Local::new(Model { desk: Arc::clone(&desk), numbers }));
-    (desk, local)
-}
-
-/// A waiter from start to end; `tell`: what it does when it finds the bell rung.
-fn wait(desk: &Desk, local: &Fan, tell: fn(&Fan, &mut super::local::Waiter<Model>)) {
-    // Not dropped when loom unwinds a deadlock: outside a model its locks panic.
-    let mut waiter = ManuallyDrop::new(local.waiter());
-    while waiter.attempt(|_| Ok(desk.look(1).then_some(()))).unwrap().is_none() {
-        let alarm = Arc::clone(waiter.listener().unwrap().alarm());
-        if desk.bell.poll(&alarm) {
-            tell(local, &mut waiter);
-        }
-    }
-    drop(ManuallyDrop::into_inner(waiter));
-}
-
-fn fired(_: &Fan, waiter: &mut super::local::Waiter<Model>) {
-    waiter.fired().unwrap();
-}
-
-/// Two waiters and a waker in another process.
-fn two_waiters(tell: fn(&Fan, &mut super::local::Waiter<Model>)) {
-    check(2, move || {
-        let (desk, local) = fan();
-        let (d, l) = (Arc::clone(&desk), Arc::clone(&local));
-        let second = thread::spawn(move || wait(&d, &l, tell));
-        let d = Arc::clone(&desk);
-        let waker = thread::spawn(move || d.publish());
-        wait(&desk, &local, tell);
-        second.join().unwrap();
-        waker.join().unwrap();
-        assert_eq!(desk.slot.waiting.load(Ordering::SeqCst), 0, "the last one clears it");
-    });
-}
-
-#[test]
-fn loom_both_local_waiters_are_woken() {
-    two_waiters(fired);
-}
-
-#[test]
-#[should_panic(expected = "deadlock")]
-fn loom_bug_a_harvest_that_tells_nobody() {
-    two_waiters(|local, _| local.with(|model| model.harvest().unwrap()));
-}
-
-/// The first waiter begins, perhaps harvests, and is cancelled.
-fn cancelled(harvests: bool, leave: fn(&Fan, super::local::Waiter<Model>)) {
-    check(2, move || {
-        let (desk, local) = fan();
-        let (d, l) = (Arc::clone(&desk), Arc::clone(&local));
-        let first = thread::spawn(move || {
-            let mut waiter = l.waiter();
-            let came = waiter.attempt(|_| Ok(d.look(1).then_some(()))).unwrap();
-            if came.is_none() && harvests {
-                waiter.fired().unwrap();
-            }
-            leave(&l, waiter);
-        });
-        let d = Arc::clone(&desk);
-        let waker = thread::spawn(move || d.publish());
-        wait(&desk, &local, fired);
-        first.join().unwrap();
-        waker.join().unwrap();
-    });
-}
-
-#[test]
-fn loom_a_cancelled_waiter_takes_no_wake_with_it() {
-    cancelled(false, |_, waiter| drop(waiter));
-}
-
-#[test]
-fn loom_a_waiter_cancelled_after_its_harvest_told_the_others() {
-    cancelled(true, |_, waiter| drop(waiter));
-}
-
-#[test]
-fn loom_a_leaked_waiter_takes_no_wake_with_it() {
-    cancelled(true, |_, waiter| std::mem::forget(waiter));
-}
-
-#[test]
-#[should_panic(expected = "deadlock")]
-fn loom_bug_the_first_to_leave_clears_the_number() {
-    cancelled(false, |local, waiter| {
-        local.with(Model::end);
-        drop(waiter);
-    });
-}
-
-/// A change made in this process, which rings no bell of its own slot.
-fn local_change(notify: bool) {
-    check(3, move || {
-        let (desk, local) = fan();
-        let (d, l) = (Arc::clone(&desk), Arc::clone(&local));
-        let releasing = thread::spawn(move || {
-            d.word.fetch_add(1, Ordering::Relaxed); // Relaxed: the fence must do
-            fence(Ordering::SeqCst);
-            if notify {
-                l.notify();
-            }
-        });
-        wait(&desk, &local, fired);
-        releasing.join().unwrap();
-    });
-}
-
-#[test]
-fn loom_a_change_in_this_process_reaches_local_waiters() {
-    local_change(true);
-}
-
-#[test]
-#[should_panic(expected = "deadlock")]
-fn loom_bug_a_local_change_that_tells_nobody() {
-    local_change(false);
 }

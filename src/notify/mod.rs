@@ -43,6 +43,8 @@ pub(crate) mod lifetime;
 pub(crate) mod link;
 pub(crate) mod local;
 #[cfg(all(test, ringspan_loom))]
+mod loom_local_tests;
+#[cfg(all(test, ringspan_loom))]
 mod loom_tests;
 pub(crate) mod park;
 #[cfg(not(ringspan_loom))]

@@ -10,11 +10,11 @@ use crate::notify::{Endpoint, Meeting};
 use crate::region::{Region, Spec};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::{file, process};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A bytes segment that goes away with the test, and ends a test that hangs.
+/// A bytes segment that goes away with the test.
 struct Bench {
     region: Arc<Region>,
 }
@@ -51,25 +51,15 @@ impl Drop for Bench {
 }
 
 /// Aborts the test process when the test is not over in time.
-struct Watchdog(Arc<AtomicU64>);
-
-fn watchdog() -> Watchdog {
-    let over = Arc::new(AtomicU64::new(0));
-    let seen = Arc::clone(&over);
+fn watchdog() -> mpsc::Sender<()> {
+    let (alive, gone) = mpsc::channel::<()>();
     thread::spawn(move || {
-        thread::sleep(Duration::from_secs(60));
-        if seen.load(Ordering::SeqCst) == 0 {
+        if gone.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
             eprintln!("watchdog: a wake was lost");
             std::process::abort();
         }
     });
-    Watchdog(over)
-}
-
-impl Drop for Watchdog {
-    fn drop(&mut self) {
-        self.0.store(1, Ordering::SeqCst);
-    }
+    alive
 }
 
 fn version(endpoint: &Endpoint) -> &AtomicU64 {
@@ -104,7 +94,7 @@ fn blocking(shared: &Shared, wanted: u64) {
     }
 }
 
-/// Until `count` waiters of `shared` sleep: they begin, so the number in its slot changes.
+/// Until somebody has begun to wait in that slot.
 fn asleep(bench: &Bench, index: usize) {
     while bench.region.slot(index).waiting.load(Ordering::SeqCst) == 0 {
         thread::yield_now();

@@ -134,7 +134,39 @@ pub(crate) fn references(object: &Bound<'_, PyAny>) -> usize {
     usize::try_from(count).unwrap_or(0)
 }
 
-/// A `bytes` with a copy of `from`; a large one is copied with the interpreter lock given back.
+/// Copies bytes; many of them with the interpreter lock given back.
+#[inline]
+pub(crate) fn copy(py: Python<'_>, to: &mut [u8], from: &[u8]) {
+    if from.len() <= LARGE {
+        to.copy_from_slice(from);
+    } else {
+        py.detach(|| to.copy_from_slice(from));
+    }
+}
+
+/// The same by address, for memory of Python objects that other threads may write meanwhile.
+///
+/// # Safety
+///
+/// `from` is valid for reads and `to` for writes of `len` bytes until this returns, also while the
+/// interpreter lock is given back; they do not overlap.
+pub(crate) unsafe fn copy_raw(py: Python<'_>, to: *mut u8, from: *const u8, len: usize) {
+    if len <= LARGE {
+        // SAFETY: by contract.
+        unsafe { ptr::copy_nonoverlapping(from, to, len) };
+        return;
+    }
+    // As numbers, since addresses do not cross into the closure.
+    let (to, from) = (to.expose_provenance(), from.expose_provenance());
+    py.detach(move || {
+        let to = ptr::with_exposed_provenance_mut::<u8>(to);
+        let from = ptr::with_exposed_provenance::<u8>(from);
+        // SAFETY: by contract.
+        unsafe { ptr::copy_nonoverlapping(from, to, len) };
+    });
+}
+
+/// A `bytes` with a copy of `from`.
 pub(crate) fn bytes<'py>(py: Python<'py>, from: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     if from.len() <= LARGE {
         return Ok(PyBytes::new(py, from).into_any());
@@ -146,12 +178,7 @@ pub(crate) fn bytes<'py>(py: Python<'py>, from: &[u8]) -> PyResult<Bound<'py, Py
     let made = unsafe { Bound::from_owned_ptr_or_err(py, raw) }?;
     // SAFETY: a `bytes` object, so the address of its content.
     let to = unsafe { ffi::PyBytes_AsString(made.as_ptr()) };
-    // As a number, since an address does not cross into the closure.
-    let to = to.expose_provenance();
-    py.detach(move || {
-        let to = ptr::with_exposed_provenance_mut::<u8>(to);
-        // SAFETY: `len` bytes of a new object that nobody else has seen, kept alive by `made`.
-        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
-    });
+    // SAFETY: `len` bytes of a new object that nobody else has seen, kept alive by `made`.
+    unsafe { copy_raw(py, to.cast(), from.as_ptr(), from.len()) };
     Ok(made)
 }

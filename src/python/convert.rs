@@ -19,6 +19,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
+use super::buffer::copy;
 use super::convert_array as array;
 use super::convert_buffer::ByteBuffer;
 use super::convert_read::{self as read, Place};
@@ -83,7 +84,7 @@ impl Encoded {
         head.copy_from_slice(&self.head);
         match &self.body {
             Body::None => {}
-            Body::Bytes(bytes) => rest.copy_from_slice(bytes.bind(py).as_bytes()),
+            Body::Bytes(bytes) => copy(py, rest, bytes.bind(py).as_bytes()),
             Body::Buffer(buffer) => buffer.copy_to(py, rest)?,
         }
         Ok(())

@@ -13,6 +13,8 @@ use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::buffer::copy_raw;
+
 /// One export of an object's memory; released on drop. Boxed, because exporters may let the view
 /// point into itself.
 pub(super) struct ByteBuffer(Box<ffi::Py_buffer>);
@@ -69,7 +71,7 @@ impl ByteBuffer {
     }
 
     /// Copies the bytes out: as they lie where they are in one piece, else in C order.
-    pub(super) fn copy_to(&self, _py: Python<'_>, out: &mut [u8]) -> PyResult<()> {
+    pub(super) fn copy_to(&self, py: Python<'_>, out: &mut [u8]) -> PyResult<()> {
         if out.len() != self.len() {
             return Err(PyBufferError::new_err(format!(
                 "buffer of {} bytes changed its length to {}",
@@ -77,7 +79,16 @@ impl ByteBuffer {
                 self.len()
             )));
         }
-        let order = if self.is_contiguous(b'A') { b'A' } else { b'C' };
+        if self.is_contiguous(b'A') {
+            let from = self.0.buf.cast::<u8>();
+            if !out.is_empty() {
+                // SAFETY: the export is held and in one piece, so `buf` points to `len` bytes, which
+                // nobody may move meanwhile; `out` is ours and exactly as long. Another thread that
+                // writes the object now spoils bytes and nothing else.
+                unsafe { copy_raw(py, out.as_mut_ptr(), from, out.len()) };
+            }
+            return Ok(());
+        }
         // SAFETY: the view is an export that is still held, the token proves the GIL, and `out`
         // has exactly `len` bytes.
         let failed = unsafe {
@@ -85,10 +96,10 @@ impl ByteBuffer {
                 out.as_mut_ptr().cast(),
                 &raw const *self.0,
                 self.0.len,
-                c_char::from_ne_bytes([order]),
+                c_char::from_ne_bytes([b'C']),
             )
         } != 0;
-        if failed { Err(PyErr::fetch(_py)) } else { Ok(()) }
+        if failed { Err(PyErr::fetch(py)) } else { Ok(()) }
     }
 
     fn is_contiguous(&self, order: u8) -> bool {
@@ -129,7 +140,7 @@ pub(super) fn fill(obj: &Bound<'_, PyAny>, data: &[u8]) -> PyResult<()> {
         // SAFETY: the export is contiguous, writable and `data.len()` bytes long; it is fresh
         // memory of this process, so it cannot overlap `data`.
         unsafe {
-            std::ptr::copy_nonoverlapping(data.as_ptr(), buffer.0.buf.cast::<u8>(), data.len());
+            copy_raw(obj.py(), buffer.0.buf.cast::<u8>(), data.as_ptr(), data.len());
         }
     }
     Ok(())

@@ -135,8 +135,11 @@ impl PyProducer {
 
     /// Publishes objects until one does not fit. How many.
     fn try_push_many(&self, py: Python<'_>, objs: &Bound<'_, PyAny>) -> PyResult<usize> {
+        const VERB: &str = "Producer.try_push_many";
         let mut batch = Batch::new(objs)?;
-        batch.stage(py, &self.handle, "Producer.try_push_many")?;
+        if let Some(len) = batch.stage(py, &self.handle, VERB)? {
+            self.handle.enter(py, VERB)?.role()?.lacks(len);
+        }
         self.handle.tried(py);
         Ok(batch.published())
     }
@@ -216,11 +219,9 @@ impl PyProducer {
     }
 
     /// Steps 1 to 4 of the wake protocol, for foreign event loops.
-    #[pyo3(signature = (size=1))]
-    fn arm(&self, py: Python<'_>, size: usize) -> PyResult<bool> {
+    fn arm(&self, py: Python<'_>) -> PyResult<bool> {
         let mut inside = self.handle.enter(py, "Producer.arm")?;
-        let armed = inside.role()?.arm_for(size);
-        armed.map_err(|stop| Producer::stopped(stop, self.handle.core.object()))
+        inside.role()?.arm().map_err(|err| ops::push_error(err, self.handle.core.object()))
     }
 
     /// Takes in what made the descriptor readable.

@@ -15,7 +15,7 @@ use super::end::{Handle, Inside, Owner, Role, region_of};
 use super::errors;
 use super::grant::PyGrant;
 use super::producer::PyProducer;
-use crate::ring::{Producer, Reservation, Stop};
+use crate::ring::{Producer, PushError, Reservation, Stop};
 
 /// So many messages are published at once.
 const BATCH: usize = 32;
@@ -159,6 +159,17 @@ pub(crate) fn try_reserve(
         Ok(None) => Ok(None),
         Err(stop) => Err(stopped(stop, handle)),
     }
+}
+
+/// The exception of the public Rust verbs.
+pub(crate) fn push_error(err: PushError, object: &str) -> PyErr {
+    let stop = match err {
+        PushError::TooLarge { fault, len, max } => Stop::TooLarge { fault, len, max },
+        PushError::Closed(_) => Stop::Closed,
+        PushError::PeerDied { fault, pid } => Stop::PeerDied { fault, pid },
+        PushError::Timeout(fault) | PushError::Fault(fault) => Stop::Fault(fault),
+    };
+    Producer::stopped(stop, object)
 }
 
 /// Keeps looking for room for as long as `spin=` says, once for each await.

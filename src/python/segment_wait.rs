@@ -22,15 +22,19 @@ struct Inner {
 }
 
 /// The endpoint of the loop.
-pub(crate) struct Waits(Mutex<Inner>);
+pub(crate) struct Waits {
+    object: String,
+    inner: Mutex<Inner>,
+}
 
 impl Waits {
     pub(crate) fn new(segment: Segment) -> Self {
-        Waits(Mutex::new(Inner { segment: Some(segment), watcher: None }))
+        let object = format!("segment {}", segment.name());
+        Waits { object, inner: Mutex::new(Inner { segment: Some(segment), watcher: None }) }
     }
 
     fn inner(&self) -> PyResult<MutexGuard<'_, Inner>> {
-        match self.0.try_lock() {
+        match self.inner.try_lock() {
             Ok(inner) => Ok(inner),
             Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => Err(PyRuntimeError::new_err(
@@ -51,7 +55,7 @@ impl Waits {
     }
 
     pub(crate) fn close(&self) {
-        let mut inner = lock(&self.0);
+        let mut inner = lock(&self.inner);
         let gone = (inner.segment.take(), inner.watcher.take());
         drop(inner);
         drop(gone);
@@ -61,7 +65,7 @@ impl Waits {
 impl Parkable for Waits {
     fn park_fd(&self) -> PyResult<Fd> {
         let fd = self.with(Watcher::park_fd)?;
-        fd.ok_or_else(|| PyRuntimeError::new_err("Segment.changed: the segment was closed"))
+        fd.ok_or_else(|| errors::closed_handle(&self.object, "segment", "closed"))
     }
 
     fn arm(&self, _py: Python<'_>) -> PyResult<bool> {

@@ -130,6 +130,11 @@ impl Consumer {
         side::spin(&mut Next(self))
     }
 
+    /// The messages that [`Consumer::collect`] found.
+    pub(crate) fn collected(&self) -> &[Record] {
+        &self.batch
+    }
+
     /// The bytes of a message.
     #[inline]
     pub(crate) fn bytes(&self, record: &Record) -> &[u8] {
@@ -166,8 +171,14 @@ impl Producer {
         let found = Room { producer: self, len }.look()?;
         if found.is_some() {
             self.base.came();
+            self.wanted = 1;
         }
         Ok(found)
+    }
+
+    /// A `try_` verb found no room for so many bytes: what the next [`Producer::arm`] waits for.
+    pub(crate) fn lacks(&mut self, len: usize) {
+        self.wanted = len;
     }
 
     /// The same, kept up for as long as `spin=` says.

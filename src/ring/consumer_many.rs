@@ -30,7 +30,7 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// As [`Consumer::try_pop`] and [`Message::value`].
+    /// As [`Consumer::try_pop`] and [`Message::value`](crate::Message::value).
     pub fn try_pop_value<T: DeserializeOwned>(&mut self) -> Result<T, TryPopError> {
         Ok(self.try_pop()?.value()?)
     }
@@ -39,7 +39,7 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// As [`Consumer::blocking_pop`] and [`Message::value`].
+    /// As [`Consumer::blocking_pop`] and [`Message::value`](crate::Message::value).
     pub fn blocking_pop_value<T: DeserializeOwned>(
         &mut self,
         timeout: impl Into<Option<Duration>>,

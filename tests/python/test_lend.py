@@ -303,7 +303,6 @@ def test_pushes_wait_for_the_views_of_a_grant(ends: Ends, run: Run) -> None:
     part[:] = b"xyz"
     del part
     gc.collect()
-    assert rx.try_pop_many(3) == []
     with pytest.raises(ringspan.Closed):
         rx.try_pop()
 

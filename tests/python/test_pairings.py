@@ -25,9 +25,7 @@ ROOT = HERE.parent.parent
 TWIN = runpy.run_path(str(HERE / "peer.py"))
 COUNT = 20_000
 SIDES = ["rust-async", "rust-blocking", "python-asyncio", "python-blocking"]
-PAIRINGS = pytest.mark.parametrize(
-    ("sender", "receiver"), list(itertools.product(SIDES, SIDES))
-)
+PAIRINGS = pytest.mark.parametrize(("sender", "receiver"), list(itertools.product(SIDES, SIDES)))
 
 
 @pytest.fixture(scope="session")

@@ -273,7 +273,8 @@ def test_tasks_wait_for_each_other(name: str, run: Run) -> None:
 
     async def both() -> int:
         async with ring.producer() as tx, ring.consumer() as rx:
-            sending = asyncio.create_task(tx.push_many(b"x" * 500 for _ in range(300)))
+            messages = (b"x" * 500 for _ in range(300))
+            sending = asyncio.ensure_future(tx.push_many(messages))
             got = 0
             while got < 300:
                 got += len(await rx.pop_many(4))
