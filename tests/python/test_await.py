@@ -43,9 +43,9 @@ def test_it_is_a_coroutine_that_does_nothing_before_the_await(ends: Ends, run: R
 
     async def go() -> None:
         popped: Any = rx.pop()
+        assert popped.__name__ == popped.__qualname__ == "Consumer.pop"
         assert isinstance(popped, collections.abc.Coroutine)
         assert asyncio.iscoroutine(popped)
-        assert popped.__name__ == popped.__qualname__ == "Consumer.pop"
         assert "not awaited yet" in repr(popped)
         pushed = tx.push("late")
         assert rx.try_pop(None) is None
@@ -166,11 +166,11 @@ def test_send_throw_and_close_by_hand(ends: Ends, run: Run) -> None:
         fresh: Any = rx.pop()
         with pytest.raises(TypeError):
             fresh.throw()
+        fresh.close()
         tx.try_push("still there")
         assert await rx.pop() == "still there"
 
-    with pytest.warns(RuntimeWarning, match="never awaited"):
-        run(go())
+    run(go())
 
 
 def test_first_come_first_served_also_after_cancels(ends: Ends, run: Run) -> None:
@@ -526,3 +526,32 @@ def test_blocking_beside_waiting_tasks_loses_no_wake(ends: Ends, run: Run) -> No
         assert await task == 2
 
     run(go())
+
+
+def test_a_crash_is_told_once_also_when_its_successor_came_and_went(
+    name: str, child: Callable[..., Any]
+) -> None:
+    code = """
+        import sys, ringspan
+        tx = ringspan.Producer(sys.argv[1])
+        tx.try_push("met")
+        tx.try_push("unread")
+        print("pushed", flush=True)
+        input()
+        """
+    with ringspan.Consumer(name) as rx:
+        first = child(code, name)
+        assert rx.blocking_pop(timeout=20) == "met"
+        first.process.kill()
+        first.process.wait()
+        with ringspan.Producer(name) as tx:
+            tx.try_push("of the successor")
+        assert rx.try_pop() == "unread"
+        with pytest.raises(ringspan.PeerDied):
+            rx.try_pop()
+        assert rx.try_pop() == "of the successor"
+        with pytest.raises(ringspan.Closed):
+            rx.try_pop()
+        for _ in range(3):
+            with pytest.raises((ringspan.Empty, ringspan.Closed)):
+                rx.try_pop()
