@@ -37,6 +37,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("python/awaitable_slots.rs", "the C slots of that type, am_send among them"),
     ("python/buffer.rs", "the buffer protocol, lending side"),
     ("python/convert_buffer.rs", "the buffer protocol, borrowing side"),
+    ("python/segment.rs", "the buffer protocol of a segment, lending side"),
 ];
 
 /// What only `sync.rs` may name, in code: loom replaces it there.

@@ -24,13 +24,13 @@ def work(numbers: ringspan.Ring, squares: ringspan.Ring) -> None:
 
 def main(method: str) -> None:
     """Runs in the parent."""
-    context = multiprocessing.get_context(method)
+    multiprocessing.set_start_method(method)
     # No name is ever shared by accident: this one holds the parent's process id.
     base = f"/squares-{multiprocessing.current_process().pid}"
     numbers = ringspan.Ring(f"{base}-in", ephemeral=True)
     squares = ringspan.Ring(f"{base}-out", ephemeral=True)
     tx, rx = numbers.producer(), squares.consumer()
-    child = context.Process(target=work, args=(numbers, squares))
+    child = multiprocessing.Process(target=work, args=(numbers, squares))
     child.start()
     # An ephemeral ring goes with its last end: do not leave before the child is there.
     tx.blocking_attached()

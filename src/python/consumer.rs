@@ -117,11 +117,11 @@ impl PyConsumer {
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         const VERB: &str = "Consumer.blocking_pop";
+        let timeout = seconds(timeout, "timeout")?;
         if let Some(value) = ops::look_one(py, &self.handle, VERB)? {
-            seconds(timeout, "timeout")?;
             return Ok(value);
         }
-        let deadline = Deadline::after(seconds(timeout, "timeout")?);
+        let deadline = Deadline::after(timeout);
         loop {
             self.wait(py, VERB, &deadline)?;
             if let Some(value) = ops::look_one(py, &self.handle, VERB)? {

@@ -124,6 +124,7 @@ impl<R: Role> Inside<'_, R> {
 }
 
 impl<R: Role> Core<R> {
+    #[inline]
     fn try_lock(&self) -> Option<MutexGuard<'_, State<R>>> {
         match self.state.try_lock() {
             Ok(state) => Some(state),
@@ -132,6 +133,7 @@ impl<R: Role> Core<R> {
         }
     }
 
+    #[inline]
     fn lock(&self, verb: &str) -> PyResult<MutexGuard<'_, State<R>>> {
         self.try_lock().ok_or_else(|| {
             PyRuntimeError::new_err(format!(

@@ -97,6 +97,11 @@ impl PyProducer {
 
     /// Publishes an object if there is room now; False if not.
     fn try_push(&self, py: Python<'_>, obj: &Bound<'_, PyAny>) -> PyResult<bool> {
+        if let Some(bytes) = ops::plain(obj)
+            && ops::look_plain(py, &self.handle, "Producer.try_push", bytes)?
+        {
+            return Ok(true);
+        }
         let encoded = ops::encode(obj, &self.handle)?;
         let pushed = ops::try_one(py, &self.handle, "Producer.try_push", &encoded);
         ops::recycle(encoded);
@@ -112,8 +117,13 @@ impl PyProducer {
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         const VERB: &str = "Producer.blocking_push";
-        let encoded = ops::encode(obj, &self.handle)?;
         let timeout = seconds(timeout, "timeout")?;
+        if let Some(bytes) = ops::plain(obj)
+            && ops::look_plain(py, &self.handle, VERB, bytes)?
+        {
+            return Ok(());
+        }
+        let encoded = ops::encode(obj, &self.handle)?;
         if ops::look_one(py, &self.handle, VERB, &encoded)? {
             ops::recycle(encoded);
             return Ok(());

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyIterator;
+use pyo3::types::{PyBytes, PyIterator};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use super::end::{Handle, Inside, Owner, Role, region_of};
 use super::errors;
 use super::grant::PyGrant;
 use super::producer::PyProducer;
+use crate::codec::Tag;
 use crate::ring::{Producer, PushError, Reservation, Stop};
 
 /// So many messages are published at once.
@@ -30,12 +31,16 @@ thread_local! {
 /// Makes an object ready for the ring.
 #[inline]
 pub(crate) fn encode(obj: &Bound<'_, PyAny>, handle: &Handle<Producer>) -> PyResult<Encoded> {
+    let codec = handle.core.config.codec;
+    if obj.is_exact_instance_of::<PyBytes>() {
+        return convert::encode(obj, codec, &mut Vec::new());
+    }
     let mut scratch = SCRATCH.take();
-    convert::encode(obj, handle.core.config.codec, &mut scratch).map_err(|err| {
-        match err.is_instance_of::<PyValueError>(obj.py()) {
-            true => errors::codec(obj.py(), handle.core.object(), err),
-            false => err,
-        }
+    let made = convert::encode(obj, codec, &mut scratch);
+    keep(scratch);
+    made.map_err(|err| match err.is_instance_of::<PyValueError>(obj.py()) {
+        true => errors::codec(obj.py(), handle.core.object(), err),
+        false => err,
     })
 }
 
@@ -44,8 +49,43 @@ pub(crate) fn encode(obj: &Bound<'_, PyAny>, handle: &Handle<Producer>) -> PyRes
 pub(crate) fn recycle(encoded: Encoded) {
     let mut scratch = Vec::new();
     encoded.recycle(&mut scratch);
-    if scratch.capacity() <= KEPT {
+    keep(scratch);
+}
+
+#[inline]
+fn keep(scratch: Vec<u8>) {
+    if (1..=KEPT).contains(&scratch.capacity()) {
         SCRATCH.set(scratch);
+    }
+}
+
+/// What can be put without being made ready first: the bytes of a `bytes`.
+#[inline]
+pub(crate) fn plain<'a>(obj: &'a Bound<'_, PyAny>) -> Option<&'a [u8]> {
+    if !obj.is_exact_instance_of::<PyBytes>() {
+        return None;
+    }
+    obj.cast_exact::<PyBytes>().ok().map(|bytes| bytes.as_bytes()).filter(|b| b.len() <= LARGE)
+}
+
+/// Puts the bytes of a `bytes` at one look; false: no room.
+#[inline]
+pub(crate) fn look_plain(
+    py: Python<'_>,
+    handle: &Handle<Producer>,
+    verb: &str,
+    bytes: &[u8],
+) -> PyResult<bool> {
+    let mut inside = handle.enter(py, verb)?;
+    let tx = inside.role()?;
+    match tx.look_once(bytes.len()) {
+        Ok(Some(room)) => {
+            tx.room_bytes(&room).copy_from_slice(bytes);
+            tx.finish(room, bytes.len(), Tag::RAW);
+            Ok(true)
+        }
+        Ok(None) => Ok(false),
+        Err(stop) => Err(stopped(stop, handle)),
     }
 }
 

@@ -130,11 +130,6 @@ impl Consumer {
         side::spin(&mut Next(self))
     }
 
-    /// The messages that [`Consumer::collect`] found.
-    pub(crate) fn collected(&self) -> &[Record] {
-        &self.batch
-    }
-
     /// The bytes of a message.
     #[inline]
     pub(crate) fn bytes(&self, record: &Record) -> &[u8] {

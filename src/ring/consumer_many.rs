@@ -63,6 +63,12 @@ impl Consumer {
         }
     }
 
+    /// The messages that [`Consumer::collect`] found.
+    #[cfg(feature = "python")]
+    pub(crate) fn collected(&self) -> &[Record] {
+        &self.batch
+    }
+
     /// One to `most` messages, waiting for the first one only. They are released together.
     /// `None` is the end of the stream.
     ///
