@@ -155,6 +155,19 @@ impl Base {
         Ok(())
     }
 
+    /// Whether `tag` is in the slot of the other end now.
+    pub(super) fn is_peer(&self, tag: u64) -> bool {
+        self.other_slot().tag.load(Ordering::SeqCst) == tag
+    }
+
+    /// A stream without an end is there, of `tag`: if that one was reaped before we came, we have its
+    /// death to tell, for whoever reaped it may have died before it told.
+    pub(super) fn left_before(&mut self, tag: u64) {
+        if tag != 0 && !self.is_peer(tag) {
+            self.left((tag, 0));
+        }
+    }
+
     fn left(&mut self, (tag, pid): (u64, u32)) {
         let died = self.other_slot().died.load(Ordering::SeqCst) == tag;
         self.gone = Some(Gone { tag, died, pid });
