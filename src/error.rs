@@ -2,6 +2,8 @@
 //! the errno; [`OpenError`] is what every `open`, `create` and attach returns. The errors of one
 //! operation live beside it (`ring/error.rs`).
 
+pub(crate) mod errno;
+
 use std::fmt;
 use std::io;
 
@@ -69,11 +71,11 @@ impl Fault {
 
     /// A fault that came from a system call: `call` names it, the errno is kept.
     pub(crate) fn os(object: impl fmt::Display, call: &str, err: &io::Error) -> Self {
-        let errno = err.raw_os_error();
+        let errno = errno::of(err);
         let kind = match errno {
-            Some(libc::EMFILE | libc::ENFILE) => FaultKind::TooManyFiles,
-            Some(libc::ENOSPC | libc::EDQUOT) => FaultKind::NoSpace,
-            Some(libc::EACCES | libc::EPERM) => FaultKind::PermissionDenied,
+            Some(errno::EMFILE | errno::ENFILE) => FaultKind::TooManyFiles,
+            Some(errno::ENOSPC | errno::EDQUOT) => FaultKind::NoSpace,
+            Some(errno::EACCES | errno::EPERM) => FaultKind::PermissionDenied,
             _ if err.kind() == io::ErrorKind::Unsupported => FaultKind::Unsupported,
             _ => FaultKind::Os,
         };
@@ -108,13 +110,13 @@ impl Fault {
     /// The errno, where the fault came from a system call or has one that fits.
     pub fn errno(&self) -> Option<i32> {
         self.errno.or(match self.kind {
-            FaultKind::NoSpace => Some(libc::ENOSPC),
-            FaultKind::PermissionDenied => Some(libc::EACCES),
-            FaultKind::TooManyFiles => Some(libc::EMFILE),
-            FaultKind::TooManyAttached => Some(libc::EUSERS),
-            FaultKind::InvalidName | FaultKind::InvalidOption => Some(libc::EINVAL),
-            FaultKind::Damaged => Some(libc::EUCLEAN),
-            FaultKind::Removed => Some(libc::ESTALE),
+            FaultKind::NoSpace => Some(errno::ENOSPC),
+            FaultKind::PermissionDenied => Some(errno::EACCES),
+            FaultKind::TooManyFiles => Some(errno::EMFILE),
+            FaultKind::TooManyAttached => Some(errno::EUSERS),
+            FaultKind::InvalidName | FaultKind::InvalidOption => Some(errno::EINVAL),
+            FaultKind::Damaged => Some(errno::EUCLEAN),
+            FaultKind::Removed => Some(errno::ESTALE),
             _ => None,
         })
     }

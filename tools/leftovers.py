@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
 
 SHM = Path("/dev/shm")
@@ -34,7 +35,18 @@ def snapshot() -> frozenset[Path]:
     return frozenset(found)
 
 
-def processes(run: str) -> list[str]:
+def processes(run: str, patience: float = 10.0) -> list[str]:
+    """Returns the processes of this run, other than this one, that do not end by themselves.
+
+    A helper of `multiprocessing` ends when it notices that its parent has: give it the moment.
+    """
+    until = time.monotonic() + patience
+    while (found := living(run)) and time.monotonic() < until:
+        time.sleep(0.1)
+    return found
+
+
+def living(run: str) -> list[str]:
     """Returns the living processes that carry the mark of this run, other than this one."""
     wanted = f"{MARK}={run}".encode()
     found: list[str] = []

@@ -3,7 +3,7 @@
 //! proven and reaped on the way; whoever sleeps is rung before the call returns, so that it watches
 //! the newcomer.
 
-use crate::error::{Fault, FaultKind, OpenError};
+use crate::error::{Fault, FaultKind, OpenError, errno};
 use crate::notify::link::{self, Proof};
 use crate::notify::{Endpoint, slots};
 use crate::region::Region;
@@ -150,6 +150,6 @@ impl Endpoint {
             role.noun
         );
         let fault = Fault::new(FaultKind::Os, self.region.subject(), cause);
-        OpenError::RoleTaken { fault: fault.with_errno(libc::EBUSY), pid }
+        OpenError::RoleTaken { fault: fault.with_errno(errno::EBUSY), pid }
     }
 }

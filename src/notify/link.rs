@@ -5,7 +5,7 @@
 //! **Death is a refused door or a readable pidfd, nothing else.** A missing door, a permission, a
 //! full backlog, a lack of descriptors and time prove nothing.
 
-use crate::error::{Fault, FaultKind};
+use crate::error::{Fault, FaultKind, errno};
 use crate::notify::Endpoint;
 use crate::notify::slots;
 use crate::region::Region;
@@ -68,12 +68,12 @@ pub(crate) fn prove(region: &Region, tag: u64) -> Proof {
              proven dead",
             region.doors().door_path(tag).display()
         );
-        let kind = match err.raw_os_error() {
-            Some(libc::EMFILE | libc::ENFILE) => FaultKind::TooManyFiles,
+        let kind = match errno::of(err) {
+            Some(errno::EMFILE | errno::ENFILE) => FaultKind::TooManyFiles,
             _ => FaultKind::PeerUnreachable,
         };
         let fault = region.fault(kind, cause);
-        match err.raw_os_error() {
+        match errno::of(err) {
             Some(errno) => fault.with_errno(errno),
             None => fault,
         }

@@ -53,6 +53,7 @@ pub(crate) mod shared;
 mod shared_tests;
 pub(crate) mod slots;
 #[cfg(all(not(ringspan_loom), feature = "tokio"))]
+#[cfg_attr(not(unix), path = "stub/tokio.rs")]
 pub(crate) mod tokio;
 #[cfg(not(ringspan_loom))]
 pub(crate) mod wake;

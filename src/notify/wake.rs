@@ -1,6 +1,7 @@
 //! The waker's side: ring the doorbell that is here, else knock; only then take the park number
 //! down. The waker never waits for the sleeper.
 
+use crate::error::errno;
 use crate::notify::Endpoint;
 use crate::notify::park;
 use crate::region::Region;
@@ -83,7 +84,7 @@ impl Endpoint {
 fn knock_once(region: &Region, tag: u64) -> bool {
     let knocked = |knock: &Knock| !matches!(knock, Knock::Failed(_));
     match region.doors().knock(tag) {
-        Knock::Failed(err) if matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+        Knock::Failed(err) if matches!(errno::of(&err), Some(errno::EMFILE | errno::ENFILE)) => {
             with_spare(|| knocked(&region.doors().knock(tag)))
         }
         knock => knocked(&knock),

@@ -1,7 +1,7 @@
 //! Creation: an anonymous file, reserved, mapped and filled in; its name comes last, so nobody ever
 //! sees half a segment and a killed creator leaves nothing.
 
-use crate::error::{Fault, FaultKind, OpenError};
+use crate::error::{Fault, FaultKind, OpenError, errno};
 use crate::layout::{Constants, HEADER_LEN, LAYOUT_VERSION, ORDER_TAG};
 use crate::name::Name;
 use crate::region::{Region, Spec, Subject};
@@ -90,14 +90,14 @@ impl Region {
 pub(crate) fn no_room(subject: impl fmt::Display, total: u64, err: &io::Error) -> Fault {
     let fault = Fault::os(&subject, "creating the file in /dev/shm", err);
     // Beyond the largest file there is no room either (EFBIG).
-    if fault.kind() != FaultKind::NoSpace && fault.errno() != Some(libc::EFBIG) {
+    if fault.kind() != FaultKind::NoSpace && fault.errno() != Some(errno::EFBIG) {
         return fault;
     }
     let cause = format!(
         "/dev/shm has no room for {total} bytes; remove what is left over (`ls -l /dev/shm`), ask for \
          less, or enlarge it (`docker run --shm-size`, `mount -o remount,size=`)"
     );
-    Fault::new(FaultKind::NoSpace, subject, cause).with_errno(libc::ENOSPC)
+    Fault::new(FaultKind::NoSpace, subject, cause).with_errno(errno::ENOSPC)
 }
 
 /// The file could not be given its name.
@@ -106,7 +106,7 @@ pub(crate) fn not_named(subject: impl fmt::Display, err: &io::Error) -> OpenErro
         return Fault::os(subject, "linkat", err).into();
     }
     let cause = "the name is taken; open it, or remove it first";
-    OpenError::AlreadyExists(Fault::new(FaultKind::Os, subject, cause).with_errno(libc::EEXIST))
+    OpenError::AlreadyExists(Fault::new(FaultKind::Os, subject, cause).with_errno(errno::EEXIST))
 }
 
 /// The directory of the doors cannot be had.

@@ -2,7 +2,7 @@
 //! that gives the clearest message. One snapshot of the header is taken; what it says is used from
 //! our own memory, never read again.
 
-use crate::error::{Fault, FaultKind, OpenError};
+use crate::error::{Fault, FaultKind, OpenError, errno};
 use crate::layout::{
     Constants, HEADER_LEN, Header, Kind, LAYOUT_VERSION, MAGIC, ORDER_TAG, WORDS, checksum,
 };
@@ -82,15 +82,15 @@ impl Region {
 }
 
 pub(crate) fn not_opened(subject: impl fmt::Display, err: &io::Error) -> OpenError {
-    match err.raw_os_error() {
-        Some(libc::ENOENT) => {
+    match errno::of(err) {
+        Some(errno::ENOENT) => {
             let cause = "no object of that name exists (create it, or start the side that does)";
-            let fault = Fault::new(FaultKind::Os, subject, cause).with_errno(libc::ENOENT);
+            let fault = Fault::new(FaultKind::Os, subject, cause).with_errno(errno::ENOENT);
             OpenError::NotFound(fault)
         }
-        Some(libc::ELOOP) => {
+        Some(errno::ELOOP) => {
             let cause = "the name is a symbolic link; ringspan follows none";
-            Fault::new(FaultKind::Mismatch, subject, cause).with_errno(libc::ELOOP).into()
+            Fault::new(FaultKind::Mismatch, subject, cause).with_errno(errno::ELOOP).into()
         }
         _ => Fault::os(subject, "open", err).into(),
     }

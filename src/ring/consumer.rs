@@ -94,6 +94,8 @@ impl Consumer {
             let cause = format!("{damage}; remove the ring and start again");
             OpenError::Fault(base.region().fault(FaultKind::Damaged, cause))
         })?;
+        let mut base = base;
+        base.left_before(raw.writer());
         crate::sys::failpoint::failpoint!("consumer.ready");
         Ok(Consumer {
             raw,
@@ -125,6 +127,9 @@ impl Consumer {
                         self.base.meet()?;
                     }
                     let pid = self.pid_of(end.tag());
+                    // What is told now, or was told last, the death does not tell once more.
+                    let told = [end.tag(), self.raw.ended()];
+                    self.base.gone.take_if(|gone| told.contains(&gone.tag));
                     let news = self.raw.take_end(&end);
                     self.base.wake();
                     if !news {
@@ -167,8 +172,20 @@ impl Consumer {
         if !gone.died || self.raw.ended() == gone.tag {
             return Ok(false);
         }
-        match self.raw.cut_short(gone.tag) {
-            Ok(true) => self.raw.note_end(gone.tag),
+        // The stream without an end may be of one that died before `gone` came, which was not given
+        // the time to end it: then that is told first.
+        let writer = self.raw.writer();
+        let before = writer != gone.tag && !self.base.is_peer(writer);
+        let tag =
+            if writer != 0 && before && writer != self.raw.ended() { writer } else { gone.tag };
+        match self.raw.cut_short(tag) {
+            Ok(true) => {
+                self.raw.note_end(tag);
+                if tag != gone.tag {
+                    self.base.gone = Some(gone);
+                    return Err(self.base.died(Gone { tag, died: true, pid: 0 }, "producer"));
+                }
+            }
             Ok(false) if !self.raw.is_drained() => {
                 self.base.gone = Some(gone);
                 return Ok(true);
@@ -357,6 +374,7 @@ impl Consumer {
 /// # Panics
 ///
 /// Before [`Consumer::fileno`] was called once.
+#[cfg(unix)]
 impl std::os::fd::AsFd for Consumer {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.base.made_fd()

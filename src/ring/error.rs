@@ -1,6 +1,6 @@
 //! The errors of the ring's verbs, in tokio's words, and how they become [`io::Error`]s.
 
-use crate::error::Fault;
+use crate::error::{Fault, errno};
 use std::fmt;
 use std::io;
 
@@ -283,15 +283,15 @@ impl TryPopError {
 
 fn timed_out(ring: &impl fmt::Display) -> Fault {
     let cause = "the time-out is over; the other end lives but did nothing";
-    Fault::new(crate::error::FaultKind::Os, ring, cause).with_errno(libc::ETIMEDOUT)
+    Fault::new(crate::error::FaultKind::Os, ring, cause).with_errno(errno::ETIMEDOUT)
 }
 
 fn closed(ring: &impl fmt::Display) -> Fault {
     let cause = "the consumer closed its end; pushes now wait for another one";
-    Fault::new(crate::error::FaultKind::Os, ring, cause).with_errno(libc::EPIPE)
+    Fault::new(crate::error::FaultKind::Os, ring, cause).with_errno(errno::EPIPE)
 }
 
 fn interrupted(ring: &impl fmt::Display) -> Fault {
     let cause = "a signal handler asked to stop the wait";
-    Fault::new(crate::error::FaultKind::Os, ring, cause).with_errno(libc::EINTR)
+    Fault::new(crate::error::FaultKind::Os, ring, cause).with_errno(errno::EINTR)
 }

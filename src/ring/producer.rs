@@ -1,7 +1,7 @@
 //! The producing end.
 
 use crate::codec::Tag;
-use crate::error::{Fault, FaultKind, OpenError};
+use crate::error::{Fault, FaultKind, OpenError, errno};
 use crate::notify::Endpoint;
 use crate::ring::error::{PushError, Stop, TryPushError};
 use crate::ring::grant::Grant;
@@ -162,7 +162,7 @@ impl Producer {
              the ring with a larger capacity and max_message"
         );
         let fault = self.base.region().fault(FaultKind::InvalidOption, cause);
-        Stop::TooLarge { fault: fault.with_errno(libc::EMSGSIZE), len, max }
+        Stop::TooLarge { fault: fault.with_errno(errno::EMSGSIZE), len, max }
     }
 
     pub(super) fn stopped(&self, stop: Stop) -> PushError {
@@ -395,6 +395,7 @@ impl Producer {
 /// # Panics
 ///
 /// Before [`Producer::fileno`] was called once.
+#[cfg(unix)]
 impl std::os::fd::AsFd for Producer {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.base.made_fd()

@@ -67,6 +67,7 @@ impl Producer {
     /// # Errors
     ///
     /// A fault, when the system gives none.
+    #[cfg(unix)]
     pub fn fileno(&mut self) -> Result<std::os::fd::RawFd, Fault> {
         self.base.public_fd()
     }

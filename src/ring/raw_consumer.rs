@@ -198,6 +198,12 @@ impl RawConsumer {
         self.ended = tag;
     }
 
+    /// The producer whose stream has no end yet; 0 for none.
+    pub(crate) fn writer(&self) -> u64 {
+        // Acquire: pairs with the Release stores in `RawProducer::open_stream` and `rest`.
+        self.memory.indices().producer.writer.load(Ordering::Acquire)
+    }
+
     /// Whether the stream of `dead`, a producer proven dead, is drained and has no end: the caller
     /// then notes and tells it. When it is `false` and [`RawConsumer::is_drained`] is `false` too,
     /// peek on: the end, which a successor may have written just now, is in what is published.

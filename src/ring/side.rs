@@ -1,7 +1,7 @@
 //! What both ends of a ring do alike: know the peer, tell its end once, arm, and wait in each of the
 //! three ways. The ends differ in what they look for ([`Side::look`]).
 
-use crate::error::{Fault, FaultKind};
+use crate::error::{Fault, FaultKind, errno};
 use crate::layout::{RingIndices, Slot};
 use crate::notify::awake::{Awake, SPINS, TURNS};
 #[cfg(feature = "tokio")]
@@ -13,9 +13,11 @@ use crate::ring::raw::RingMemory;
 use crate::ring::raw_frame::{Damage, Geometry};
 use crate::ring::stat::EndStat;
 use crate::sync::Ordering;
+#[cfg(unix)]
 use crate::sys::fd::Fd;
 use crate::sys::poll::Waited;
 use crate::sys::process;
+#[cfg(unix)]
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -54,6 +56,7 @@ pub(super) struct Base {
     #[cfg(feature = "tokio")]
     asleep: bool,
     /// The duplicate for foreign loops.
+    #[cfg(unix)]
     public_fd: Option<Fd>,
 }
 
@@ -102,6 +105,7 @@ impl Base {
             fails: 0,
             #[cfg(feature = "tokio")]
             asleep: false,
+            #[cfg(unix)]
             public_fd: None,
         }
     }
@@ -151,6 +155,19 @@ impl Base {
         Ok(())
     }
 
+    /// Whether `tag` is in the slot of the other end now.
+    pub(super) fn is_peer(&self, tag: u64) -> bool {
+        self.other_slot().tag.load(Ordering::SeqCst) == tag
+    }
+
+    /// A stream without an end is there, of `tag`: if that one was reaped before we came, we have its
+    /// death to tell, for whoever reaped it may have died before it told.
+    pub(super) fn left_before(&mut self, tag: u64) {
+        if tag != 0 && !self.is_peer(tag) {
+            self.left((tag, 0));
+        }
+    }
+
     fn left(&mut self, (tag, pid): (u64, u32)) {
         let died = self.other_slot().died.load(Ordering::SeqCst) == tag;
         self.gone = Some(Gone { tag, died, pid });
@@ -165,7 +182,7 @@ impl Base {
         let pid = (gone.pid != 0).then_some(gone.pid);
         let text = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
         let cause = format!("the {who}{text} died; another one may attach");
-        let fault = self.region().fault(FaultKind::Os, cause).with_errno(libc::EPIPE);
+        let fault = self.region().fault(FaultKind::Os, cause).with_errno(errno::EPIPE);
         Stop::PeerDied { fault, pid }
     }
 
@@ -247,6 +264,7 @@ impl Base {
 
     /// The duplicate of the poll set for foreign loops, made on first use. Never the one that our
     /// own faces register: a loop keeps one reader for a descriptor.
+    #[cfg(unix)]
     pub(super) fn public_fd(&mut self) -> Result<RawFd, Fault> {
         if self.public_fd.is_none() {
             self.endpoint.check_fork()?;
@@ -257,6 +275,7 @@ impl Base {
     }
 
     /// The duplicate, if `public_fd` made it.
+    #[cfg(unix)]
     pub(super) fn made_fd(&self) -> BorrowedFd<'_> {
         self.public_fd.as_ref().expect("call `fileno` once before `as_fd`").as_fd()
     }

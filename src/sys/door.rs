@@ -9,12 +9,13 @@
 use crate::sys::failpoint::failpoint;
 use crate::sys::fd::Fd;
 use crate::sys::file::{self, FileId};
+use crate::sys::make;
+pub(crate) use crate::sys::peer::{credentials, peer_pidfd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::SocketAddrUnix;
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 /// Callers that can wait in a door that nobody opens.
@@ -51,7 +52,7 @@ impl DoorDir {
     pub(crate) fn path_for(uid: u32) -> PathBuf {
         match std::env::var_os("RINGSPAN_DIR") {
             Some(dir) if !dir.is_empty() => PathBuf::from(dir),
-            _ => Path::new(crate::sys::file::SHM_DIR).join(format!(".ringspan-{uid}")),
+            _ => Path::new(file::SHM_DIR).join(format!(".ringspan-{uid}")),
         }
     }
 
@@ -76,7 +77,7 @@ impl DoorDir {
             Err(Errno::EXIST) => {}
             Err(err) => return Err(err.into()),
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = make::LOOK | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let dir = Fd::open(|| rustix::fs::open(&path, flags, Mode::empty()))?;
         let stat = rustix::fs::fstat(&dir)?;
         if stat.st_uid != uid || stat.st_mode & 0o077 != 0 {
@@ -125,10 +126,7 @@ impl DoorDir {
     fn make_door(&self, tag: u64, owner: u32) -> rustix::io::Result<Fd> {
         let path = self.unfinished_path(tag);
         let address = SocketAddrUnix::new(&path)?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = Fd::open(|| {
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-        })?;
+        let socket = Fd::open(make::local_socket)?;
         rustix::net::bind(&socket, &address)?;
         failpoint!("door.bound");
         let opened = (|| {
@@ -157,15 +155,11 @@ impl DoorDir {
     }
 
     fn knock_at(path: &Path) -> Knock {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let address = match SocketAddrUnix::new(path) {
             Ok(address) => address,
             Err(err) => return Knock::Failed(err.into()),
         };
-        let opened = Fd::open(|| {
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-        });
-        let socket = match opened {
+        let socket = match Fd::open(make::local_socket) {
             Ok(socket) => socket,
             Err(err) => return Knock::Failed(err.into()),
         };
@@ -173,7 +167,8 @@ impl DoorDir {
             return match rustix::net::connect(&socket, &address) {
                 Ok(()) => Knock::Open(socket),
                 Err(Errno::INTR) => continue,
-                Err(Errno::CONNREFUSED) => Knock::Refused,
+                // Elsewhere a full backlog refuses as well.
+                Err(Errno::CONNREFUSED) if cfg!(target_os = "linux") => Knock::Refused,
                 Err(Errno::AGAIN) => Knock::Full,
                 Err(err) => Knock::Failed(err.into()),
             };
@@ -229,64 +224,6 @@ pub(crate) fn listening() -> BTreeSet<u64> {
     list.lines().filter_map(tag_in).collect()
 }
 
-/// Who is at the other end of a connection, as the kernel says.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Credentials {
-    pub(crate) pid: u32,
-    pub(crate) uid: u32,
-}
-
-/// SO_PEERCRED: who connected, or who listens.
-#[allow(unsafe_code, reason = "getsockopt with plain structures")]
-pub(crate) fn credentials(conn: &Fd) -> io::Result<Credentials> {
-    let mut cred = libc::ucred { pid: 0, uid: 0, gid: 0 };
-    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: a live descriptor, and a structure of exactly the length passed. (rustix wraps the pid
-    // in a type that cannot hold the 0 of a peer in a foreign pid namespace.)
-    let done = unsafe {
-        libc::getsockopt(
-            conn.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut cred).cast(),
-            &raw mut len,
-        )
-    };
-    if done == 0 {
-        Ok(Credentials { pid: u32::try_from(cred.pid).unwrap_or(0), uid: cred.uid })
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-/// SO_PEERPIDFD (Linux 6.5): a pidfd of the other end, where the kernel gives one.
-#[allow(unsafe_code, reason = "getsockopt that rustix does not wrap")]
-pub(crate) fn peer_pidfd(conn: &Fd) -> Option<Fd> {
-    use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-    const SO_PEERPIDFD: libc::c_int = 77;
-    Fd::open(|| {
-        let mut number: RawFd = -1;
-        let mut len = size_of::<RawFd>() as libc::socklen_t;
-        // SAFETY: a live descriptor and an int of exactly the length passed.
-        let done = unsafe {
-            libc::getsockopt(
-                conn.as_raw_fd(),
-                libc::SOL_SOCKET,
-                SO_PEERPIDFD,
-                (&raw mut number).cast(),
-                &raw mut len,
-            )
-        };
-        if done == 0 && number >= 0 {
-            // SAFETY: the kernel just made this descriptor for us (close-on-exec).
-            Ok(unsafe { OwnedFd::from_raw_fd(number) })
-        } else {
-            Err(())
-        }
-    })
-    .ok()
-}
-
 /// The next caller at a door.
 #[derive(Debug)]
 pub(crate) enum Caller {
@@ -298,9 +235,8 @@ pub(crate) enum Caller {
 
 /// Accepts one caller, without waiting.
 pub(crate) fn accept(door: &Fd) -> Caller {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     loop {
-        return match Fd::open(|| rustix::net::accept_with(door.as_fd(), flags)) {
+        return match Fd::open(|| make::accept(door)) {
             Ok(conn) => Caller::Some(conn),
             Err(Errno::INTR | Errno::CONNABORTED) => continue,
             Err(Errno::MFILE | Errno::NFILE) => Caller::TooManyFiles,

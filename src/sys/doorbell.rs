@@ -6,9 +6,8 @@
 //! is readable, so it wakes anyway.
 
 use crate::sys::fd::Fd;
-use rustix::event::EventfdFlags;
+use crate::sys::make;
 use rustix::io::Errno;
-use rustix::pipe::PipeFlags;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
@@ -48,8 +47,7 @@ impl Doorbell {
     pub(crate) fn new() -> io::Result<Doorbell> {
         match BellKind::current() {
             BellKind::EventFd => {
-                let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-                let watched = Fd::open(|| rustix::event::eventfd(0, flags))?;
+                let watched = Fd::open(make::eventfd)?;
                 Ok(Doorbell { kind: BellKind::EventFd, watched, writing: None })
             }
             BellKind::Pipe => Doorbell::pipe(),
@@ -59,9 +57,8 @@ impl Doorbell {
     /// A pipe, whatever this process's kind is: for a writer that writes single bytes.
     pub(crate) fn pipe() -> io::Result<Doorbell> {
         let mut writing = None;
-        let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
         let watched = Fd::open(|| {
-            let (read, write) = rustix::pipe::pipe_with(flags)?;
+            let (read, write) = make::pipe()?;
             writing = Some(write);
             Ok::<OwnedFd, Errno>(read)
         })?;

@@ -1,10 +1,11 @@
 //! One descriptor over a connected local socket (unix(7), SCM_RIGHTS), and the answer to a knock.
 
 use crate::sys::fd::Fd;
+use crate::sys::make::{self, RECV_FLAGS, SEND_FLAGS};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage,
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -32,9 +33,8 @@ pub(crate) fn send(conn: &Fd, fd: &Fd) -> io::Result<()> {
     if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
         return Err(io::Error::other("no room for a control message"));
     }
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     loop {
-        match rustix::net::sendmsg(conn, &[IoSlice::new(b"!")], &mut control, flags) {
+        match rustix::net::sendmsg(conn, &[IoSlice::new(b"!")], &mut control, SEND_FLAGS) {
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}
             Err(err) => return Err(err.into()),
@@ -46,13 +46,12 @@ pub(crate) fn send(conn: &Fd, fd: &Fd) -> io::Result<()> {
 pub(crate) fn receive(conn: &Fd) -> Answer {
     let mut byte = [0; 1];
     let mut answer = Answer::Broken;
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let got = Fd::open(|| {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let message = loop {
-            match rustix::net::recvmsg(conn, &mut [IoSliceMut::new(&mut byte)], &mut control, flags)
-            {
+            let mut bytes = [IoSliceMut::new(&mut byte)];
+            match rustix::net::recvmsg(conn, &mut bytes, &mut control, RECV_FLAGS) {
                 Ok(message) => break message,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
@@ -73,8 +72,7 @@ pub(crate) fn receive(conn: &Fd) -> Answer {
         fds.next().and_then(|mut list| list.next()).ok_or(())
     });
     match got {
-        // The other side chose the descriptor: make sure that a write to it cannot wait.
-        Ok(fd) => match rustix::io::ioctl_fionbio(&fd, true) {
+        Ok(fd) => match make::received(&fd) {
             Ok(()) => Answer::Fd(fd),
             Err(_) => Answer::Broken,
         },

@@ -5,15 +5,15 @@
 //! nothing, so a full tmpfs would be a SIGBUS at the first touch; `fallocate` fails instead.
 
 use crate::sys::fd::Fd;
-use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags};
+use crate::sys::make;
+pub(crate) use crate::sys::make::SHM_DIR;
+use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Where `shm_open` keeps its files.
-pub(crate) const SHM_DIR: &str = "/dev/shm";
 /// Start of the temporary names used where anonymous files cannot be linked.
 pub(crate) const TEMP_PREFIX: &str = ".ringspan-tmp-";
 
@@ -78,14 +78,10 @@ pub(crate) struct Unborn {
 impl Unborn {
     /// Makes an anonymous file of `len` bytes, all of them reserved, with exactly `mode`.
     pub(crate) fn new(len: u64, mode: u32) -> io::Result<Unborn> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        let made = Fd::open(|| {
-            rustix::fs::open(SHM_DIR, flags | OFlags::TMPFILE, Mode::from_raw_mode(0o600))
-        });
-        let unborn = match made {
+        let unborn = match Fd::open(|| make::nameless(SHM_DIR)) {
             Ok(fd) => Unborn { fd: Arc::new(fd), temp: None },
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
-                let (fd, path) = Self::temporary(flags)?;
+                let (fd, path) = Self::temporary()?;
                 Unborn { fd: Arc::new(fd), temp: Some(path) }
             }
             Err(err) => return Err(err.into()),
@@ -96,13 +92,15 @@ impl Unborn {
                 return Err(err.into());
             }
         }
-        rustix::fs::fchmod(&*unborn.fd, Mode::from_raw_mode(mode))?;
+        #[allow(clippy::unnecessary_cast, reason = "the widths differ between systems")]
+        rustix::fs::fchmod(&*unborn.fd, Mode::from_raw_mode(mode as RawMode))?;
         Ok(unborn)
     }
 
     /// A file with a temporary name, locked while it has that name, so that nobody who sweeps takes
     /// it for a dead creator's.
-    fn temporary(flags: OFlags) -> io::Result<(Fd, PathBuf)> {
+    fn temporary() -> io::Result<(Fd, PathBuf)> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         for _ in 0..8 {
             let name = format!("{TEMP_PREFIX}{}-{:x}", std::process::id(), random()?);
@@ -126,16 +124,7 @@ impl Unborn {
     pub(crate) fn publish(self, path: &Path) -> io::Result<Arc<Fd>> {
         match &self.temp {
             Some(temp) => rustix::fs::link(temp, path)?,
-            None => {
-                let proc = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
-                match rustix::fs::linkat(CWD, proc, CWD, path, AtFlags::SYMLINK_FOLLOW) {
-                    // Without /proc: allowed to whoever opened the file (since 6.10) and to root.
-                    Err(Errno::NOENT) => {
-                        rustix::fs::linkat(&*self.fd, "", CWD, path, AtFlags::EMPTY_PATH)?;
-                    }
-                    done => done?,
-                }
-            }
+            None => make::give_name(&*self.fd, path)?,
         }
         Ok(Arc::clone(&self.fd))
     }

@@ -42,8 +42,15 @@ pub(crate) fn pid_namespace() -> u64 {
 }
 
 /// The cpu that runs this thread, plus one; 0 where the system does not say.
+#[cfg(target_os = "linux")]
 pub(crate) fn current_cpu() -> u32 {
     u32::try_from(rustix::thread::sched_getcpu()).map_or(0, |cpu| cpu.saturating_add(1))
+}
+
+/// The system does not say.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn current_cpu() -> u32 {
+    0
 }
 
 /// Nanoseconds since the epoch.

@@ -1,0 +1,66 @@
+//! How descriptors are made on Linux: close-on-exec and non-blocking from their first moment, and
+//! files without a name (open(2) O_TMPFILE, linkat(2)).
+
+use rustix::event::{EventfdFlags, PollFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::pipe::PipeFlags;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+/// Where `shm_open` keeps its files.
+pub(crate) const SHM_DIR: &str = "/dev/shm";
+/// The other end of a connection is gone.
+pub(super) const GONE: PollFlags = PollFlags::RDHUP;
+/// Enough to look at a directory.
+pub(super) const LOOK: OFlags = OFlags::PATH;
+/// A write to a closed connection is an error, not a signal.
+pub(super) const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+/// What is received is close-on-exec.
+pub(super) const RECV_FLAGS: RecvFlags = RecvFlags::DONTWAIT.union(RecvFlags::CMSG_CLOEXEC);
+
+const SOCKET_FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+
+/// A local stream socket.
+pub(super) fn local_socket() -> rustix::io::Result<OwnedFd> {
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SOCKET_FLAGS, None)
+}
+
+/// The next caller at a listening socket.
+pub(super) fn accept(door: &impl AsFd) -> rustix::io::Result<OwnedFd> {
+    rustix::net::accept_with(door, SOCKET_FLAGS)
+}
+
+/// Makes a descriptor that a peer sent non-blocking: the peer chose it, and a write to it must not
+/// wait.
+pub(super) fn received(fd: &impl AsFd) -> rustix::io::Result<()> {
+    rustix::io::ioctl_fionbio(fd, true)
+}
+
+/// A counter that makes an edge with every write.
+pub(super) fn eventfd() -> rustix::io::Result<OwnedFd> {
+    rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+}
+
+/// The reading and the writing end of a pipe.
+pub(super) fn pipe() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
+}
+
+/// A file without a name in `dir`, for this user alone. `OPNOTSUPP`, `ISDIR`, `INVAL`: the system has
+/// no such files there.
+pub(super) fn nameless(dir: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
+    rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR)
+}
+
+/// Gives a nameless file its name, unless the name is taken.
+pub(super) fn give_name(fd: &(impl AsFd + AsRawFd), path: &Path) -> rustix::io::Result<()> {
+    let proc = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    match rustix::fs::linkat(CWD, proc, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+        // Without /proc: allowed to whoever opened the file (since 6.10) and to root.
+        Err(Errno::NOENT) => rustix::fs::linkat(fd, "", CWD, path, AtFlags::EMPTY_PATH),
+        done => done,
+    }
+}
