@@ -118,7 +118,7 @@ impl Producer {
 
     /// Room for `len` bytes, or news of the consumer.
     fn look(&mut self, len: usize) -> Result<Option<Reservation>, Stop> {
-        self.base.endpoint.check_fork()?;
+        self.check_open()?;
         if self.staged {
             self.raw.rollback();
             self.staged = false;
@@ -132,6 +132,19 @@ impl Producer {
             Err(ReserveError::Damage(damage)) => Err(self.base.damaged(damage)),
             Err(ReserveError::TooLarge { limit }) => Err(self.too_large(len, limit)),
         }
+    }
+
+    /// A sink that was closed keeps its producer, which has no role any more.
+    #[inline]
+    pub(super) fn check_open(&self) -> Result<(), Fault> {
+        self.base.endpoint.check_fork()?;
+        if self.open { Ok(()) } else { Err(self.shut_before()) }
+    }
+
+    #[cold]
+    fn shut_before(&self) -> Fault {
+        let cause = "this producer end was closed; attach a new one";
+        self.base.region().fault(FaultKind::Os, cause).with_errno(libc::EPIPE)
     }
 
     /// Who came, who left: a consumer that closed or died is told once.
