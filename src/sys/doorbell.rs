@@ -126,14 +126,16 @@ fn without_sigpipe(write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     let mut only = MaybeUninit::<libc::sigset_t>::zeroed();
     let mut pending = MaybeUninit::<libc::sigset_t>::zeroed();
     let mut old = MaybeUninit::<libc::sigset_t>::zeroed();
-    // SAFETY: sets on our own stack (zeroed ones are valid), initialised before they are read.
-    let waits = unsafe {
-        libc::sigemptyset(only.as_mut_ptr());
-        libc::sigaddset(only.as_mut_ptr(), libc::SIGPIPE);
-        libc::sigpending(pending.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_BLOCK, only.as_ptr(), old.as_mut_ptr());
-        libc::sigismember(pending.as_ptr(), libc::SIGPIPE) == 1
-    };
+    // SAFETY: a set on our own stack, made empty.
+    unsafe { libc::sigemptyset(only.as_mut_ptr()) };
+    // SAFETY: the set that was just made.
+    unsafe { libc::sigaddset(only.as_mut_ptr(), libc::SIGPIPE) };
+    // SAFETY: a place for a set.
+    unsafe { libc::sigpending(pending.as_mut_ptr()) };
+    // SAFETY: a whole set, and a place for another.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, only.as_ptr(), old.as_mut_ptr()) };
+    // SAFETY: the set that `sigpending` filled (or the empty one that it was).
+    let waits = unsafe { libc::sigismember(pending.as_ptr(), libc::SIGPIPE) } == 1;
     let done = write();
     let broken = matches!(&done, Err(err) if err.raw_os_error() == Some(libc::EPIPE));
     if broken && !waits {
@@ -148,16 +150,16 @@ fn without_sigpipe(write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
 #[allow(unsafe_code, reason = "the signals of this thread")]
 fn take_pending(only: &std::mem::MaybeUninit<libc::sigset_t>) {
     #[cfg(target_os = "linux")]
-    // SAFETY: an initialised set and a whole time; no information is asked for.
-    unsafe {
+    {
         let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        libc::sigtimedwait(only.as_ptr(), std::ptr::null_mut(), &raw const now);
+        // SAFETY: an initialised set and a whole time; no information is asked for.
+        unsafe { libc::sigtimedwait(only.as_ptr(), std::ptr::null_mut(), &raw const now) };
     }
     #[cfg(not(target_os = "linux"))]
-    // SAFETY: an initialised set and a place for the number.
-    unsafe {
+    {
         let mut number = 0;
-        libc::sigwait(only.as_ptr(), &raw mut number);
+        // SAFETY: an initialised set and a place for the number.
+        unsafe { libc::sigwait(only.as_ptr(), &raw mut number) };
     }
 }
 
@@ -202,6 +204,8 @@ mod tests {
     #[test]
     #[allow(unsafe_code, reason = "fork, and the disposition of a signal in the child")]
     fn a_pipe_without_reader_is_an_error_and_no_signal() {
+        // The fork handlers stand before the fork: the child must not find them half made.
+        let _first = Doorbell::new().unwrap();
         // SAFETY: the child makes system calls and exits.
         let child = unsafe { libc::fork() };
         if child == 0 {
