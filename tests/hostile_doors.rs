@@ -6,7 +6,7 @@ mod common;
 mod stage;
 
 use common::{hear, say};
-use ringspan::{FaultKind, OpenError, PopError, PushError, Ring};
+use ringspan::{Consumer, FaultKind, OpenError, PopError, PushError, Ring};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use stage::{Test, doors, role, until};
 use std::fs::File;
@@ -33,6 +33,8 @@ fn child_entry() {
         "attaches" => attaches(&ring),
         "knocks" => knocks(&ring),
         "accepts" => accepts(&ring),
+        "truncated" => truncated(&ring),
+        "beset" => beset(&ring),
         "sleeps" => {
             let mut rx = ring.consumer().unwrap();
             say("ready");
@@ -109,6 +111,84 @@ fn accepts(ring: &Ring) {
     say("popped");
     assert_eq!(rx.blocking_pop(None).unwrap().as_deref(), Some(&b"two"[..]));
     assert!(rx.blocking_pop(None).unwrap().is_none());
+}
+
+/// The sleeper's answer comes while there is no descriptor for it, and is lost.
+fn truncated(ring: &Ring) {
+    let mut tx = ring.producer().unwrap();
+    tx.blocking_attached(None).unwrap();
+    say("met");
+    hear();
+    let hogged = hog();
+    tx.try_push(b"one").unwrap();
+    drop(hogged);
+    say("pushed");
+    hear();
+    tx.try_push(b"two").unwrap();
+    hear();
+    tx.close().unwrap();
+}
+
+/// Not even the spare descriptor is of use while somebody knocks.
+fn beset(ring: &Ring) {
+    let mut rx = ring.consumer().unwrap();
+    assert!(matches!(rx.blocking_pop(BRIEF), Err(PopError::Timeout(_))));
+    limit_files(3); // 0 to 2 are taken
+    say("ready");
+    for _ in 0..2 {
+        let Err(PopError::Fault(fault)) = rx.blocking_pop(None).map(drop) else { panic!() };
+        assert_eq!(fault.kind(), FaultKind::TooManyFiles, "{fault}");
+    }
+    limit_files(64);
+    say("able");
+    assert_eq!(rx.blocking_pop(None).unwrap().as_deref(), Some(&b"one"[..]));
+}
+
+/// One push of the child's finds us asleep.
+fn woken_for(
+    child: &mut common::Peer,
+    ring: &Ring,
+    mut rx: Consumer,
+    expected: &'static [u8],
+) -> Consumer {
+    let asleep = std::thread::spawn(move || {
+        assert_eq!(rx.blocking_pop(None).unwrap().as_deref(), Some(expected));
+        rx
+    });
+    until(|| ring.stat().consumer_parked);
+    child.say("push");
+    asleep.join().unwrap()
+}
+
+#[test]
+fn an_answer_that_was_lost_loses_no_later_wake() {
+    let test = Test::new("lost answer");
+    let ring = test.ring(CAPACITY);
+    let mut rx = ring.consumer().unwrap();
+    let mut child = test.spawn("truncated", "");
+    child.expect("met");
+    // Its knock is answered here.
+    assert!(matches!(rx.blocking_pop(BRIEF), Err(PopError::Timeout(_))));
+    rx = woken_for(&mut child, &ring, rx, b"one");
+    child.expect("pushed");
+    rx = woken_for(&mut child, &ring, rx, b"two");
+    child.say("close");
+    assert!(rx.blocking_pop(None).unwrap().is_none());
+    child.finish();
+}
+
+#[test]
+fn a_door_that_cannot_be_answered_is_an_error() {
+    let test = Test::new("beset");
+    let ring = test.ring(CAPACITY);
+    let mut child = test.spawn("beset", "");
+    child.expect("ready");
+    let tag = ring.stat().consumer.unwrap().tag;
+    let _caller = UnixStream::connect(common::door_of(tag)).unwrap();
+    child.expect("able");
+    let mut tx = ring.producer().unwrap();
+    tx.try_push(b"one").unwrap();
+    child.finish();
 }
 
 #[test]

@@ -61,6 +61,7 @@ fn child_entry() {
         "consumer" => {
             let rx = ring.consumer().unwrap();
             say("ready");
+            hear();
             consume(rx, &how, &mut messages);
         }
         other => panic!("role {other}"),
@@ -141,6 +142,9 @@ fn stream(push: &str, pop: &str) {
         consumer.expect("ready");
         producer.expect("ready");
         producer.say("go");
+        // So that the producer waits for room at least once, whoever is the faster one.
+        stage::until(|| ring.stat().producer_parked);
+        consumer.say("go");
         producer.expect("done");
         consumer.expect("done");
         producer.finish();

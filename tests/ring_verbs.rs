@@ -253,6 +253,27 @@ fn stream_and_sink() {
     tx.detach().unwrap();
 }
 
+/// A closed sink has no role, so it must not write into the ring that another producer may have.
+#[test]
+fn a_closed_sink_pushes_nothing() {
+    let test = Test::new("closed sink");
+    let ring = test.ring(4096);
+    let mut sink = ring.producer().unwrap().into_sink();
+    let _other = runtime().block_on(async {
+        sink.send(Bytes::from_static(b"one")).await.unwrap();
+        sink.close().await.unwrap();
+        let other = ring.producer().unwrap();
+        let err = sink.send(Bytes::from_static(b"two")).await.unwrap_err();
+        assert!(err.to_string().contains("was closed"), "{err}");
+        other
+    });
+    let pushed = ring.stat().pushed;
+    let (mut tx, _) = sink.into_inner();
+    assert!(matches!(tx.try_push(b"three"), Err(TryPushError::Fault(_))));
+    assert!(matches!(tx.try_push_many([b"four"]), Err(TryPushError::Fault(_))));
+    assert_eq!(ring.stat().pushed, pushed);
+}
+
 #[test]
 fn geometry_belongs_to_the_creator() {
     let test = Test::new("geometry");

@@ -731,3 +731,20 @@ fn the_49th_handle_is_told_that_there_is_no_place() {
     Segment::open(&name).unwrap().notify().unwrap();
     ringspan::remove(&name).unwrap();
 }
+
+/// The version is a word in shared memory, so it may hold anything.
+#[test]
+fn the_largest_version_is_followed_by_zero() {
+    use std::os::unix::fs::FileExt;
+    const VERSION: u64 = 384 + 48 * 128;
+    let left = Leftovers::new();
+    let name = left.name("version");
+    let seg = Segment::create(&name, 8).unwrap();
+    let file = fs::File::options().write(true).open(path_of(&name)).unwrap();
+    file.write_all_at(&u64::MAX.to_le_bytes(), VERSION).unwrap();
+    assert_eq!(seg.version().unwrap(), u64::MAX);
+    assert_eq!(seg.notify().unwrap(), 0);
+    assert_eq!(seg.blocking_changed(u64::MAX, None).unwrap(), 0);
+    drop(seg);
+    ringspan::remove(&name).unwrap();
+}

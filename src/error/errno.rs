@@ -5,7 +5,7 @@ use std::io;
 #[cfg(unix)]
 pub(crate) use libc::{
     EACCES, EBUSY, EDQUOT, EEXIST, EFBIG, EINTR, EINVAL, ELOOP, EMFILE, EMSGSIZE, ENFILE, ENOENT,
-    ENOSPC, EPERM, EPIPE, ESTALE, ETIMEDOUT, EUSERS,
+    ENOMEM, ENOSPC, EPERM, EPIPE, ESTALE, ETIMEDOUT, EUSERS,
 };
 
 /// Bytes that nobody should have written. Only Linux has a number for it.
@@ -20,6 +20,7 @@ mod table {
     pub(crate) const EPERM: i32 = 1;
     pub(crate) const ENOENT: i32 = 2;
     pub(crate) const EINTR: i32 = 4;
+    pub(crate) const ENOMEM: i32 = 12;
     pub(crate) const EACCES: i32 = 13;
     pub(crate) const EBUSY: i32 = 16;
     pub(crate) const EEXIST: i32 = 17;

@@ -4,7 +4,7 @@
 //! Without it a level-triggered outer loop spins (78,000 callbacks for one knock) and an
 //! edge-triggered one misses the next knock.
 
-use crate::error::Fault;
+use crate::error::{Fault, FaultKind};
 use crate::notify::Endpoint;
 use crate::notify::endpoint::Parking;
 use crate::region::Region;
@@ -39,6 +39,7 @@ impl Endpoint {
         let mut keys = std::mem::take(&mut parking.keys);
         let mut timeout = timeout;
         let mut outcome = Waited::Ready;
+        let mut emptied = true;
         let result = loop {
             keys.clear();
             match parking.set.collect(&mut keys, timeout) {
@@ -48,10 +49,16 @@ impl Endpoint {
                         outcome = waited;
                     }
                     for &key in &keys {
-                        take_in(parking, &mut self.links, self.door.as_ref(), &self.region, key);
+                        emptied &= take_in(
+                            parking,
+                            &mut self.links,
+                            self.door.as_ref(),
+                            &self.region,
+                            key,
+                        );
                     }
                     if !more {
-                        break Ok(outcome);
+                        break if emptied { Ok(outcome) } else { Err(beset(&self.region)) };
                     }
                 }
             }
@@ -88,19 +95,29 @@ impl Endpoint {
     }
 }
 
+/// Parked now, we would be deaf: who stands at the door makes no further edge, and the waker takes
+/// an unanswered knock for a wake.
+#[cold]
+fn beset(region: &Region) -> Fault {
+    let cause = "somebody knocks and no descriptor is left to answer with (raise `ulimit -n`, or \
+                 close handles)";
+    region.fault(FaultKind::TooManyFiles, cause)
+}
+
+/// False: callers are left at the door.
 fn take_in(
     parking: &mut Parking,
     links: &mut [crate::notify::link::Link],
     door: Option<&Fd>,
     region: &Region,
     key: u64,
-) {
+) -> bool {
     let which = (key & !WHAT) as usize;
     match key & WHAT {
         BELL => parking.bell.drain(),
         DOOR => {
             if let Some(door) = door {
-                accept_all(parking, door, region);
+                return accept_all(parking, door, region);
             }
         }
         INODE => {
@@ -127,13 +144,15 @@ fn take_in(
         }
         _ => {}
     }
+    true
 }
 
-/// Accepts until nobody knocks any more; each caller gets our doorbell, or is closed.
-fn accept_all(parking: &mut Parking, door: &Fd, region: &Region) {
+/// Accepts until nobody knocks any more; each caller gets our doorbell, or is closed. False: out of
+/// descriptors, the spare one too.
+fn accept_all(parking: &mut Parking, door: &Fd, region: &Region) -> bool {
     loop {
         match door::accept(door) {
-            Caller::None => return,
+            Caller::None => return true,
             Caller::Some(conn) => {
                 failpoint!("door.accepted");
                 answer(parking, conn, region);
@@ -141,8 +160,9 @@ fn accept_all(parking: &mut Parking, door: &Fd, region: &Region) {
             // Out of descriptors: give the spare one to this caller and close it, so that the door
             // is empty afterwards; it knocks afresh.
             Caller::TooManyFiles => {
+                // Asked without a descriptor to spare, accept says so at an empty door too.
                 if !fd::with_spare(|| matches!(door::accept(door), Caller::Some(_))) {
-                    return;
+                    return !poll::is_readable(door);
                 }
             }
         }

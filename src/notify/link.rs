@@ -11,6 +11,7 @@ use crate::notify::slots;
 use crate::region::Region;
 use crate::sync::Ordering;
 use crate::sys::door::{self, Knock};
+use crate::sys::doorbell::Bell;
 use crate::sys::failpoint::failpoint;
 use crate::sys::fd::Fd;
 use crate::sys::poll;
@@ -23,7 +24,7 @@ pub(crate) struct Link {
     pub(crate) pid: u32,
     /// `None` when the door was full: it has callers enough to wake it.
     pub(crate) conn: Option<Fd>,
-    pub(crate) bell: Option<Fd>,
+    pub(crate) bell: Option<Bell>,
     pub(crate) pidfd: Option<Fd>,
     /// Connection and pidfd are in our poll set.
     pub(crate) watched: bool,
@@ -90,7 +91,10 @@ pub(crate) fn prove(region: &Region, tag: u64) -> Proof {
                 Proof::Unknown(region.fault(FaultKind::PermissionDenied, cause))
             }
             Ok(cred) => {
-                let pidfd = door::peer_pidfd(&conn);
+                let pidfd = match door::peer_pidfd(&conn) {
+                    Ok(pidfd) => pidfd,
+                    Err(err) => return Proof::Unknown(unreachable(&err)),
+                };
                 if pidfd.as_ref().is_some_and(poll::is_readable) {
                     return Proof::Dead { pid: cred.pid };
                 }
@@ -211,10 +215,13 @@ impl Endpoint {
             done.map_err(|err| self.region.os_fault("epoll_ctl", &err))
         };
         add(conn, CONN | index as u64, poll::Interest::HangUp)?;
-        link.watched = true;
-        if let Some(pidfd) = &link.pidfd {
-            add(pidfd, PIDFD | index as u64, poll::Interest::Level)?;
+        if let Some(pidfd) = &link.pidfd
+            && let Err(fault) = add(pidfd, PIDFD | index as u64, poll::Interest::Level)
+        {
+            parking.set.remove(conn); // both or none, so that the next attempt adds both
+            return Err(fault);
         }
+        link.watched = true;
         Ok(())
     }
 

@@ -186,7 +186,9 @@ impl Shared {
                 // In this order: what fires after the harvest makes a new edge, which is not the
                 // one that the guard clears.
                 let harvested = waiter.fired();
-                guard.clear_ready();
+                if harvested.is_ok() {
+                    guard.clear_ready(); // else something is left that makes no new edge
+                }
                 harvested
             }
             // The runtime of the registration is shutting down; the next attempt registers anew,

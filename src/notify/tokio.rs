@@ -48,7 +48,9 @@ impl TokioFace {
                     // In this order: what fires after the harvest makes a new edge, which is not
                     // the one that the guard clears.
                     let harvested = endpoint.harvest();
-                    guard.clear_ready();
+                    if harvested.is_ok() {
+                        guard.clear_ready(); // else something is left that makes no new edge
+                    }
                     return Poll::Ready(harvested);
                 }
                 // The runtime of the registration is shutting down: register with this one anew.

@@ -7,7 +7,7 @@ use crate::notify::park;
 use crate::region::Region;
 use crate::sync::Ordering;
 use crate::sys::door::Knock;
-use crate::sys::doorbell;
+use crate::sys::doorbell::Bell;
 use crate::sys::failpoint::failpoint;
 use crate::sys::fd::with_spare;
 use crate::sys::fdpass::{self, Answer};
@@ -52,24 +52,29 @@ impl Endpoint {
         park::rung(self.region.slot(index), number);
     }
 
-    /// Rings over the link to `tag`. False: there is no link that can wake it.
+    /// Rings over the link to `tag`. False: there is no link that can wake it. A link that fired is
+    /// none: its answer may be lost, and silence on it is no knock that still stands.
     fn ring_linked(&mut self, index: usize, tag: u64) -> bool {
-        let Some(link) = self.link_mut(index).filter(|link| link.tag == tag) else { return false };
+        let Some(link) = self.link_mut(index).filter(|link| link.tag == tag && !link.fired) else {
+            return false;
+        };
         if link.bell.is_none() {
             let Some(conn) = &link.conn else { return false };
-            match fdpass::receive(conn) {
-                Answer::Fd(bell) if doorbell::is_bell(&bell) => link.bell = Some(bell),
+            let bell = match fdpass::receive(conn) {
+                Answer::Fd(fd) => Bell::new(fd),
                 // Our knock still stands in its door, and an open door wakes.
                 Answer::NotYet => return true,
-                Answer::Fd(_) | Answer::Broken | Answer::TooManyFiles => {
-                    // Knock afresh; the link is remade at the next meeting.
-                    link.fired = true;
-                    return false;
-                }
+                Answer::Broken | Answer::TooManyFiles => None,
+            };
+            if bell.is_none() {
+                // Knock afresh; the link is remade at the next meeting.
+                link.fired = true;
+                return false;
             }
+            link.bell = bell;
         }
         match &link.bell {
-            Some(bell) if doorbell::ring(bell).is_ok() => true,
+            Some(bell) if bell.ring().is_ok() => true,
             _ => {
                 link.bell = None;
                 link.fired = true;

@@ -10,11 +10,6 @@ use crate::ring::raw_frame::EndReason;
 use crate::ring::side::{self, Base, Gone, Side};
 use std::time::Duration;
 
-/// Each so many pops in a row that need no wait ask tokio's cooperative budget, so that a ring that
-/// is never empty does not starve the other tasks.
-#[cfg(feature = "tokio")]
-const COOP_EVERY: u32 = 64;
-
 /// The consuming end of a [`Ring`]. One at a time: a second live one is refused with the pid of the
 /// first.
 ///
@@ -38,8 +33,6 @@ pub struct Consumer {
     pub(super) ring: Ring,
     /// The messages of the batch that is lent.
     pub(super) batch: Vec<Record>,
-    #[cfg(feature = "tokio")]
-    ready_in_a_row: u32,
     pub(super) ended: bool,
     open: bool,
 }
@@ -70,7 +63,7 @@ impl Side for Attached<'_> {
     }
 
     fn look(&mut self) -> Result<Option<()>, Stop> {
-        if self.0.base.peer_changed() {
+        if self.0.base.peer_changed() || self.0.base.peer_may_be_gone() {
             self.0.base.meet()?; // who left is told by the next pop
         }
         Ok(self.0.base.has_peer().then_some(()))
@@ -97,16 +90,7 @@ impl Consumer {
         let mut base = base;
         base.left_before(raw.writer());
         crate::sys::failpoint::failpoint!("consumer.ready");
-        Ok(Consumer {
-            raw,
-            base,
-            ring,
-            batch: Vec::new(),
-            #[cfg(feature = "tokio")]
-            ready_in_a_row: 0,
-            ended: false,
-            open: true,
-        })
+        Ok(Consumer { raw, base, ring, batch: Vec::new(), ended: false, open: true })
     }
 
     /// The oldest message, or the end of a stream.
@@ -248,8 +232,7 @@ impl Consumer {
 
     #[cfg(feature = "tokio")]
     pub(super) async fn next(&mut self) -> Result<Record, Stop> {
-        self.ready_in_a_row = self.ready_in_a_row.wrapping_add(1);
-        if self.ready_in_a_row.is_multiple_of(COOP_EVERY) {
+        if self.base.turn_is_due() {
             tokio::task::coop::consume_budget().await;
         }
         if let Some(record) = self.look()? {
@@ -270,6 +253,9 @@ impl Consumer {
         &mut self,
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Result<Option<Record>, PopError>> {
+        if self.base.poll_turn(cx).is_pending() {
+            return std::task::Poll::Pending;
+        }
         side::poll_find(&mut Next(self), cx).map(|found| match found {
             Ok(record) => Ok(Some(record)),
             Err(stop) => self.outcome(stop),

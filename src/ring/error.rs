@@ -282,7 +282,7 @@ impl TryPopError {
 }
 
 fn timed_out(ring: &impl fmt::Display) -> Fault {
-    let cause = "the time-out is over; the other end lives but did nothing";
+    let cause = "the time-out is over; the other end did nothing, or nobody is attached there";
     Fault::new(crate::error::FaultKind::Os, ring, cause).with_errno(errno::ETIMEDOUT)
 }
 

@@ -143,6 +143,7 @@ impl RingOptions {
 #[derive(Debug, Clone)]
 pub struct Ring {
     shared: Arc<Shared>,
+    forks: u64,
 }
 
 #[derive(Debug)]
@@ -152,6 +153,16 @@ struct Shared {
     how: How,
     /// Replaced when the name turns out to lead to another file by now.
     region: Mutex<Arc<Region>>,
+}
+
+impl Shared {
+    /// A creator whose ring was removed since may make it again, but opens another's first.
+    fn reopen(&self) -> How {
+        match self.how {
+            How::Open => How::Open,
+            How::Create | How::OpenOrCreate => How::OpenOrCreate,
+        }
+    }
 }
 
 const PRODUCER: Role = Role { index: 0, noun: "producer end" };
@@ -166,7 +177,8 @@ impl Ring {
     fn find(name: &str, options: RingOptions, how: How) -> Result<Ring, OpenError> {
         let name = Name::new(name)?;
         let region = Self::region_for(&name, &options, how)?;
-        Ok(Ring { shared: Arc::new(Shared { name, options, how, region: Mutex::new(region) }) })
+        let shared = Arc::new(Shared { name, options, how, region: Mutex::new(region) });
+        Ok(Ring { shared, forks: crate::sys::fd::fork_count() })
     }
 
     fn region_for(name: &Name, options: &RingOptions, how: How) -> Result<Arc<Region>, OpenError> {
@@ -280,18 +292,17 @@ impl Ring {
     }
 
     fn attach(&self, role: Role) -> Result<Box<Endpoint>, OpenError> {
+        if self.forks != crate::sys::fd::fork_count() {
+            // Before the lock, which another thread of the parent may have held: a fresh handle.
+            let options = self.shared.options.clone();
+            return Ring::find(&self.name(), options, self.shared.reopen())?.attach(role);
+        }
         let mut region = Arc::clone(&lock(&self.shared.region));
         for _ in 0..REOPENS {
-            if region.check_fork().is_ok()
-                && let Attach::Done(endpoint) = Endpoint::attach(&region, role, true)?
-            {
+            if let Attach::Done(endpoint) = Endpoint::attach(&region, role, true)? {
                 return Ok(endpoint);
             }
-            // A creator whose ring was removed since may make it again, but opens another's first.
-            let how = match self.shared.how {
-                How::Open => How::Open,
-                How::Create | How::OpenOrCreate => How::OpenOrCreate,
-            };
+            let how = self.shared.reopen();
             region = Self::region_for(&self.shared.name, &self.shared.options, how)?;
             *lock(&self.shared.region) = Arc::clone(&region);
         }

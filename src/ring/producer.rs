@@ -71,7 +71,7 @@ impl Side for Attached<'_> {
     }
 
     fn look(&mut self) -> Result<Option<()>, Stop> {
-        if self.0.base.peer_changed() {
+        if self.0.base.peer_changed() || self.0.base.peer_may_be_gone() {
             self.0.base.meet()?;
             self.0.base.gone = None;
         }
@@ -118,7 +118,7 @@ impl Producer {
 
     /// Room for `len` bytes, or news of the consumer.
     fn look(&mut self, len: usize) -> Result<Option<Reservation>, Stop> {
-        self.base.endpoint.check_fork()?;
+        self.check_open()?;
         if self.staged {
             self.raw.rollback();
             self.staged = false;
@@ -132,6 +132,19 @@ impl Producer {
             Err(ReserveError::Damage(damage)) => Err(self.base.damaged(damage)),
             Err(ReserveError::TooLarge { limit }) => Err(self.too_large(len, limit)),
         }
+    }
+
+    /// A sink that was closed keeps its producer, which has no role any more.
+    #[inline]
+    pub(super) fn check_open(&self) -> Result<(), Fault> {
+        self.base.endpoint.check_fork()?;
+        if self.open { Ok(()) } else { Err(self.shut_before()) }
+    }
+
+    #[cold]
+    fn shut_before(&self) -> Fault {
+        let cause = "this producer end was closed; attach a new one";
+        self.base.region().fault(FaultKind::Os, cause).with_errno(errno::EPIPE)
     }
 
     /// Who came, who left: a consumer that closed or died is told once.
@@ -194,6 +207,9 @@ impl Producer {
 
     #[cfg(feature = "tokio")]
     pub(super) async fn room(&mut self, len: usize) -> Result<Reservation, Stop> {
+        if self.base.turn_is_due() {
+            tokio::task::coop::consume_budget().await;
+        }
         if let Some(reservation) = self.look(len)? {
             return Ok(reservation);
         }
@@ -310,6 +326,9 @@ impl Producer {
         bytes: &[u8],
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Result<(), PushError>> {
+        if self.base.poll_turn(cx).is_pending() {
+            return std::task::Poll::Pending;
+        }
         let room = &mut Room { producer: self, len: bytes.len() };
         side::poll_find(room, cx).map(|found| match found {
             Ok(reservation) => {

@@ -18,7 +18,7 @@ impl Producer {
     }
 
     pub(super) fn room_to_stage(&mut self, len: usize) -> Result<Option<Reservation>, Stop> {
-        self.base.endpoint.check_fork()?;
+        self.check_open()?;
         if self.base.peer_changed() || self.base.gone.is_some() {
             self.peer_news()?;
         }

@@ -55,11 +55,17 @@ pub(super) struct Base {
     /// A task went to sleep on the poll set, and nothing was taken in since.
     #[cfg(feature = "tokio")]
     asleep: bool,
+    /// Async verbs since the last turn for the other tasks.
+    #[cfg(feature = "tokio")]
+    verbs: u32,
     /// The duplicate for foreign loops.
     #[cfg(unix)]
     public_fd: Option<Fd>,
 }
 
+/// How many async verbs ask for one turn of the budget.
+#[cfg(feature = "tokio")]
+const COOP_EVERY: u32 = 64;
 /// Each so many failures in a row a `try_` verb looks whether the peer lives.
 const LOOK_EVERY: u32 = 64;
 
@@ -105,6 +111,8 @@ impl Base {
             fails: 0,
             #[cfg(feature = "tokio")]
             asleep: false,
+            #[cfg(feature = "tokio")]
+            verbs: 0,
             #[cfg(unix)]
             public_fd: None,
         }
@@ -184,6 +192,29 @@ impl Base {
         let cause = format!("the {who}{text} died; another one may attach");
         let fault = self.region().fault(FaultKind::Os, cause).with_errno(errno::EPIPE);
         Stop::PeerDied { fault, pid }
+    }
+
+    /// Each so many async verbs, which mostly need no wait, ask tokio's cooperative budget, so that a
+    /// ring that is never empty (or never full) does not starve the other tasks.
+    #[cfg(feature = "tokio")]
+    #[inline]
+    pub(super) fn turn_is_due(&mut self) -> bool {
+        self.verbs = self.verbs.wrapping_add(1);
+        self.verbs.is_multiple_of(COOP_EVERY)
+    }
+
+    /// Poll form: pending when the other tasks have their turn first.
+    #[cfg(feature = "tokio")]
+    pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.turn_is_due() {
+            return Poll::Ready(());
+        }
+        tokio::task::coop::poll_proceed(cx).map(|turn| turn.made_progress())
+    }
+
+    /// The watches of the peer, looked at without sleeping.
+    pub(super) fn peer_may_be_gone(&mut self) -> bool {
+        self.known != 0 && self.endpoint.look_at(self.other)
     }
 
     /// The other end is there (as far as we have seen).

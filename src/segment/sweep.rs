@@ -1,6 +1,6 @@
 //! Removal by name, and the sweep of what the dead left behind.
 
-use crate::error::{Fault, FaultKind, OpenError};
+use crate::error::{Fault, FaultKind, OpenError, errno};
 use crate::name::Name;
 use crate::notify::lifetime;
 use crate::region::Region;
@@ -160,8 +160,19 @@ fn sweep_doors(doors: &DoorDir) -> Result<usize, Fault> {
     // that these tags will ever have.
     let refused = doors.refused(&door::listening()).map_err(fault)?;
     let mut named = BTreeSet::new();
-    for region in regions(&list::entries()?) {
-        named.extend(region.slots().map(|slot| slot.tag.load(Ordering::SeqCst)));
+    for entry in list::entries()? {
+        let Ok(name) = Name::new(&entry) else { continue };
+        match Region::open(&name, None) {
+            Ok(region) => named.extend(region.slots().map(|slot| slot.tag.load(Ordering::SeqCst))),
+            // Whom it holds cannot be seen for want of descriptors, memory, ...: without its door a
+            // dead owner could never be proven dead, so all doors stay.
+            Err(OpenError::Fault(fault))
+                if matches!(fault.errno(), Some(errno::EMFILE | errno::ENFILE | errno::ENOMEM)) =>
+            {
+                return Ok(swept);
+            }
+            Err(_) => {} // nobody attaches to it, or it has no slots
+        }
     }
     for tag in refused.into_iter().filter(|tag| !named.contains(tag)) {
         doors.unlink(tag);

@@ -93,10 +93,74 @@ impl Doorbell {
     }
 }
 
-/// Whether a descriptor that a peer handed to us can be a doorbell: a pipe or an anonymous inode. A
-/// write to anything else could wait, or change a file.
-pub(crate) fn is_bell(fd: &impl AsFd) -> bool {
-    rustix::fs::fstat(fd).is_ok_and(|stat| matches!(stat.st_mode & libc::S_IFMT, 0 | libc::S_IFIFO))
+/// A doorbell that a peer handed to us.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    fd: Fd,
+    pipe: bool,
+}
+
+impl Bell {
+    /// Takes a descriptor that can be a doorbell: a pipe or an anonymous inode. A write to anything
+    /// else could wait, or change a file.
+    pub(crate) fn new(fd: Fd) -> Option<Bell> {
+        let pipe = match rustix::fs::fstat(&fd).ok()?.st_mode & libc::S_IFMT {
+            0 => false,
+            libc::S_IFIFO => true,
+            _ => return None,
+        };
+        Some(Bell { fd, pipe })
+    }
+
+    /// Rings it; see [`ring`].
+    pub(crate) fn ring(&self) -> io::Result<()> {
+        if self.pipe { without_sigpipe(|| ring(&self.fd)) } else { ring(&self.fd) }
+    }
+}
+
+/// Runs `write` so that a pipe whose reader is gone is an error and no SIGPIPE, whatever this
+/// process does with that signal (pthread_sigmask(3), sigtimedwait(2)).
+#[allow(unsafe_code, reason = "the signal mask of this thread")]
+fn without_sigpipe(write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    use std::mem::MaybeUninit;
+    let mut only = MaybeUninit::<libc::sigset_t>::zeroed();
+    let mut pending = MaybeUninit::<libc::sigset_t>::zeroed();
+    let mut old = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: a set on our own stack, made empty.
+    unsafe { libc::sigemptyset(only.as_mut_ptr()) };
+    // SAFETY: the set that was just made.
+    unsafe { libc::sigaddset(only.as_mut_ptr(), libc::SIGPIPE) };
+    // SAFETY: a place for a set.
+    unsafe { libc::sigpending(pending.as_mut_ptr()) };
+    // SAFETY: a whole set, and a place for another.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, only.as_ptr(), old.as_mut_ptr()) };
+    // SAFETY: the set that `sigpending` filled (or the empty one that it was).
+    let waits = unsafe { libc::sigismember(pending.as_ptr(), libc::SIGPIPE) } == 1;
+    let done = write();
+    let broken = matches!(&done, Err(err) if err.raw_os_error() == Some(libc::EPIPE));
+    if broken && !waits {
+        take_pending(&only);
+    }
+    // SAFETY: the mask that the first call stored.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, old.as_ptr(), std::ptr::null_mut()) };
+    done
+}
+
+/// Takes the SIGPIPE that our write left pending for this thread.
+#[allow(unsafe_code, reason = "the signals of this thread")]
+fn take_pending(only: &std::mem::MaybeUninit<libc::sigset_t>) {
+    #[cfg(target_os = "linux")]
+    {
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: an initialised set and a whole time; no information is asked for.
+        unsafe { libc::sigtimedwait(only.as_ptr(), std::ptr::null_mut(), &raw const now) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let mut number = 0;
+        // SAFETY: an initialised set and a place for the number.
+        unsafe { libc::sigwait(only.as_ptr(), &raw mut number) };
+    }
 }
 
 /// Rings a doorbell whose writing end somebody handed to us. Never waits: the descriptor was made
@@ -128,10 +192,36 @@ mod tests {
 
     #[test]
     fn only_what_can_ring_is_a_bell() {
-        assert!(is_bell(Doorbell::new().unwrap().for_waker()));
+        let is_bell = |fd: OwnedFd| Bell::new(Fd::open(|| Ok::<_, ()>(fd)).unwrap()).is_some();
+        assert!(is_bell(rustix::event::eventfd(0, EventfdFlags::CLOEXEC).unwrap()));
         let (_read, write) = rustix::pipe::pipe().unwrap();
-        assert!(is_bell(&write));
-        assert!(!is_bell(&std::fs::File::open("/dev/null").unwrap()));
-        assert!(!is_bell(&std::fs::File::open("Cargo.toml").unwrap()));
+        assert!(is_bell(write));
+        assert!(!is_bell(std::fs::File::open("/dev/null").unwrap().into()));
+        assert!(!is_bell(std::fs::File::open("Cargo.toml").unwrap().into()));
+    }
+
+    /// Also where SIGPIPE ends the process, as it does by default outside of Rust programs.
+    #[test]
+    #[allow(unsafe_code, reason = "fork, and the disposition of a signal in the child")]
+    fn a_pipe_without_reader_is_an_error_and_no_signal() {
+        // The fork handlers stand before the fork: the child must not find them half made.
+        let _first = Doorbell::new().unwrap();
+        // SAFETY: the child makes system calls and exits.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: the default disposition, in the child alone.
+            unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+            let (read, write) = rustix::pipe::pipe().unwrap();
+            drop(read);
+            let bell = Bell::new(Fd::open(|| Ok::<_, ()>(write)).unwrap()).unwrap();
+            let refused = (0..2).all(|_| bell.ring().is_err());
+            // SAFETY: ends the child without running anything of the parent's.
+            unsafe { libc::_exit(i32::from(!refused)) };
+        }
+        assert!(child > 0);
+        let mut status = 0;
+        // SAFETY: our own child and a place for its status.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "status {status:#x}");
     }
 }

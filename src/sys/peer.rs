@@ -34,12 +34,13 @@ pub(crate) fn credentials(conn: &Fd) -> io::Result<Credentials> {
     }
 }
 
-/// SO_PEERPIDFD (Linux 6.5): a pidfd of the other end, where the kernel gives one.
+/// SO_PEERPIDFD (Linux 6.5): a pidfd of the other end, where the kernel gives one. Out of
+/// descriptors is an error, or a death that only the pidfd tells would go unnoticed.
 #[allow(unsafe_code, reason = "getsockopt that rustix does not wrap")]
-pub(crate) fn peer_pidfd(conn: &Fd) -> Option<Fd> {
+pub(crate) fn peer_pidfd(conn: &Fd) -> io::Result<Option<Fd>> {
     use std::os::fd::{FromRawFd, OwnedFd, RawFd};
     const SO_PEERPIDFD: libc::c_int = 77;
-    Fd::open(|| {
+    let got = Fd::open(|| {
         let mut number: RawFd = -1;
         let mut len = size_of::<RawFd>() as libc::socklen_t;
         // SAFETY: a live descriptor and an int of exactly the length passed.
@@ -56,8 +57,12 @@ pub(crate) fn peer_pidfd(conn: &Fd) -> Option<Fd> {
             // SAFETY: the kernel just made this descriptor for us (close-on-exec).
             Ok(unsafe { OwnedFd::from_raw_fd(number) })
         } else {
-            Err(())
+            Err(io::Error::last_os_error())
         }
-    })
-    .ok()
+    });
+    match got {
+        Ok(pidfd) => Ok(Some(pidfd)),
+        Err(err) if matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => Err(err),
+        Err(_) => Ok(None),
+    }
 }

@@ -35,18 +35,6 @@ pub(crate) enum Waited {
     Interrupted,
 }
 
-/// Parks the thread until `fd` is readable, `timeout` is over, or a signal came.
-pub(crate) fn wait(fd: &impl AsFd, timeout: Option<Duration>) -> io::Result<Waited> {
-    let timeout = timeout.map(timespec);
-    let mut fds = [PollFd::new(fd, PollFlags::IN)];
-    match rustix::event::poll(&mut fds, timeout.as_ref()) {
-        Ok(0) => Ok(Waited::TimedOut),
-        Ok(_) => Ok(Waited::Ready),
-        Err(Errno::INTR) => Ok(Waited::Interrupted),
-        Err(err) => Err(err.into()),
-    }
-}
-
 /// Parks the thread until one of the two is readable, `timeout` is over, or a signal came. The flags
 /// say which are readable.
 pub(crate) fn wait_either(
@@ -64,9 +52,13 @@ pub(crate) fn wait_either(
     }
 }
 
-/// True when `fd` (a pidfd, a connection) is readable or hung up now.
+/// True when `fd` (a pidfd) is readable or hung up now. An error is neither: a number that somebody
+/// closed under us must not look like a death.
 pub(crate) fn is_readable(fd: &impl AsFd) -> bool {
-    matches!(wait(fd, Some(Duration::ZERO)), Ok(Waited::Ready))
+    let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    let polled = rustix::event::poll(&mut fds, Some(&zero));
+    polled.is_ok() && fds[0].revents().intersects(PollFlags::IN | PollFlags::HUP)
 }
 
 /// True when the other end of a connection is gone.

@@ -49,6 +49,6 @@ fn pid(_conn: &Fd) -> u32 {
 }
 
 /// There are none.
-pub(crate) fn peer_pidfd(_conn: &Fd) -> Option<Fd> {
-    None
+pub(crate) fn peer_pidfd(_conn: &Fd) -> io::Result<Option<Fd>> {
+    Ok(None)
 }

@@ -85,8 +85,8 @@ pub(crate) fn credentials(_conn: &Fd) -> io::Result<Credentials> {
 }
 
 /// There are none.
-pub(crate) fn peer_pidfd(_conn: &Fd) -> Option<Fd> {
-    None
+pub(crate) fn peer_pidfd(_conn: &Fd) -> io::Result<Option<Fd>> {
+    Ok(None)
 }
 
 /// The next caller at a door.
