@@ -96,27 +96,28 @@ def test_asyncio_takes_it_everywhere(ends: Ends, run: Run) -> None:
     run(go())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with CPython 3.12")
-def test_eager_tasks(ends: Ends, run: Run) -> None:
-    tx, rx = ends
+if sys.version_info >= (3, 12):  # eager tasks came with it
 
-    async def go() -> None:
-        loop = asyncio.get_running_loop()
+    def test_eager_tasks(ends: Ends, run: Run) -> None:
+        tx, rx = ends
 
-        # The task itself: not every loop passes the wish of an eager factory on.
-        def eager(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-            return asyncio.Task(coroutine, loop=loop, eager_start=True)  # type: ignore[call-arg, unused-ignore]
+        async def go() -> None:
+            loop = asyncio.get_running_loop()
 
-        await tx.push("there")
-        ready = eager(rx.pop())
-        assert ready.done()
-        assert ready.result() == "there"
-        waiting = eager(rx.pop())
-        assert not waiting.done()
-        await tx.push("came")
-        assert await waiting == "came"
+            # The task itself: not every loop passes the wish of an eager factory on.
+            def eager(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+                return asyncio.Task(coroutine, loop=loop, eager_start=True)  # type: ignore[call-arg, unused-ignore]
 
-    run(go())
+            await tx.push("there")
+            ready = eager(rx.pop())
+            assert ready.done()
+            assert ready.result() == "there"
+            waiting = eager(rx.pop())
+            assert not waiting.done()
+            await tx.push("came")
+            assert await waiting == "came"
+
+        run(go())
 
 
 def test_single_use(ends: Ends, run: Run) -> None:
