@@ -281,9 +281,10 @@ impl PySegment {
     /// Gives the handle up. Views that are out keep the memory.
     fn close(&self, py: Python<'_>) {
         let segment = lock(&self.segment).take();
+        // Wakes the tasks that wait, which find the handle closed from here on. Not once more after
+        // it: without the reader it is not known whose thread they belong to.
         self.face.close(py);
         self.waits.close();
-        self.face.kick(py);
         drop(segment);
     }
 
