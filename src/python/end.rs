@@ -307,7 +307,8 @@ impl<R: Role> Handle<R> {
             let mut state = core.try_lock()?;
             let Stage::Live(role) = &mut state.stage else { return None };
             let mut interrupted = || {
-                raised = Python::attach(|py| py.check_signals().err());
+                // While the interpreter shuts down nobody handles signals.
+                raised = Python::try_attach(|py| py.check_signals().err()).flatten();
                 raised.is_some()
             };
             Some(wait(role, &mut interrupted))

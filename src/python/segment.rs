@@ -229,7 +229,8 @@ impl PySegment {
         let mut raised = None;
         let waited = py.detach(|| {
             segment.blocking_changed_or(since, limit, &mut || {
-                raised = Python::attach(|py| py.check_signals().err());
+                // While the interpreter shuts down nobody handles signals.
+                raised = Python::try_attach(|py| py.check_signals().err()).flatten();
                 raised.is_some()
             })
         });
