@@ -12,7 +12,8 @@ use std::ptr;
 
 use pyo3::exceptions::{PyBaseException, PyRuntimeWarning, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple, PyType};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyCFunction, PyString, PyTuple, PyType};
 use pyo3_ffi as ffi;
 
 use crate::python::asyncio::Step;
@@ -20,21 +21,49 @@ use crate::python::awaitable::{Await, Object, SPARE, State, body, panic_error};
 
 /// Runs the body of a slot: attached, no panic gets out, an error becomes the current exception.
 fn slot<R: Copy>(failed: R, body: impl FnOnce(Python<'_>) -> PyResult<R>) -> R {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        Python::try_attach(|py| {
-            match catch_unwind(AssertUnwindSafe(|| body(py)))
-                .unwrap_or_else(|payload| Err(panic_error(payload)))
-            {
-                Ok(value) => value,
-                Err(err) => {
-                    err.restore(py);
-                    failed
-                }
+    let mut body = Some(body);
+    let mut run = |py: Python<'_>| {
+        let body = body.take()?;
+        match catch_unwind(AssertUnwindSafe(|| body(py)))
+            .unwrap_or_else(|payload| Err(panic_error(payload)))
+        {
+            Ok(value) => Some(value),
+            Err(err) => {
+                err.restore(py);
+                None
             }
-        })
+        }
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(|| match Python::try_attach(&mut run) {
+        Some(done) => done,
+        None => {
+            // PyO3 attaches nobody while the interpreter shuts down, but `__del__` runs there still.
+            // SAFETY: the interpreter calls slots with this thread attached, then too.
+            let py = unsafe { Python::assume_attached() };
+            let done = run(py);
+            release_dropped(py);
+            done
+        }
     }));
-    // Not attachable: the interpreter is gone, nobody reads the answer.
     outcome.ok().flatten().unwrap_or(failed)
+}
+
+/// Lets go of the references that were dropped where PyO3 did not know this thread as attached: it
+/// does so at the start of every function of its own.
+#[cold]
+fn release_dropped(py: Python<'_>) {
+    static NOTHING: PyOnceLock<Py<PyCFunction>> = PyOnceLock::new();
+    let make = || PyCFunction::new_closure(py, None, None, |_, _| ()).map(Bound::unbind);
+    let Ok(nothing) = NOTHING.get_or_try_init(py, make) else { return };
+    let mut pending = [ptr::null_mut(); 3];
+    let [class, value, traceback] = &mut pending;
+    // What the slot raised stays.
+    // SAFETY: three places for three owned references.
+    unsafe { ffi::PyErr_Fetch(class, value, traceback) };
+    let _ = nothing.call0(py);
+    let [class, value, traceback] = pending;
+    // SAFETY: gives the three references back.
+    unsafe { ffi::PyErr_Restore(class, value, traceback) };
 }
 
 unsafe extern "C" fn am_send(

@@ -131,7 +131,9 @@ fn take_many<'py>(
         match decode(py, rx, &record, handle) {
             Ok(value) => list.append(value)?,
             // What came before it is returned now; the next verb meets it again.
-            Err(_) if at > 0 => break,
+            Err(err) if at > 0 && is_bad_message(py, &err) => break,
+            // Not the message's fault (Ctrl-C, no memory): nothing is taken.
+            Err(err) if at > 0 => return Err(err),
             Err(err) => {
                 failed = Some(err);
             }

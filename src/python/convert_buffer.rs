@@ -113,7 +113,8 @@ impl ByteBuffer {
 
 impl Drop for ByteBuffer {
     fn drop(&mut self) {
-        Python::attach(|_| {
+        // While the interpreter shuts down the export stays: nobody resizes its owner any more.
+        let _ = Python::try_attach(|_| {
             // SAFETY: filled in by PyObject_GetBuffer, released exactly once, under the GIL.
             unsafe { ffi::PyBuffer_Release(&raw mut *self.0) };
         });

@@ -163,10 +163,15 @@ impl<R: Role> Core<R> {
     /// Takes back what came back, and closes if that was waited for.
     fn settle(&self, state: &mut State<R>) {
         let back = self.back.load(Ordering::Relaxed); // Relaxed: see the field
-        let Some((_, out)) = state.out.take_if(|(number, _)| *number == back) else { return };
+        let came = state.out.take_if(|(number, _)| *number == back);
         let Stage::Live(role) = &mut state.stage else { return };
-        role.give_back(out);
-        if let Some(closed) = state.leaving.take() {
+        if let Some((_, out)) = came {
+            role.give_back(out);
+        }
+        // A grant that was committed is out no more either.
+        if state.out.is_none()
+            && let Some(closed) = state.leaving.take()
+        {
             let how = if closed { "closed" } else { "detached" };
             // Nobody is left to be told of a failure.
             let _ = role.leave(closed);
@@ -305,10 +310,12 @@ impl<R: Role> Handle<R> {
             let mut state = core.try_lock()?;
             let Stage::Live(role) = &mut state.stage else { return None };
             let mut ask = || {
-                raised = Python::attach(|py| {
+                // While the interpreter shuts down nobody handles signals.
+                raised = Python::try_attach(|py| {
                     listening.silence();
                     py.check_signals().err()
-                });
+                })
+                .flatten();
                 raised.is_some()
             };
             Some(wait(role, &mut Signals { bell, ask: &mut ask }))

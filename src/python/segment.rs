@@ -229,7 +229,8 @@ impl PySegment {
         let mut raised = None;
         let waited = py.detach(|| {
             segment.blocking_changed_or(since, limit, &mut || {
-                raised = Python::attach(|py| py.check_signals().err());
+                // While the interpreter shuts down nobody handles signals.
+                raised = Python::try_attach(|py| py.check_signals().err()).flatten();
                 raised.is_some()
             })
         });
@@ -281,9 +282,10 @@ impl PySegment {
     /// Gives the handle up. Views that are out keep the memory.
     fn close(&self, py: Python<'_>) {
         let segment = lock(&self.segment).take();
+        // Wakes the tasks that wait, which find the handle closed from here on. Not once more after
+        // it: without the reader it is not known whose thread they belong to.
         self.face.close(py);
         self.waits.close();
-        self.face.kick(py);
         drop(segment);
     }
 

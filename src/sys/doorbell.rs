@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn only_what_can_ring_is_a_bell() {
         let is_bell = |fd: OwnedFd| Bell::new(Fd::open(|| Ok::<_, ()>(fd)).unwrap()).is_some();
-        assert!(is_bell(rustix::event::eventfd(0, EventfdFlags::CLOEXEC).unwrap()));
+        assert!(is_bell(make::eventfd().unwrap()));
         let (_read, write) = rustix::pipe::pipe().unwrap();
         assert!(is_bell(write));
         assert!(!is_bell(std::fs::File::open("/dev/null").unwrap().into()));
