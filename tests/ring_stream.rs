@@ -73,22 +73,22 @@ fn child_entry() {
 fn produce(mut tx: Producer, how: &str, messages: &mut Messages) {
     match how {
         "async" => stage::runtime().block_on(async {
-            for _ in 0..COUNT {
+            for _ in 0..stage::scaled(COUNT) {
                 tx.push(messages.next()).await.unwrap();
             }
         }),
         "blocking" => {
-            for _ in 0..COUNT {
+            for _ in 0..stage::scaled(COUNT) {
                 tx.blocking_push(messages.next(), None).unwrap();
             }
         }
         "async-many" => stage::runtime().block_on(async {
-            let items = (0..COUNT).map(|_| messages.next().to_vec());
-            assert_eq!(tx.push_many(items).await.unwrap() as u64, COUNT);
+            let items = (0..stage::scaled(COUNT)).map(|_| messages.next().to_vec());
+            assert_eq!(tx.push_many(items).await.unwrap() as u64, stage::scaled(COUNT));
         }),
         "blocking-many" => {
-            let items = (0..COUNT).map(|_| messages.next().to_vec());
-            assert_eq!(tx.blocking_push_many(items, None).unwrap() as u64, COUNT);
+            let items = (0..stage::scaled(COUNT)).map(|_| messages.next().to_vec());
+            assert_eq!(tx.blocking_push_many(items, None).unwrap() as u64, stage::scaled(COUNT));
         }
         other => panic!("{other}"),
     }
@@ -127,7 +127,7 @@ fn consume(mut rx: Consumer, how: &str, messages: &mut Messages) {
         }
         other => panic!("{other}"),
     }
-    assert_eq!(count, COUNT);
+    assert_eq!(count, stage::scaled(COUNT));
 }
 
 fn stream(push: &str, pop: &str) {
@@ -135,7 +135,7 @@ fn stream(push: &str, pop: &str) {
     let (first, last) = (cpus[0], cpus[cpus.len() - 1]);
     for (seed, (ours, theirs)) in [(first, first), (first, last)].into_iter().enumerate() {
         let what = format!("{push} to {pop} on cpus {ours}, {theirs}");
-        let test = Test::lasting(&what, Duration::from_secs(60));
+        let test = Test::lasting(&what, Duration::from_secs(stage::scaled(60)));
         let ring = test.ring_with(Ring::options().capacity(CAPACITY).max_message(MAX_MESSAGE));
         let mut consumer = test.spawn("consumer", &format!("{theirs} {pop} {seed}"));
         let mut producer = test.spawn("producer", &format!("{ours} {push} {seed}"));

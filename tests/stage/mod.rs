@@ -177,11 +177,21 @@ pub(crate) fn pin(cpu: usize) {
     assert_eq!(done, 0);
 }
 
-/// xorshift64* (S. Vigna): the same numbers on both sides.
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// `amount`, times `RINGSPAN_SCALE` (the longer forms: `make soak`, `make fuzz`). Children inherit it.
+pub(crate) fn scaled(amount: u64) -> u64 {
+    amount * from_environment("RINGSPAN_SCALE").unwrap_or(1).max(1)
+}
+
+/// xorshift64* (S. Vigna): the same numbers on both sides. `RINGSPAN_SEED` makes them others.
 pub(crate) struct Random(u64);
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Random {
+        let seed = seed.wrapping_add(from_environment("RINGSPAN_SEED").unwrap_or(0) << 16);
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
