@@ -402,8 +402,8 @@ pub(super) fn poll_find<S: Side>(
     }
 }
 
-/// The blocking form: look, spin for a while, park the thread. `interrupted` is asked after each
-/// signal whether to give up.
+/// The blocking form: look, spin for a while, park the thread. `interrupted` is asked whether to give
+/// up before each park, since a signal that came earlier interrupts none, and after each signal.
 pub(super) fn block_find<S: Side>(
     side: &mut S,
     timeout: Option<Duration>,
@@ -439,8 +439,13 @@ pub(super) fn block_find_beside<S: Side>(
         if !arm(side)? {
             continue;
         }
+        let given_up = interrupted();
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let base = side.base();
+        if given_up {
+            base.endpoint.end();
+            return Err(Stop::Interrupted);
+        }
         let waited = match left {
             Some(Duration::ZERO) => Ok(Waited::TimedOut),
             left => base.endpoint.harvest_beside(left, bell),
