@@ -8,7 +8,8 @@
 //! An ndarray is emptied by its own `__setstate__`. It is a view of a hidden array, which numpy makes
 //! the base of everything derived, so that counting the references to the hidden one counts those.
 //! A buffer that somebody holds of the handed out array itself (`memoryview(a)`) is not seen by this:
-//! it reads whatever the ring holds later, and the mapping stays as long as the array lives.
+//! it reads whatever the ring holds later, and the mapping stays as long as the array lives. Whoever
+//! holds the array object (another name, an iterator) finds zeros of the same size.
 
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
@@ -100,10 +101,22 @@ fn empty_array(array: &Bound<'_, PyAny>, mapping: Arc<Region>) -> PyResult<()> {
         let finalizer = finalize.call1((array, keep))?;
         finalizer.setattr("atexit", false)?;
     }
-    let shape = PyTuple::new(py, [0])?;
-    let state = (1, shape, array.getattr("dtype")?, false, PyBytes::new(py, b""));
-    array.call_method1("__setstate__", (state,))?;
-    Ok(())
+    let dtype = array.getattr("dtype")?;
+    // Ours, and the name that it was given; `flags` would hold another one.
+    if references(array) > 2 {
+        // Somebody else holds the array itself: perhaps an iterator (`a.flat`, `numpy.broadcast`), which keeps the old size and reads whatever data
+        // the array has by then. So it gets zeros of its own, as many bytes as before.
+        let bytes: usize = array.getattr("nbytes")?.extract()?;
+        let fortran = array.getattr("flags")?.getattr("fnc")?;
+        let zeros = PyBytes::new_with(py, bytes, |_| Ok(()))?;
+        let state = (1, array.getattr("shape")?, dtype, fortran, zeros);
+        array.call_method1("__setstate__", (state,))?;
+    } else {
+        let shape = PyTuple::new(py, [0])?;
+        let state = (1, shape, dtype, false, PyBytes::new(py, b""));
+        array.call_method1("__setstate__", (state,))?;
+    }
+    array.getattr("flags")?.setattr("writeable", false)
 }
 
 /// Holds a mapping.

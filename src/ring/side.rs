@@ -13,7 +13,6 @@ use crate::ring::raw::RingMemory;
 use crate::ring::raw_frame::{Damage, Geometry};
 use crate::ring::stat::EndStat;
 use crate::sync::Ordering;
-#[cfg(unix)]
 use crate::sys::fd::Fd;
 use crate::sys::poll::Waited;
 use crate::sys::process;

@@ -320,3 +320,19 @@ def test_a_task_cancelled_with_a_lent_message_gives_it_back(ends: Ends, run: Run
         assert await rx.pop() == b"one"
 
     run(cancel())
+
+
+def test_iterators_of_a_lent_array_find_zeros_afterwards(ends: Ends) -> None:
+    tx, rx = ends
+    assert tx.try_push(np.arange(1.0, 1001.0))
+    with rx.blocking_lend() as lent:
+        flat = lent.flat
+        both = np.broadcast(lent, 1)
+        assert flat[999] == 1000.0
+    # They keep the size that the array had; what they read must not be the ring, nor beyond it.
+    assert flat[999] == 0.0
+    both.reset()
+    assert [pair[0] for pair in both] == [0.0] * 1000
+    with pytest.raises(ValueError, match="read-only"):
+        flat[0] = 1.0
+    assert tx.len == 0
