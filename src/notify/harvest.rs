@@ -161,8 +161,15 @@ fn accept_all(parking: &mut Parking, door: &Fd, region: &Region) -> bool {
             // is empty afterwards; it knocks afresh.
             Caller::TooManyFiles => {
                 // Asked without a descriptor to spare, accept says so at an empty door too.
-                if !fd::with_spare(|| matches!(door::accept(door), Caller::Some(_))) {
-                    return !poll::is_readable(door);
+                let turned_away = fd::with_spare(|| match door::accept(door) {
+                    Caller::Some(_) => Some(true),
+                    Caller::None => Some(false),
+                    Caller::TooManyFiles => None,
+                });
+                match turned_away {
+                    Some(true) => {}
+                    Some(false) => return true, // empty; whoever comes now is a new event
+                    None => return !poll::is_readable(door),
                 }
             }
         }
