@@ -61,13 +61,15 @@ fn two_parked_processes_use_nothing() {
     let mut second = test.spawn("blocking", "");
     second.expect("ready");
     until(|| there.stat().consumer_parked && back.stat().consumer_parked);
-    // Until they have settled: two equal looks in a row.
+    // Until they have settled: equal looks for half a second, since on a busy machine a thread that
+    // wants to run may have to wait for its turn.
     let both = || (used(first.pid()), used(second.pid()));
-    let mut before = both();
+    let (mut before, mut equal) = (both(), 0);
     until(|| {
         std::thread::sleep(Duration::from_millis(20));
         let now = both();
-        std::mem::replace(&mut before, now) == now
+        equal = if std::mem::replace(&mut before, now) == now { equal + 1 } else { 0 };
+        equal == 25
     });
     std::thread::sleep(Duration::from_secs(1));
     let after = both();
