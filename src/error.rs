@@ -39,6 +39,8 @@ pub enum FaultKind {
     Decode,
     /// All slots of the object are taken by live processes.
     TooManyAttached,
+    /// A lock's writer died while it held it: the bytes may be half written.
+    Poisoned,
     /// This system lacks the call; the text names it.
     Unsupported,
     /// Any other error of the operating system; see [`Fault::errno`].
@@ -116,6 +118,7 @@ impl Fault {
             FaultKind::TooManyAttached => Some(errno::EUSERS),
             FaultKind::InvalidName | FaultKind::InvalidOption => Some(errno::EINVAL),
             FaultKind::Damaged => Some(errno::EUCLEAN),
+            FaultKind::Poisoned => Some(errno::EOWNERDEAD),
             FaultKind::Removed => Some(errno::ESTALE),
             _ => None,
         })
@@ -139,7 +142,9 @@ impl From<Fault> for io::Error {
             }
             FaultKind::NoSpace => K::StorageFull,
             FaultKind::PermissionDenied => K::PermissionDenied,
-            FaultKind::Damaged | FaultKind::Mismatch | FaultKind::Decode => K::InvalidData,
+            FaultKind::Damaged | FaultKind::Mismatch | FaultKind::Decode | FaultKind::Poisoned => {
+                K::InvalidData
+            }
             FaultKind::Removed => K::StaleNetworkFileHandle,
             FaultKind::PeerUnreachable => K::HostUnreachable,
             FaultKind::TooManyFiles | FaultKind::TooManyAttached => K::QuotaExceeded,

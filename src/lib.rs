@@ -118,6 +118,7 @@ mod python;
 #[cfg(not(ringspan_loom))]
 mod region;
 mod ring;
+mod rwlock;
 #[cfg(not(ringspan_loom))]
 mod segment;
 mod sync;
@@ -133,6 +134,11 @@ pub use ring::{
 };
 #[cfg(all(not(ringspan_loom), feature = "tokio"))]
 pub use ring::{RingSink, RingStream, SinkError};
+#[cfg(not(ringspan_loom))]
+pub use rwlock::{
+    HandleStat, Holder, LockError, LockMode, OwnedReadGuard, OwnedWriteGuard, Poisoned, ReadGuard,
+    RwLock, RwLockOptions, TryLockError, WriteGuard,
+};
 #[cfg(not(ringspan_loom))]
 pub use segment::{
     Attached, ChangedError, GcReport, Segment, SegmentInfo, SegmentOptions, gc,

@@ -28,6 +28,15 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+/// Stands between a SeqCst write (a store, an RMW) and a later SeqCst load of another word that must
+/// not be served before it. All four are in the one order of SeqCst operations, so nothing has to be
+/// done, and nothing is paid; loom treats them as AcqRel and gets a fence.
+#[inline(always)]
+pub(crate) fn seqcst_store_load() {
+    #[cfg(ringspan_loom)]
+    fence(Ordering::SeqCst);
+}
+
 /// The part of `event_listener` that we use, on loom's locks.
 #[cfg(ringspan_loom)]
 #[allow(dead_code, reason = "the models use a part of it")]

@@ -24,7 +24,7 @@ const LEAVES: &[&str] = &["codec", "error"];
 /// Where `unsafe` may stand, and why. A trailing slash means the whole folder.
 const UNSAFE: &[(&str, &str)] = &[
     ("sys/", "calls into the operating system"),
-    ("layout.rs", "marks the shared structs that checked bytes of a mapping may be cast to"),
+    ("layout/", "marks the shared structs that checked bytes of a mapping may be cast to"),
     ("region/map.rs", "hands out bounded pieces of a mapping"),
     ("notify/tokio.rs", "AsyncFd::register_with_interest"),
     ("ring/raw.rs", "copies into and out of the shared payload"),
@@ -33,6 +33,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("ring/side.rs", "the one place where a mapping becomes the memory of a ring"),
     ("ring/raw_tests.rs", "lends the heap as the memory of a ring"),
     ("ring/loom_tests.rs", "shares the heap between threads as a mapping would be"),
+    ("rwlock/guard.rs", "the payload as a slice, while the lock is held"),
     ("python/awaitable.rs", "the memory of a heap type made by hand"),
     ("python/awaitable_slots.rs", "the C slots of that type, am_send among them"),
     ("python/buffer.rs", "the buffer protocol, lending side"),

@@ -5,7 +5,7 @@ use std::io;
 #[cfg(unix)]
 pub(crate) use libc::{
     EACCES, EBUSY, EDQUOT, EEXIST, EFBIG, EINTR, EINVAL, ELOOP, EMFILE, EMSGSIZE, ENFILE, ENOENT,
-    ENOMEM, ENOSPC, EPERM, EPIPE, ESTALE, ETIMEDOUT, EUSERS,
+    ENOMEM, ENOSPC, EOWNERDEAD, EPERM, EPIPE, ESTALE, ETIMEDOUT, EUSERS,
 };
 
 /// Bytes that nobody should have written. Only Linux has a number for it.
@@ -32,6 +32,7 @@ mod table {
     pub(crate) const EPIPE: i32 = 32;
     pub(crate) const ELOOP: i32 = 114;
     pub(crate) const EMSGSIZE: i32 = 115;
+    pub(crate) const EOWNERDEAD: i32 = 133;
     pub(crate) const ETIMEDOUT: i32 = 138;
     pub(crate) const EUSERS: i32 = 10068;
     pub(crate) const EDQUOT: i32 = 10069;

@@ -24,6 +24,10 @@ pub(crate) struct Role {
     pub(crate) noun: &'static str,
 }
 
+/// Takes the owner of a slot out that is proven dead: mends what it left in the words of the kind, frees
+/// its slot, and rings whom that may concern.
+pub(crate) type Bury = fn(&mut Endpoint, usize, u64) -> Result<(), Fault>;
+
 /// The outcome of an attempt.
 #[derive(Debug)]
 pub(crate) enum Attach {
@@ -43,9 +47,13 @@ impl Endpoint {
         Self::enter(region, role.index, born, |endpoint| endpoint.take_slot(role))
     }
 
-    /// Takes any free slot, for kinds whose slots are all alike and whose dead leave nothing to mend.
-    pub(crate) fn attach_any(region: &Arc<Region>, born: bool) -> Result<Attach, OpenError> {
-        Self::enter(region, 0, born, Endpoint::take_any_slot)
+    /// Takes any free slot, for kinds whose slots are all alike; the dead are taken out by `bury`.
+    pub(crate) fn attach_any(
+        region: &Arc<Region>,
+        born: bool,
+        bury: Bury,
+    ) -> Result<Attach, OpenError> {
+        Self::enter(region, 0, born, |endpoint| endpoint.take_any_slot(bury))
     }
 
     fn enter(
@@ -115,13 +123,14 @@ impl Endpoint {
     }
 
     /// The first free slot; only when there is none are the owners looked at, and the dead taken out.
-    fn take_any_slot(&mut self) -> Result<(), OpenError> {
+    fn take_any_slot(&mut self, bury: Bury) -> Result<(), OpenError> {
         let slots = self.region.kind().slots();
         // Bounded: a round either takes a slot, frees one, or is the last.
         for _ in 0..64 {
             for index in 0..slots {
                 if slots::claim(self.region.slot(index), self.tag).is_ok() {
                     self.index = index;
+                    self.clear_stale_mask();
                     return Ok(());
                 }
             }
@@ -131,7 +140,7 @@ impl Endpoint {
                 if tag == 0 {
                     freed = true;
                 } else if matches!(link::prove(&self.region, tag), Proof::Dead { .. }) {
-                    link::reap(&self.region, index, tag);
+                    bury(self, index, tag)?;
                     freed = true;
                 }
             }

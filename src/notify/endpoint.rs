@@ -3,6 +3,7 @@
 
 use crate::error::{Fault, FaultKind};
 use crate::layout::Slot;
+use crate::notify::bells::Bells;
 use crate::notify::harvest;
 use crate::notify::lifetime;
 use crate::notify::link::Link;
@@ -27,6 +28,19 @@ pub(crate) struct Counters {
     pub(crate) rings: u64,
     /// Doors it knocked at.
     pub(crate) knocks: u64,
+}
+
+/// Descriptors that an endpoint holds for its peers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// To the doors of others.
+    pub(crate) connections: usize,
+    /// At our own door.
+    pub(crate) inbound: usize,
+    /// Of the processes behind others.
+    pub(crate) pidfds: usize,
+    /// Of others.
+    pub(crate) doorbells: usize,
 }
 
 /// What an endpoint needs to sleep.
@@ -54,6 +68,9 @@ pub(crate) struct Endpoint {
     pub(crate) parking: Option<Parking>,
     pub(crate) numbers: ParkNumbers,
     pub(crate) counters: Counters,
+    pub(crate) bells: Bells,
+    /// Our bit in the mask of the parked is set.
+    in_mask: bool,
     forks: u64,
 }
 
@@ -68,6 +85,8 @@ impl Endpoint {
             parking: None,
             numbers: ParkNumbers::starting_at(random),
             counters: Counters::default(),
+            bells: Bells::default(),
+            in_mask: false,
             forks: fd::fork_count(),
         }
     }
@@ -129,10 +148,21 @@ impl Endpoint {
         self.parking.as_ref().map(|parking| parking.set.fd()).ok_or_else(missing)
     }
 
+    /// Our bit in the mask of the parked; none in kinds that do without the mask.
+    fn mask_bit(&self) -> Option<u64> {
+        (self.region.kind().slots() > 2).then(|| 1 << self.index)
+    }
+
     /// Steps 1 and 2 of the sleeper.
     pub(crate) fn begin(&mut self) -> Result<(), Fault> {
         self.check_fork()?; // the slot is the parent's
         self.ready_to_park()?;
+        if !self.in_mask
+            && let Some(bit) = self.mask_bit()
+        {
+            park::set_bit(&self.region.header().parked, bit);
+            self.in_mask = true;
+        }
         let cpu = process::current_cpu();
         let slot = self.region.slot(self.index);
         slot.last_cpu.store(cpu, Ordering::Relaxed); // Relaxed: a hint
@@ -142,9 +172,46 @@ impl Endpoint {
     }
 
     /// The sleeper leaves without (or after) having slept.
-    pub(crate) fn end(&self) {
-        if !self.is_inherited() {
-            park::end(self.slot());
+    pub(crate) fn end(&mut self) {
+        if self.is_inherited() {
+            return;
+        }
+        park::end(self.slot());
+        if std::mem::take(&mut self.in_mask)
+            && let Some(bit) = self.mask_bit()
+        {
+            park::clear_bit(&self.region.header().parked, bit);
+        }
+    }
+
+    /// The slot is ours now: its last owner may have been killed asleep.
+    pub(crate) fn clear_stale_mask(&self) {
+        if let Some(bit) = self.mask_bit()
+            && self.region.header().parked.load(Ordering::SeqCst) & bit != 0
+        {
+            park::clear_bit(&self.region.header().parked, bit);
+        }
+    }
+
+    /// Lets every connection and pidfd go, and stops watching: nobody waits here any more.
+    pub(crate) fn let_go(&mut self) {
+        while let Some(link) = self.links.last() {
+            self.drop_link(link.index);
+        }
+        self.unwatch_inode();
+    }
+
+    /// Descriptors that are held for peers: connections made and taken, pidfds, doorbells of others.
+    pub(crate) fn held(&self) -> Held {
+        let count = |held: bool| usize::from(held);
+        let inbound = self.parking.as_ref().map_or(0, |parking| parking.inbound.len());
+        Held {
+            connections: self.links.iter().map(|link| count(link.conn.is_some())).sum::<usize>()
+                + self.bells.connections(),
+            inbound,
+            pidfds: self.links.iter().map(|link| count(link.pidfd.is_some())).sum(),
+            doorbells: self.links.iter().map(|link| count(link.bell.is_some())).sum::<usize>()
+                + self.bells.doorbells(),
         }
     }
 
@@ -177,14 +244,13 @@ impl Endpoint {
             return;
         }
         failpoint!("detach.begin");
+        self.end();
         let held = slots::release(self.slot(), self.tag);
         failpoint!("detach.freed");
         self.wake_all();
         failpoint!("detach.rung");
         self.region.doors().unlink(self.tag);
-        while let Some(link) = self.links.last() {
-            self.drop_link(link.index);
-        }
+        self.let_go();
         self.parking = None; // out of the poll set before the door is closed
         drop(door);
         if held {

@@ -78,7 +78,7 @@ impl Endpoint {
     ) -> Result<Waited, Fault> {
         let Some(bell) = bell else { return self.harvest_within(timeout) };
         let fd = Arc::clone(self.poll_fd()?);
-        let (waited, [_, rung]) = poll::wait_either(&*fd, bell, timeout)
+        let (waited, [_, rung]) = poll::wait_any([Some(&*fd), Some(bell)], timeout)
             .map_err(|err| self.region.os_fault("poll", &err))?;
         self.harvest()?;
         Ok(if rung { Waited::Interrupted } else { waited })

@@ -6,8 +6,8 @@
 //! full backlog, a lack of descriptors and time prove nothing.
 
 use crate::error::{Fault, FaultKind, errno};
-use crate::notify::Endpoint;
 use crate::notify::slots;
+use crate::notify::{Bury, Endpoint};
 use crate::region::Region;
 use crate::sync::Ordering;
 use crate::sys::door::{self, Knock};
@@ -114,6 +114,56 @@ pub(crate) fn reap(region: &Region, index: usize, tag: u64) {
 }
 
 impl Endpoint {
+    /// Takes a dead owner out of its slot, in kinds where it leaves nothing else to mend.
+    pub(crate) fn bury_plain(&mut self, index: usize, tag: u64) -> Result<(), Fault> {
+        reap(&self.region, index, tag);
+        self.drop_link(index);
+        Ok(())
+    }
+
+    /// Whether somebody lives in the slot; a dead one is taken out first.
+    pub(crate) fn meet_alive(&mut self, index: usize, bury: Bury) -> Result<bool, Fault> {
+        for _ in 0..CHANGES {
+            match self.meet(index)? {
+                Meeting::Nobody => return Ok(false),
+                Meeting::Live { .. } => return Ok(true),
+                Meeting::Dead { tag, .. } => bury(self, index, tag)?,
+            }
+        }
+        let cause = format!("slot {index} keeps changing hands; its bytes may be damaged");
+        Err(self.region.fault(FaultKind::Damaged, cause))
+    }
+
+    /// Steps 3 of a sleeper that any endpoint may owe its wake: meets and watches all. With nobody
+    /// there it watches the inode instead, and says so: true.
+    pub(crate) fn watch_everybody(&mut self, bury: Bury) -> Result<bool, Fault> {
+        let mut alone = true;
+        for index in 0..self.region.kind().slots() {
+            if index != self.index && self.meet_alive(index, bury)? {
+                self.watch(index)?;
+                alone = false;
+            }
+        }
+        if alone {
+            self.watch_inode();
+        } else {
+            self.unwatch_inode();
+        }
+        Ok(alone)
+    }
+
+    /// Our slot still names us; else its bytes were overwritten.
+    pub(crate) fn check_slot(&self) -> Result<(), Fault> {
+        if self.slot().tag.load(Ordering::SeqCst) == self.tag {
+            return Ok(());
+        }
+        let cause = format!(
+            "slot {} of this handle was overwritten by somebody; remove the object and make it anew",
+            self.index
+        );
+        Err(self.region.fault(FaultKind::Damaged, cause))
+    }
+
     /// The link to the endpoint that is in slot `index` now, made if need be. Costs one load when
     /// the slot has not changed hands and no watch fired.
     pub(crate) fn meet(&mut self, index: usize) -> Result<Meeting, Fault> {

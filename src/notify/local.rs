@@ -17,7 +17,7 @@
 //! What changes the shared word in this process notifies the event too ([`Local::notify`]): nobody
 //! rings his own slot.
 
-use crate::sync::{Event, EventListener, Mutex, lock};
+use crate::sync::{Event, EventListener, Mutex, MutexGuard, lock};
 use std::sync::Arc;
 
 /// What the fan-out needs of an endpoint.
@@ -31,6 +31,9 @@ pub(crate) trait Sleeper {
     /// Nobody sleeps any more: the number is taken back.
     fn end(&mut self);
 
+    /// Nobody will sleep for a while: what is held to watch others is given back.
+    fn let_go(&mut self) {}
+
     /// Step 6: takes in what fired.
     fn harvest(&mut self) -> Result<(), Self::Fault>;
 
@@ -43,6 +46,8 @@ struct State<E> {
     sleeper: E,
     /// Waiters between their first step 1 and their leaving.
     waiting: usize,
+    /// Those who will wait again soon, so that nothing is given back between their waits.
+    keepers: usize,
 }
 
 /// One endpoint for many waiters.
@@ -55,7 +60,7 @@ pub(crate) struct Local<E> {
 
 impl<E: Sleeper> Local<E> {
     pub(crate) fn new(sleeper: E) -> Local<E> {
-        let state = Mutex::new(State { sleeper, waiting: 0 });
+        let state = Mutex::new(State { sleeper, waiting: 0, keepers: 0 });
         Local { state, event: Event::new(), forks: E::forks() }
     }
 
@@ -79,9 +84,31 @@ impl<E: Sleeper> Local<E> {
         }
     }
 
+    /// As long as it lives, what one wait has made ready stays for the next.
+    pub(crate) fn keep(self: &Arc<Self>) -> Keep<E> {
+        lock(&self.state).keepers += 1;
+        Keep { local: Arc::clone(self) }
+    }
+
     /// A waiter that has not begun yet.
     pub(crate) fn waiter(self: &Arc<Self>) -> Waiter<E> {
         Waiter { local: Arc::clone(self), listener: None, counted: false }
+    }
+}
+
+/// See [`Local::keep`].
+#[derive(Debug)]
+pub(crate) struct Keep<E: Sleeper> {
+    local: Arc<Local<E>>,
+}
+
+impl<E: Sleeper> Drop for Keep<E> {
+    fn drop(&mut self) {
+        if !self.local.is_inherited() {
+            let mut state = lock(&self.local.state);
+            state.keepers -= 1;
+            rest(&mut state);
+        }
     }
 }
 
@@ -101,19 +128,52 @@ impl<E: Sleeper> Waiter<E> {
         &mut self,
         look: impl FnOnce(&mut E) -> Result<Option<T>, E::Fault>,
     ) -> Result<Option<T>, E::Fault> {
+        let local = self.listen();
+        let mut state = self.enter(&local);
+        state.sleeper.begin()?;
+        let came = look(&mut state.sleeper)?;
+        if came.is_some() {
+            self.leave(&mut state);
+        }
+        Ok(came)
+    }
+
+    /// Steps 1 and 2 only, for a loop of which many operations share this waiter: each of them looks
+    /// afterwards, by [`Local::with`].
+    pub(crate) fn arm(&mut self) -> Result<(), E::Fault> {
+        let local = self.listen();
+        let mut state = self.enter(&local);
+        state.sleeper.begin()
+    }
+
+    /// Undoes [`arm`](Waiter::arm).
+    pub(crate) fn disarm(&mut self) {
+        let local = Arc::clone(&self.local);
+        self.leave(&mut lock(&local.state));
+    }
+
+    fn listen(&mut self) -> Arc<Local<E>> {
         self.listener = Some(self.local.event.listen());
-        let mut state = lock(&self.local.state);
+        Arc::clone(&self.local)
+    }
+
+    fn enter<'a>(&mut self, local: &'a Local<E>) -> MutexGuard<'a, State<E>> {
+        let mut state = lock(&local.state);
         if !self.counted {
             state.waiting += 1;
             self.counted = true;
         }
-        state.sleeper.begin()?;
-        let came = look(&mut state.sleeper)?;
-        if came.is_some() {
-            self.counted = false;
-            leave(&mut state);
+        state
+    }
+
+    fn leave(&mut self, state: &mut State<E>) {
+        if std::mem::take(&mut self.counted) {
+            state.waiting -= 1;
+            if state.waiting == 0 {
+                state.sleeper.end();
+                rest(state);
+            }
         }
-        Ok(came)
     }
 
     /// The descriptor is readable: takes in what fired and tells the others.
@@ -129,10 +189,9 @@ impl<E: Sleeper> Waiter<E> {
     }
 }
 
-fn leave<E: Sleeper>(state: &mut State<E>) {
-    state.waiting -= 1;
-    if state.waiting == 0 {
-        state.sleeper.end();
+fn rest<E: Sleeper>(state: &mut State<E>) {
+    if state.waiting == 0 && state.keepers == 0 {
+        state.sleeper.let_go();
     }
 }
 
@@ -142,7 +201,8 @@ impl<E: Sleeper> Drop for Waiter<E> {
             // The event's own lock may be held by a thread of the parent.
             std::mem::forget(self.listener.take());
         } else if self.counted {
-            leave(&mut lock(&self.local.state));
+            let local = Arc::clone(&self.local);
+            self.leave(&mut lock(&local.state));
         }
     }
 }

@@ -20,10 +20,12 @@
 //! | `park` | steps 1, 2 and the waker's 2 to 5 over one slot |
 //! | `endpoint` | one attached handle: slot, door, lazily the doorbell and the pollable fd |
 //! | `attach` | door before slot; dead owners are reaped; parked ones are rung |
+//! | `find` | a name becomes an attached handle |
 //! | `link` | what we hold of a peer: connection, doorbell, pidfd; proofs of death |
 //! | `harvest` | take in what fired |
 //! | `lifetime` | who is alive; the end of a region: removed, or its last user gone |
 //! | `wake` | ring, knock; also by somebody who is not attached |
+//! | `bells` | doorbells of the peers that were rung last, in kinds with many slots |
 //! | `local` | the fan-out: many waiters of one process on one endpoint, without any I/O |
 //! | `shared` | the same with its faces: tasks of several runtimes, threads |
 //! | `awake` | how long to stay awake before parking |
@@ -34,7 +36,11 @@ mod attach;
 #[cfg(not(ringspan_loom))]
 pub(crate) mod awake;
 #[cfg(not(ringspan_loom))]
+mod bells;
+#[cfg(not(ringspan_loom))]
 mod endpoint;
+#[cfg(not(ringspan_loom))]
+pub(crate) mod find;
 #[cfg(not(ringspan_loom))]
 mod harvest;
 #[cfg(not(ringspan_loom))]
@@ -59,7 +65,7 @@ pub(crate) mod tokio;
 pub(crate) mod wake;
 
 #[cfg(not(ringspan_loom))]
-pub(crate) use attach::{Attach, Role};
+pub(crate) use attach::{Attach, Bury, Role};
 #[cfg(not(ringspan_loom))]
 pub(crate) use endpoint::Endpoint;
 #[cfg(not(ringspan_loom))]

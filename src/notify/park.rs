@@ -5,7 +5,7 @@
 //! other: the sleeper parks with work before it. Checked by `docs/models/wake.pml` and by loom.
 
 use crate::layout::Slot;
-use crate::sync::{Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence, seqcst_store_load};
 
 /// Park numbers of one attachment. Never reused: a waker that was stopped between reading a number
 /// and clearing it must not clear a later one (`docs/models/wake.pml`, -DSTEP3). They start at a
@@ -31,6 +31,27 @@ impl ParkNumbers {
         fence(Ordering::SeqCst);
         self.next
     }
+}
+
+/// Before steps 1 and 2, in kinds with many slots: whoever wakes looks at one mask instead of at every
+/// slot. Only the owner of the slot changes its bit. A waker that misses the bit published before it
+/// was set, so the look that follows `begin` sees the publication: the argument of `begin`, one word
+/// earlier. A bit that a killed owner leaves costs wakers a look at its slot.
+pub(crate) fn set_bit(parked: &AtomicU64, bit: u64) {
+    // SeqCst: pairs with the load in `anybody`.
+    parked.fetch_or(bit, Ordering::SeqCst);
+}
+
+/// The owner of the slot sleeps no more, or has just got the slot.
+pub(crate) fn clear_bit(parked: &AtomicU64, bit: u64) {
+    parked.fetch_and(!bit, Ordering::SeqCst);
+}
+
+/// After a SeqCst publication: the slots whose owners may sleep.
+#[inline]
+pub(crate) fn anybody(parked: &AtomicU64) -> u64 {
+    seqcst_store_load();
+    parked.load(Ordering::SeqCst)
 }
 
 /// The sleeper leaves, ready or not: nobody needs to ring it.

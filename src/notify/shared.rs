@@ -5,11 +5,11 @@
 
 use crate::error::Fault;
 use crate::notify::Endpoint;
-use crate::notify::local::{Local, Sleeper, Waiter};
+use crate::notify::local::{Keep, Local, Sleeper, Waiter};
 use crate::region::Region;
 use crate::sync::{Mutex, lock};
 use crate::sys::alarm::Alarm;
-use crate::sys::fd;
+use crate::sys::fd::{self, Fd};
 use crate::sys::poll::{self, Waited};
 use std::future::Future;
 use std::pin::Pin;
@@ -26,6 +26,10 @@ impl Sleeper for Endpoint {
 
     fn end(&mut self) {
         Endpoint::end(self);
+    }
+
+    fn let_go(&mut self) {
+        Endpoint::let_go(self);
     }
 
     fn harvest(&mut self) -> Result<(), Fault> {
@@ -93,11 +97,19 @@ impl Shared {
         Ok(self.local.waiter())
     }
 
+    /// As long as it lives, connections and watches that one wait has made stay for the next one.
+    pub(crate) fn keep(&self) -> Result<Keep<Endpoint>, Fault> {
+        self.region.check_fork()?;
+        Ok(self.local.keep())
+    }
+
     /// Parks the thread until `look` finds what it looks for. It runs after step 1 and 2 with the
     /// endpoint locked: name and watch the debtors (`meet`, `watch`), then look; it must not wait.
+    /// A readable `bell` ends the wait too, as an interruption; it is not read.
     pub(crate) fn wait_blocking<T>(
         &self,
         deadline: Option<Instant>,
+        bell: Option<&Fd>,
         mut look: impl FnMut(&mut Endpoint) -> Result<Option<T>, Fault>,
     ) -> Result<Blocked<T>, Fault> {
         let mut waiter = self.waiter()?;
@@ -105,7 +117,7 @@ impl Shared {
             return Ok(Blocked::Came(came));
         }
         let alarm = self.take_alarm()?;
-        let ended = self.sleep_blocking(&mut waiter, &alarm, deadline, &mut look);
+        let ended = self.sleep_blocking(&mut waiter, &alarm, (deadline, bell), &mut look);
         drop(waiter); // and its hold on the alarm
         let mut alarms = lock(&self.alarms);
         if alarms.len() < KEEP {
@@ -118,7 +130,7 @@ impl Shared {
         &self,
         waiter: &mut Waiter<Endpoint>,
         alarm: &Arc<Alarm>,
-        deadline: Option<Instant>,
+        (deadline, bell): (Option<Instant>, Option<&Fd>),
         look: &mut impl FnMut(&mut Endpoint) -> Result<Option<T>, Fault>,
     ) -> Result<Blocked<T>, Fault> {
         let waker = Waker::from(Arc::clone(alarm));
@@ -127,9 +139,11 @@ impl Shared {
             let mut cx = Context::from_waker(&waker);
             if poll_notified(waiter, &mut cx).is_pending() {
                 let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-                let (waited, [fired, notified]) = poll::wait_either(&*fd, alarm.fd(), left)
-                    .map_err(|err| self.region.os_fault("poll", &err))?;
+                let (waited, [fired, notified, rung]) =
+                    poll::wait_any([Some(&*fd), Some(alarm.fd()), bell], left)
+                        .map_err(|err| self.region.os_fault("poll", &err))?;
                 match waited {
+                    _ if rung => return Ok(Blocked::Interrupted),
                     Waited::TimedOut => return Ok(Blocked::TimedOut),
                     Waited::Interrupted => return Ok(Blocked::Interrupted),
                     Waited::Ready => {}

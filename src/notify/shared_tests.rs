@@ -86,7 +86,7 @@ fn raise(endpoint: &mut Endpoint) {
 
 fn blocking(shared: &Shared, wanted: u64) {
     loop {
-        match shared.wait_blocking(None, |endpoint| reached(endpoint, wanted)).unwrap() {
+        match shared.wait_blocking(None, None, |endpoint| reached(endpoint, wanted)).unwrap() {
             Blocked::Came(_) => return,
             Blocked::Interrupted => {}
             Blocked::TimedOut => panic!("there was no deadline"),
@@ -143,7 +143,8 @@ fn a_deadline_ends_the_wait_and_clears_the_number() {
     let bench = Bench::new();
     let shared = Shared::new(bench.attach(0));
     let deadline = Instant::now() + Duration::from_millis(20);
-    let ended = shared.wait_blocking(Some(deadline), |endpoint| reached(endpoint, 1)).unwrap();
+    let ended =
+        shared.wait_blocking(Some(deadline), None, |endpoint| reached(endpoint, 1)).unwrap();
     assert_eq!(ended, Blocked::TimedOut);
     assert!(Instant::now() >= deadline);
     assert_eq!(bench.region.slot(0).waiting.load(Ordering::SeqCst), 0);
@@ -156,7 +157,7 @@ fn a_panic_in_a_look_leaves_the_endpoint_usable() {
     let shared = Shared::new(bench.attach(0));
     let broken = shared.clone();
     let panicked = thread::spawn(move || {
-        let _ = broken.wait_blocking::<()>(None, |_| panic!("a look that panics"));
+        let _ = broken.wait_blocking::<()>(None, None, |_| panic!("a look that panics"));
     });
     panicked.join().unwrap_err();
     assert_eq!(bench.region.slot(0).waiting.load(Ordering::SeqCst), 0);

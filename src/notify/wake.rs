@@ -6,7 +6,7 @@ use crate::notify::Endpoint;
 use crate::notify::park;
 use crate::region::Region;
 use crate::sync::Ordering;
-use crate::sys::door::Knock;
+use crate::sys::door::{self, Caller, Knock};
 use crate::sys::doorbell::Bell;
 use crate::sys::failpoint::failpoint;
 use crate::sys::fd::with_spare;
@@ -25,31 +25,88 @@ impl Endpoint {
 
     /// The same for every other slot.
     pub(crate) fn wake_all(&mut self) {
-        for index in 0..self.region.kind().slots() {
+        let slots = self.region.kind().slots();
+        if slots > 2 {
+            let parked = park::anybody(&self.region.header().parked);
+            self.wake_these(parked);
+            return;
+        }
+        for index in 0..slots {
             if index != self.index {
                 self.wake(index);
             }
         }
     }
 
+    /// The same for the slots in a mask, but not our own. Should one of them be out of reach (its slot
+    /// overwritten, its door deleted), we hang up on everybody who watches us: all of them wake, look,
+    /// and see for themselves.
+    pub(crate) fn wake_these(&mut self, mask: u64) {
+        let mut all = true;
+        for index in 0..self.region.kind().slots() {
+            if mask & (1 << index) != 0 && index != self.index {
+                let number = park::waiting(self.region.slot(index));
+                all &= number == 0 || self.wake_sleeper(index, number);
+            }
+        }
+        if !all {
+            self.hang_up();
+        }
+    }
+
+    /// Closes every connection that others hold to our door. It wakes all who watch us.
+    pub(crate) fn hang_up(&mut self) {
+        if self.check_fork().is_err() {
+            return;
+        }
+        if let Some(door) = &self.door {
+            while let Caller::Some(_conn) = door::accept(door) {}
+        }
+        if let Some(parking) = &mut self.parking {
+            for (_, conn) in parking.inbound.drain(..) {
+                parking.set.remove(&conn);
+            }
+        }
+    }
+
+    /// False: it could not be woken.
     #[cold]
     #[inline(never)]
-    fn wake_sleeper(&mut self, index: usize, number: u64) {
+    fn wake_sleeper(&mut self, index: usize, number: u64) -> bool {
         if self.is_inherited() {
-            return; // the doorbells' numbers may be somebody else's files by now
+            return true; // the doorbells' numbers may be somebody else's files by now
         }
         failpoint!("wake.seen");
         let slot = self.region.slot(index);
         let tag = slot.tag.load(Ordering::SeqCst);
         if tag == 0 {
-            return; // a number left behind by somebody who is gone
+            return true; // a number left behind by somebody who is gone
         }
         self.counters.rings += 1;
-        if !self.ring_linked(index, tag) && !knock_once(&self.region, tag) {
-            return; // not rung: the number stands for the next waker
+        let rung = if self.region.kind().slots() > 2 {
+            self.bells.ring(&self.region, tag)
+        } else {
+            self.ring_linked(index, tag) || Self::knock_once(&self.region, tag)
+        };
+        if !rung {
+            return false; // the number stands for the next waker
         }
         failpoint!("wake.rung");
         park::rung(self.region.slot(index), number);
+        true
+    }
+
+    /// Wakes whoever listens at the door of `tag` by knocking, without keeping the connection. A full
+    /// door wakes by the callers it has; a refused one has nobody to wake. False: nobody was woken.
+    pub(super) fn knock_once(region: &Region, tag: u64) -> bool {
+        match region.doors().knock(tag) {
+            Knock::Failed(err)
+                if matches!(errno::of(&err), Some(errno::EMFILE | errno::ENFILE)) =>
+            {
+                with_spare(|| knocked(&region.doors().knock(tag)))
+            }
+            knock => knocked(&knock),
+        }
     }
 
     /// Rings over the link to `tag`. False: there is no link that can wake it. A link that fired is
@@ -84,16 +141,9 @@ impl Endpoint {
     }
 }
 
-/// Wakes whoever listens at the door of `tag` by knocking, without keeping the connection. A full
-/// door wakes by the callers it has; a refused one has nobody to wake. False: nobody was woken.
-fn knock_once(region: &Region, tag: u64) -> bool {
-    let knocked = |knock: &Knock| !matches!(knock, Knock::Failed(_));
-    match region.doors().knock(tag) {
-        Knock::Failed(err) if matches!(errno::of(&err), Some(errno::EMFILE | errno::ENFILE)) => {
-            with_spare(|| knocked(&region.doors().knock(tag)))
-        }
-        knock => knocked(&knock),
-    }
+/// Whether a knock woke whoever there was to wake.
+pub(super) fn knocked(knock: &Knock) -> bool {
+    !matches!(knock, Knock::Failed(_))
 }
 
 /// Wakes every sleeper of a region, by somebody who is not attached to it.
@@ -101,7 +151,7 @@ pub(crate) fn knock_all(region: &Region) {
     for slot in region.slots() {
         let number = park::waiting(slot);
         let tag = slot.tag.load(Ordering::SeqCst);
-        if number != 0 && tag != 0 && knock_once(region, tag) {
+        if number != 0 && tag != 0 && Endpoint::knock_once(region, tag) {
             park::rung(slot, number);
         }
     }

@@ -9,7 +9,9 @@ use crate::region::Region;
 use crate::region::spec::SLOT_LEN;
 use crate::sync::{AtomicU8, AtomicU64, Ordering};
 use crate::sys::map::Mapping;
+use std::ops::Deref;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 /// A reference to shared words at `offset`, or `None` when they do not fit or are not aligned.
 pub(crate) fn view<T: Shared>(mapping: &Mapping, offset: u64) -> Option<&T> {
@@ -122,7 +124,47 @@ enum Piece<'a> {
     Byte(&'a AtomicU8),
 }
 
+/// Shared words of a region, checked once and found at once from then on: for paths of nanoseconds.
+#[derive(Debug)]
+pub(crate) struct Words<T: Shared> {
+    at: NonNull<T>,
+    _region: Arc<Region>,
+}
+
+// SAFETY: a shared reference to atomics (`T: Shared`) that `_region` keeps mapped, and that region.
+unsafe impl<T: Shared> Send for Words<T> {}
+// SAFETY: as above.
+unsafe impl<T: Shared> Sync for Words<T> {}
+
+impl<T: Shared> Words<T> {
+    /// What `words` picks, which lies in the mapping of `region`.
+    fn of(region: &Arc<Region>, words: impl FnOnce(&Region) -> &T) -> Words<T> {
+        Words { at: NonNull::from(words(region)), _region: Arc::clone(region) }
+    }
+}
+
+impl<T: Shared> Deref for Words<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: made from a reference into the mapping, which lives as long as the region, which is
+        // ours; `T: Shared` is atomics only, so a peer's writes are not data races.
+        unsafe { self.at.as_ref() }
+    }
+}
+
 impl Region {
+    /// The header, for good.
+    pub(crate) fn header_words(self: &Arc<Self>) -> Words<Header> {
+        Words::of(self, |region| region.header())
+    }
+
+    /// The kind area, for good.
+    pub(crate) fn kind_words<T: Shared>(self: &Arc<Self>) -> Words<T> {
+        Words::of(self, |region| region.kind_area())
+    }
+
     /// The payload, for copies.
     pub(crate) fn bytes(&self) -> Bytes<'_> {
         let offset = self.constants.payload_off as usize;

@@ -115,15 +115,21 @@ impl Region {
         self.is_removed() || file::info(&self.file).is_ok_and(|info| info.links == 0)
     }
 
+    /// A `fork` brought this mapping into this process.
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.forks != fd::fork_count()
+    }
+
     /// Refuses the use of a mapping that a `fork` brought into this process.
+    #[inline]
     pub(crate) fn check_fork(&self) -> Result<(), Fault> {
-        if self.forks == fd::fork_count() {
-            Ok(())
-        } else {
-            Err(self.fault(
-                FaultKind::Forked,
-                "this handle was inherited by fork; open the object again in the child",
-            ))
-        }
+        if self.is_inherited() { Err(self.inherited()) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn inherited(&self) -> Fault {
+        let cause = "this handle was inherited by fork; open the object again in the child";
+        self.fault(FaultKind::Forked, cause)
     }
 }

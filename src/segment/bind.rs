@@ -20,7 +20,7 @@ impl Watcher {
     pub(crate) fn attach(segment: &Segment) -> Result<Watcher, Fault> {
         let region = &segment.named()?.region;
         region.check_fork()?;
-        match Endpoint::attach_any(region, true) {
+        match Endpoint::attach_any(region, true, Endpoint::bury_plain) {
             Ok(Attach::Done(endpoint)) => Ok(Watcher { endpoint }),
             Ok(Attach::Stale) => Err(wait::removed(region)),
             Err(err) => Err(err.fault().clone()),

@@ -145,7 +145,7 @@ impl SegmentOptions {
             if !self.ephemeral {
                 return Ok(None);
             }
-            match Endpoint::attach_any(region, false)? {
+            match Endpoint::attach_any(region, false, Endpoint::bury_plain)? {
                 Attach::Done(endpoint) => Ok(Some(*endpoint)),
                 Attach::Stale => Err(restless(name)),
             }
@@ -177,7 +177,7 @@ impl SegmentOptions {
         if !region.is_ephemeral() {
             return Ok(Some(Segment::of_region(region, None)));
         }
-        match Endpoint::attach_any(&region, true)? {
+        match Endpoint::attach_any(&region, true, Endpoint::bury_plain)? {
             Attach::Done(endpoint) => Ok(Some(Segment::of_region(region, Some(*endpoint)))),
             Attach::Stale => Ok(None),
         }

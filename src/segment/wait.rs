@@ -3,7 +3,7 @@
 use crate::error::{Fault, FaultKind, OpenError};
 use crate::layout::BytesLine;
 use crate::notify::shared::{Blocked, Shared};
-use crate::notify::{Attach, Endpoint, Meeting, link};
+use crate::notify::{Attach, Endpoint};
 use crate::region::Region;
 use crate::segment::error::ChangedError;
 use crate::segment::handle::{Named, Segment};
@@ -12,8 +12,6 @@ use crate::sys::failpoint::failpoint;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often a peer's slot may change hands while we deal with it.
-const CHANGES: usize = 64;
 /// A handle that only notifies answers its own door every so many times.
 const ANSWER_EVERY: u64 = 64;
 
@@ -30,7 +28,7 @@ impl Named {
         if let Some(shared) = &*place {
             return Ok(shared.clone());
         }
-        match Endpoint::attach_any(&self.region, true) {
+        match Endpoint::attach_any(&self.region, true, Endpoint::bury_plain) {
             Ok(Attach::Done(endpoint)) => {
                 let shared = Shared::new(*endpoint);
                 *place = Some(shared.clone());
@@ -64,8 +62,7 @@ impl Segment {
     /// # Errors
     ///
     /// Faults; nothing has changed then: [`Removed`](FaultKind::Removed) for a segment that has no
-    /// name any more, [`PeerUnreachable`](FaultKind::PeerUnreachable) when somebody is attached who
-    /// cannot be woken, [`TooManyAttached`](FaultKind::TooManyAttached), and for a raw segment.
+    /// name any more when it first notifies, [`TooManyAttached`](FaultKind::TooManyAttached), and for a raw segment.
     ///
     /// # What a crash leaves behind
     ///
@@ -172,7 +169,7 @@ impl Segment {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let shared = named.attached()?;
         loop {
-            match shared.wait_blocking(deadline, |endpoint| look(endpoint, since))? {
+            match shared.wait_blocking(deadline, None, |endpoint| look(endpoint, since))? {
                 Blocked::Came(version) => return Ok(Some(version)),
                 Blocked::TimedOut => return Ok(None),
                 Blocked::Interrupted if interrupted() => return Ok(None),
@@ -182,20 +179,11 @@ impl Segment {
     }
 }
 
-/// The waker: every peer is met first, so that it can be rung (or nothing happens), then the version
-/// is raised, then all who sleep are rung.
+/// The waker: the version is raised, then all who sleep are rung.
 fn publish(endpoint: &mut Endpoint, region: &Arc<Region>) -> Result<u64, Fault> {
-    for index in others(endpoint) {
-        match meet_alive(endpoint, index) {
-            Ok(_) => {}
-            // The spare descriptor does for a knock.
-            Err(fault) if fault.kind() == FaultKind::TooManyFiles => {}
-            Err(fault) => return Err(fault),
-        }
-    }
     failpoint!("notify.begin");
     // SeqCst: releases what was written to whoever reads the version by Acquire, and stands before
-    // the fence and the look at `waiting` in `wake_all`.
+    // the looks at `parked` and `waiting` in `wake_all`.
     let version = region.kind_area::<BytesLine>().version.fetch_add(1, Ordering::SeqCst);
     let version = version.wrapping_add(1); // the word may hold anything
     failpoint!("notify.raised");
@@ -216,41 +204,9 @@ pub(super) fn look(endpoint: &mut Endpoint, since: u64) -> Result<Option<u64>, F
     if let Some(version) = differs(endpoint) {
         return Ok(Some(version));
     }
-    let mut alone = true;
-    for index in others(endpoint) {
-        if meet_alive(endpoint, index)? {
-            endpoint.watch(index)?;
-            alone = false;
-        }
-    }
-    if !alone {
-        endpoint.unwatch_inode();
-        return Ok(differs(endpoint));
-    }
-    endpoint.watch_inode();
+    let alone = endpoint.watch_everybody(Endpoint::bury_plain)?;
     match differs(endpoint) {
-        None if endpoint.region.is_nameless() => Err(removed(&endpoint.region)),
+        None if alone && endpoint.region.is_nameless() => Err(removed(&endpoint.region)),
         found => Ok(found),
     }
-}
-
-fn others(endpoint: &Endpoint) -> impl Iterator<Item = usize> + use<> {
-    let own = endpoint.index;
-    (0..endpoint.region.kind().slots()).filter(move |&index| index != own)
-}
-
-/// Whether somebody lives in the slot; a dead one is taken out first.
-fn meet_alive(endpoint: &mut Endpoint, index: usize) -> Result<bool, Fault> {
-    for _ in 0..CHANGES {
-        match endpoint.meet(index)? {
-            Meeting::Nobody => return Ok(false),
-            Meeting::Live { .. } => return Ok(true),
-            Meeting::Dead { tag, .. } => {
-                link::reap(&endpoint.region, index, tag);
-                endpoint.drop_link(index);
-            }
-        }
-    }
-    let cause = format!("slot {index} keeps changing hands; its bytes may be damaged");
-    Err(endpoint.region.fault(FaultKind::Damaged, cause))
 }

@@ -1,5 +1,6 @@
-//! Waiting for one or two descriptors (poll(2)), and the words of `pollset`.
+//! Waiting for a few descriptors (poll(2)), and the words of `pollset`.
 
+use crate::sys::fd::Fd;
 use crate::sys::make;
 pub(crate) use crate::sys::pollset::PollSet;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -35,19 +36,22 @@ pub(crate) enum Waited {
     Interrupted,
 }
 
-/// Parks the thread until one of the two is readable, `timeout` is over, or a signal came. The flags
-/// say which are readable.
-pub(crate) fn wait_either(
-    first: &impl AsFd,
-    second: &impl AsFd,
+/// Parks the thread until one of them is readable, `timeout` is over, or a signal came. The flags say
+/// which are readable.
+pub(crate) fn wait_any<const N: usize>(
+    fds: [Option<&Fd>; N],
     timeout: Option<Duration>,
-) -> io::Result<(Waited, [bool; 2])> {
+) -> io::Result<(Waited, [bool; N])> {
     let timeout = timeout.map(timespec);
-    let mut fds = [PollFd::new(first, PollFlags::IN), PollFd::new(second, PollFlags::IN)];
-    match rustix::event::poll(&mut fds, timeout.as_ref()) {
-        Ok(0) => Ok((Waited::TimedOut, [false; 2])),
-        Ok(_) => Ok((Waited::Ready, [!fds[0].revents().is_empty(), !fds[1].revents().is_empty()])),
-        Err(Errno::INTR) => Ok((Waited::Interrupted, [false; 2])),
+    let mut polled: Vec<PollFd<'_>> =
+        fds.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::IN)).collect();
+    match rustix::event::poll(&mut polled, timeout.as_ref()) {
+        Ok(0) => Ok((Waited::TimedOut, [false; N])),
+        Ok(_) => {
+            let mut fired = polled.iter().map(|fd| !fd.revents().is_empty());
+            Ok((Waited::Ready, fds.map(|fd| fd.is_some() && fired.next() == Some(true))))
+        }
+        Err(Errno::INTR) => Ok((Waited::Interrupted, [false; N])),
         Err(err) => Err(err.into()),
     }
 }

@@ -53,6 +53,20 @@ pub(crate) fn current_cpu() -> u32 {
     0
 }
 
+/// The same, some milliseconds coarse and ten times cheaper.
+#[cfg(target_os = "linux")]
+#[inline]
+pub(crate) fn coarse_wall_clock() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    (now.tv_sec.cast_unsigned()) * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
+/// The same.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn coarse_wall_clock() -> u64 {
+    wall_clock()
+}
+
 /// Nanoseconds since the epoch.
 pub(crate) fn wall_clock() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -24,11 +24,10 @@ pub(crate) enum Waited {
     Interrupted,
 }
 
-pub(crate) fn wait_either(
-    _first: &Fd,
-    _second: &Fd,
+pub(crate) fn wait_any<const N: usize>(
+    _fds: [Option<&Fd>; N],
     _timeout: Option<Duration>,
-) -> io::Result<(Waited, [bool; 2])> {
+) -> io::Result<(Waited, [bool; N])> {
     Err(unsupported("waiting (WaitForMultipleObjects)"))
 }
 

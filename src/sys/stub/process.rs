@@ -32,3 +32,8 @@ pub(crate) fn wall_clock() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// The same.
+pub(crate) fn coarse_wall_clock() -> u64 {
+    wall_clock()
+}

@@ -13,21 +13,30 @@
 //! |---|---|---|---|
 //! | `Header.words` | 256 | the creator, before the name exists | everybody, once, copied out |
 //! | `Header.state` | 8 | a remover | everybody |
+//! | `Header.parked` | 8 | each owner of a slot its bit | wakers |
 //! | `Slot.tag` | 8 | attacher (0 to tag), owner or reaper (tag to 0) | everybody |
 //! | `Slot.waiting` | 8 | owner (n), waker (n to 0) | wakers |
 //! | `Slot` hints | 40 | owner, after attaching | everybody, valid while `hints_for` = `tag` |
 //! | `RingProducerLine` | 128 | the producer | the consumer |
 //! | `RingConsumerLine` | 128 | the consumer | the producer |
+//! | `LockLine` | 128 | whoever takes or gives the lock | the same |
+//! | `LockSeat` | 128 | the owner of the slot of its number | everybody |
+//! | `VersionLine`, `BufferLine` | 128 | who holds the lock | everybody |
+//! | `ScalarLine` | 128 | everybody | everybody |
 //!
 //! A change of any offset or meaning raises [`LAYOUT_VERSION`]; `docs/format.md` has the table.
 //! Constants are read once as a snapshot ([`Constants`]); after that nothing but atomics is read.
+
+mod kinds;
+
+pub(crate) use kinds::{BytesLine, LockArea, LockSeat, RingIndices, SEATS, ValueArea};
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// First eight bytes of every segment.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"RINGSPAN");
 /// Raised with every change of an offset or a meaning.
-pub(crate) const LAYOUT_VERSION: u32 = 1;
+pub(crate) const LAYOUT_VERSION: u32 = 2;
 /// Reads differently on a machine of the other byte order.
 pub(crate) const ORDER_TAG: u32 = 0x0102_0304;
 /// Bytes before the first slot.
@@ -61,16 +70,25 @@ pub enum Kind {
     Array,
     /// A function or service.
     Function,
+    /// A shared 64-bit integer.
+    Int,
+    /// A shared 64-bit float.
+    Float,
+    /// A shared truth value.
+    Bool,
 }
 
 impl Kind {
-    const ALL: [(Kind, u32, &'static str); 6] = [
+    const ALL: [(Kind, u32, &'static str); 9] = [
         (Kind::Bytes, 1, "segment"),
         (Kind::Ring, 2, "ring"),
         (Kind::Lock, 3, "lock"),
         (Kind::Value, 4, "value"),
         (Kind::Array, 5, "array"),
         (Kind::Function, 6, "function"),
+        (Kind::Int, 7, "shared int"),
+        (Kind::Float, 8, "shared float"),
+        (Kind::Bool, 9, "shared bool"),
     ];
 
     pub(crate) fn code(self) -> u32 {
@@ -91,7 +109,7 @@ impl Kind {
         match self {
             Kind::Ring => 2,
             Kind::Function => 1,
-            _ => 48,
+            _ => SEATS,
         }
     }
 }
@@ -116,7 +134,10 @@ pub(crate) struct Header {
     pub(crate) state: AtomicU64,
     /// Bytes in the file; only values grow it.
     pub(crate) total: AtomicU64,
-    pad: [AtomicU64; 14],
+    /// One bit for each slot whose owner may be asleep; the owner alone sets and clears it. Kinds
+    /// with two slots do without.
+    pub(crate) parked: AtomicU64,
+    pad: [AtomicU64; 13],
 }
 
 /// One attached endpoint. Two states: `tag == 0` free, else taken.
@@ -140,51 +161,6 @@ pub(crate) struct Slot {
     /// Inode of the pid namespace.
     pub(crate) pid_ns: AtomicU64,
     pad: [AtomicU64; 8],
-}
-
-/// Words of a ring that only the producer (or the next one, on attach) writes.
-#[repr(C, align(128))]
-#[derive(Debug)]
-pub(crate) struct RingProducerLine {
-    /// Free-running count of bytes published.
-    pub(crate) tail: AtomicU64,
-    /// The tag whose records are not ended yet; 0 when the stream is at rest.
-    pub(crate) writer: AtomicU64,
-    /// Where the tail stands once the end record being written is published.
-    pub(crate) ending: AtomicU64,
-    pad: [AtomicU64; 13],
-}
-
-/// Words of a ring that only the consumer writes.
-#[repr(C, align(128))]
-#[derive(Debug)]
-pub(crate) struct RingConsumerLine {
-    /// Free-running count of bytes released.
-    pub(crate) head: AtomicU64,
-    /// The producer tag whose end was delivered last.
-    pub(crate) ended: AtomicU64,
-    /// The consumer tag that closed its end last.
-    pub(crate) closed: AtomicU64,
-    pad: [AtomicU64; 13],
-}
-
-/// The kind area of a ring.
-#[repr(C)]
-#[derive(Debug)]
-pub(crate) struct RingIndices {
-    /// Written by the producer.
-    pub(crate) producer: RingProducerLine,
-    /// Written by the consumer.
-    pub(crate) consumer: RingConsumerLine,
-}
-
-/// The kind area of a bytes segment.
-#[repr(C, align(128))]
-#[derive(Debug)]
-pub(crate) struct BytesLine {
-    /// Raised by every `notify`.
-    pub(crate) version: AtomicU64,
-    pad: [AtomicU64; 15],
 }
 
 /// Where the creator found the directory of the doors, zero padded; for messages only.
@@ -224,10 +200,6 @@ mod shared {
     unsafe impl Shared for Header {}
     // SAFETY: repr(C), atomics and arrays of atomics only.
     unsafe impl Shared for Slot {}
-    // SAFETY: repr(C), two structs of atomics.
-    unsafe impl Shared for RingIndices {}
-    // SAFETY: repr(C), atomics and arrays of atomics only.
-    unsafe impl Shared for BytesLine {}
     // SAFETY: repr(C), atomics and arrays of atomics only.
     unsafe impl Shared for DoorPath {}
 }
@@ -251,27 +223,6 @@ impl Slot {
             start: word(),
             pid_ns: word(),
             pad: zeros(),
-        }
-    }
-}
-
-#[allow(dead_code, reason = "tests and loom models only")]
-impl RingIndices {
-    pub(crate) fn new() -> Self {
-        let word = || AtomicU64::new(0);
-        RingIndices {
-            producer: RingProducerLine {
-                tail: word(),
-                writer: word(),
-                ending: word(),
-                pad: zeros(),
-            },
-            consumer: RingConsumerLine {
-                head: word(),
-                ended: word(),
-                closed: word(),
-                pad: zeros(),
-            },
         }
     }
 }
@@ -398,17 +349,13 @@ const _: () = {
     use std::mem::{align_of, offset_of, size_of};
     assert!(size_of::<Header>() == HEADER_LEN && align_of::<Header>() == 128);
     assert!(offset_of!(Header, state) == 256 && offset_of!(Header, total) == 264);
+    assert!(offset_of!(Header, parked) == 272);
     assert!(size_of::<Slot>() == 128 && offset_of!(Slot, tag) == 0);
     assert!(offset_of!(Slot, waiting) == 8 && offset_of!(Slot, died) == 16);
     assert!(offset_of!(Slot, hints_for) == 24 && offset_of!(Slot, pid) == 32);
     assert!(offset_of!(Slot, last_cpu) == 36 && offset_of!(Slot, start) == 40);
     assert!(offset_of!(Slot, pid_ns) == 48);
-    assert!(size_of::<RingIndices>() == 256 && offset_of!(RingIndices, consumer) == 128);
-    assert!(
-        offset_of!(RingProducerLine, writer) == 8 && offset_of!(RingProducerLine, ending) == 16
-    );
-    assert!(offset_of!(RingConsumerLine, ended) == 8 && offset_of!(RingConsumerLine, closed) == 16);
-    assert!(size_of::<BytesLine>() == 128 && size_of::<DoorPath>() == 128);
+    assert!(size_of::<DoorPath>() == 128);
 };
 
 #[cfg(all(test, not(ringspan_loom)))]

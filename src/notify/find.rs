@@ -1,0 +1,106 @@
+//! How a name becomes an attached handle, for kinds of which every handle is attached: open or make the
+//! region, take a slot, and begin anew when the name changes hands meanwhile.
+
+use crate::error::{Fault, FaultKind, OpenError};
+use crate::layout::Kind;
+use crate::name::Name;
+use crate::notify::{Attach, Bury, Endpoint, lifetime};
+use crate::region::{Region, Spec, Subject};
+use std::sync::Arc;
+
+/// How often a name may change under an opener before it gives up.
+const REOPENS: usize = 64;
+
+/// What to do with a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// It must lead to an object.
+    Open,
+    /// It must be free.
+    Create,
+    /// Either.
+    OpenOrCreate,
+}
+
+/// What is looked for.
+pub(crate) struct Wanted<'a> {
+    pub(crate) name: &'a Name,
+    pub(crate) how: How,
+    /// What a creator makes; an opener needs kind and kind area.
+    pub(crate) spec: &'a Spec,
+    /// Takes the dead out.
+    pub(crate) bury: Bury,
+}
+
+impl Wanted<'_> {
+    /// The attached endpoint. `check` looks at the geometry of a region that somebody else made.
+    pub(crate) fn attach(
+        &self,
+        check: impl Fn(&Region) -> Result<(), Fault>,
+    ) -> Result<Endpoint, OpenError> {
+        for _ in 0..REOPENS {
+            if self.how != How::Create {
+                match self.open(&check) {
+                    Ok(Some(endpoint)) => return Ok(endpoint),
+                    Ok(None) => continue,
+                    Err(OpenError::NotFound(_)) if self.how == How::OpenOrCreate => {}
+                    Err(other) => return Err(other),
+                }
+            }
+            match self.create() {
+                Err(OpenError::AlreadyExists(_)) if self.how == How::OpenOrCreate => {}
+                Err(OpenError::AlreadyExists(fault)) => match Region::open(self.name, None) {
+                    // The name belonged to the dead, and is free now.
+                    Ok(region) if lifetime::is_gone(&region)? => {}
+                    _ => return Err(OpenError::AlreadyExists(fault)),
+                },
+                made => return made,
+            }
+        }
+        Err(restless(self.spec.kind, self.name))
+    }
+
+    /// `None`: the name changed hands meanwhile, look again.
+    fn open(
+        &self,
+        check: impl Fn(&Region) -> Result<(), Fault>,
+    ) -> Result<Option<Endpoint>, OpenError> {
+        let region = Region::open(self.name, Some(self.spec.kind))?;
+        if region.constants().kind_len < self.spec.kind_len as u64 {
+            let cause = "its header leaves out words that it must have; remove it and start again";
+            return Err(region.fault(FaultKind::Damaged, cause).into());
+        }
+        if lifetime::is_gone(&region)? {
+            return Ok(None);
+        }
+        check(&region)?;
+        match Endpoint::attach_any(&region, true, self.bury)? {
+            Attach::Done(endpoint) => Ok(Some(*endpoint)),
+            Attach::Stale => Ok(None),
+        }
+    }
+
+    fn create(&self) -> Result<Endpoint, OpenError> {
+        let attach = |region: &Arc<Region>| match Endpoint::attach_any(region, false, self.bury)? {
+            Attach::Done(endpoint) => Ok(*endpoint),
+            Attach::Stale => Err(restless(self.spec.kind, self.name)),
+        };
+        Region::create(self.name, self.spec, attach).map(|(_, endpoint)| endpoint)
+    }
+}
+
+/// The name changed hands too often.
+pub(crate) fn restless(kind: Kind, name: &Name) -> OpenError {
+    let subject = Subject { kind, name: name.clone() };
+    let cause = "the name keeps being removed and made anew";
+    Fault::new(FaultKind::Removed, subject, cause).into()
+}
+
+/// A creator's figure for an opener who asked for more.
+pub(crate) fn too_small(region: &Region, what: &str, wanted: u64, has: u64) -> Fault {
+    let cause = format!(
+        "{what} {wanted} was asked for, its creator gave it {has}; ask for no more, or remove it and \
+         make it anew"
+    );
+    region.fault(FaultKind::Mismatch, cause)
+}

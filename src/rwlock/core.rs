@@ -1,0 +1,373 @@
+//! One attached handle of a lock: taking and giving with all that follows from it, but no waiting. A
+//! [`Value`](crate::Value) has the same lock in front of its buffers.
+
+use super::raw::{Busy, Left, RawLock, Reaped, reap};
+use super::stake::Stake;
+use super::word::{Word, owner_bit};
+use crate::error::{Fault, FaultKind};
+use crate::layout::{Header, Kind, LockArea, LockSeat, SEATS, Slot};
+use crate::notify::awake::{Awake, SPINS, TURNS};
+use crate::notify::link::{self, Proof};
+use crate::notify::shared::Shared;
+use crate::notify::{Endpoint, park};
+use crate::region::Region;
+use crate::region::map::Words;
+use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+use crate::sys::failpoint::failpoint;
+use crate::sys::process;
+use std::sync::Arc;
+
+/// Failed attempts in a row after which a `try_` verb asks whether the owners live.
+const PROVE_EVERY: u64 = 64;
+
+/// How the lock is (to be) held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LockMode {
+    /// With other readers.
+    Read,
+    /// Alone.
+    Write,
+}
+
+/// An attached handle.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(super) region: Arc<Region>,
+    header: Words<Header>,
+    /// The words of the lock; a value's kind area begins with them too.
+    pub(super) area: Words<LockArea>,
+    pub(super) shared: Shared,
+    stake: Stake,
+    pub(super) index: usize,
+    pub(super) tag: u64,
+    /// Those of this handle who wait to write.
+    pub(super) writers: Mutex<usize>,
+    /// Attempts of `try_` verbs that failed, in a row.
+    failures: AtomicU64,
+    /// Guards that were left while views of them live.
+    kept: AtomicU64,
+    /// Lent to the one who stays awake.
+    pub(super) spins: Mutex<Option<Awake>>,
+    pub(super) turns: Mutex<Option<Awake>>,
+}
+
+/// Takes the dead owner of a slot out of a lock; see `notify::Bury`. Every step may be done by several
+/// at once, and be left undone by a reaper that dies.
+pub(crate) fn bury(endpoint: &mut Endpoint, index: usize, tag: u64) -> Result<(), Fault> {
+    let region = Arc::clone(&endpoint.region);
+    let slot = region.slot(index);
+    let still_theirs = || slot.tag.load(Ordering::SeqCst) == tag;
+    failpoint!("lock.reap.proven");
+    // A value's dead writer leaves the old value whole.
+    let poisons = region.kind() == Kind::Lock;
+    let word = &region.kind_area::<LockArea>().line.word; // a value's begins with it
+    match reap(word, owner_bit(index), poisons, still_theirs) {
+        Reaped::TooLate => return Ok(()),
+        Reaped::Nothing => {}
+        Reaped::Cleared(_) => {
+            failpoint!("lock.reap.cleared");
+            endpoint.wake_all();
+            failpoint!("lock.reap.rung");
+        }
+    }
+    endpoint.bury_plain(index, tag)
+}
+
+impl Core {
+    /// The handle behind an endpoint that has just been attached.
+    pub(crate) fn new(endpoint: Endpoint) -> Result<Core, Fault> {
+        let region = Arc::clone(&endpoint.region);
+        let (index, tag) = (endpoint.index, endpoint.tag);
+        let area = region.kind_words::<LockArea>();
+        let seat = &area.seats[index];
+        for word in [&seat.wants, &seat.since, &seat.kept] {
+            word.store(0, Ordering::SeqCst); // of the last owner of the slot
+        }
+        let core = Core {
+            shared: Shared::new(endpoint),
+            stake: Stake::new(),
+            index,
+            tag,
+            writers: Mutex::new(0),
+            failures: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
+            spins: Mutex::new(Some(Awake::new(SPINS))),
+            turns: Mutex::new(Some(Awake::new(TURNS))),
+            header: region.header_words(),
+            area,
+            region,
+        };
+        if core.raw().load().has(owner_bit(index)) {
+            return Err(core.damaged("it names an owner in a slot that was free"));
+        }
+        Ok(core)
+    }
+
+    pub(crate) fn region(&self) -> &Arc<Region> {
+        &self.region
+    }
+
+    /// The endpoint, for waits of another kind on the same handle.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    #[inline]
+    pub(super) fn raw(&self) -> RawLock<'_> {
+        RawLock { word: &self.area.line.word, stake: &self.stake, bit: owner_bit(self.index) }
+    }
+
+    #[inline]
+    pub(super) fn seat(&self) -> &LockSeat {
+        &self.area.seats[self.index]
+    }
+
+    pub(super) fn word(&self) -> Word {
+        self.raw().load()
+    }
+
+    /// Takes the lock if nobody keeps it from us. In a forked child it is never called.
+    #[inline]
+    pub(super) fn take(&self, mode: LockMode) -> Result<Word, Busy> {
+        let raw = self.raw();
+        let taken = match mode {
+            LockMode::Read => raw.try_read(),
+            LockMode::Write => raw.try_write(),
+        };
+        match taken {
+            Ok(_) => {
+                failpoint!("lock.taken");
+                // Relaxed: for people.
+                self.seat().since.store(process::coarse_wall_clock(), Ordering::Relaxed);
+                self.tell_ours();
+            }
+            Err(busy) if busy.stirred => self.tell_ours(),
+            Err(_) => {}
+        }
+        taken
+    }
+
+    /// As [`take`](Core::take), for verbs that never wait: if they fail again and again they ask whether
+    /// the owners live.
+    ///
+    /// # Errors
+    ///
+    /// Faults of the lock; `Ok(None)` while others hold it.
+    #[inline]
+    pub(crate) fn try_take(&self, mode: LockMode) -> Result<Option<Word>, Fault> {
+        self.region.check_fork()?;
+        match self.take(mode) {
+            Ok(word) => {
+                self.failures.store(0, Ordering::Relaxed); // Relaxed, here and below: a mere count
+                Ok(Some(word))
+            }
+            Err(busy) => self.prove_owners(mode, busy),
+        }
+    }
+
+    #[cold]
+    fn prove_owners(&self, mode: LockMode, busy: Busy) -> Result<Option<Word>, Fault> {
+        self.refuse_damage(busy)?;
+        if !self.failures.fetch_add(1, Ordering::Relaxed).is_multiple_of(PROVE_EVERY) {
+            return Ok(None);
+        }
+        let mut buried = false;
+        for (index, slot) in self.region.slots().enumerate() {
+            let tag = slot.tag.load(Ordering::SeqCst);
+            let owns = busy.word.has(owner_bit(index)) && index != self.index;
+            if owns && tag != 0 && matches!(link::prove(&self.region, tag), Proof::Dead { .. }) {
+                self.shared.with(|endpoint| bury(endpoint, index, tag))??;
+                buried = true;
+            }
+        }
+        Ok(if buried { self.take(mode).ok() } else { None })
+    }
+
+    /// Gives the lock back. `torn`: the writer did not get to the end of what it did.
+    #[inline]
+    pub(crate) fn give(&self, mode: LockMode, torn: bool) {
+        if self.region.is_inherited() {
+            return; // the lock is the parent's
+        }
+        failpoint!("lock.give");
+        let left = match mode {
+            LockMode::Read => self.raw().leave_read(),
+            LockMode::Write => self.raw().leave_write(torn),
+        };
+        failpoint!("lock.given");
+        self.tell(left);
+    }
+
+    /// The writer reads on.
+    pub(crate) fn downgrade(&self) {
+        if !self.region.is_inherited() {
+            let left = self.raw().downgrade();
+            failpoint!("lock.downgraded");
+            self.tell(left);
+            self.tell_others();
+        }
+    }
+
+    /// The only reader writes from now on.
+    pub(crate) fn try_upgrade(&self) -> bool {
+        if self.region.is_inherited() {
+            return false;
+        }
+        let upgraded = self.raw().try_upgrade();
+        if !upgraded {
+            self.tell_ours();
+        }
+        upgraded
+    }
+
+    /// Sets or clears the mark that the bytes may be half written.
+    pub(crate) fn set_poisoned(&self, poisoned: bool) -> Result<(), Fault> {
+        self.region.check_fork()?;
+        self.raw().set_poisoned(poisoned);
+        Ok(())
+    }
+
+    /// Counts the guards that were left while views of them live, for `holders`.
+    pub(crate) fn count_kept(&self, more: bool) {
+        let before = match more {
+            true => self.kept.fetch_add(1, Ordering::SeqCst) + 1,
+            false => self.kept.fetch_sub(1, Ordering::SeqCst) - 1,
+        };
+        if !self.region.is_inherited() {
+            self.seat().kept.store(before, Ordering::SeqCst);
+        }
+    }
+
+    /// After every move of our stake: those of this process who wait on this handle look again. One load
+    /// while nobody does.
+    #[inline]
+    fn tell_ours(&self) {
+        if park::anybody(&self.header.parked) & owner_bit(self.index) != 0 {
+            self.shared.notify_local();
+        }
+    }
+
+    #[inline]
+    fn tell(&self, left: Left) {
+        let parked = park::anybody(&self.header.parked);
+        if parked != 0 || left.damaged {
+            self.tell_parked(parked, left);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell_parked(&self, parked: u64, left: Left) {
+        if left.damaged {
+            self.cry_out();
+            return;
+        }
+        if parked & owner_bit(self.index) != 0 {
+            self.shared.notify_local();
+        }
+        if left.word.owners() == 0 {
+            self.tell_others();
+        }
+    }
+
+    /// Rings every parked one, first those who wait to write.
+    pub(super) fn tell_others(&self) {
+        let parked = park::anybody(&self.header.parked) & !owner_bit(self.index);
+        if parked == 0 {
+            return;
+        }
+        let writers =
+            (0..SEATS).filter(|&index| parked & owner_bit(index) != 0 && self.wants(index));
+        let writers = writers.fold(0, |mask, index| mask | owner_bit(index));
+        // Fails only in a forked child.
+        let _ = self.shared.with(|endpoint| {
+            endpoint.wake_these(writers);
+            endpoint.wake_these(parked & !writers);
+        });
+    }
+
+    /// Whether the handle in that slot says that it waits to write.
+    pub(super) fn wants(&self, index: usize) -> bool {
+        let wants = self.area.seats[index].wants.load(Ordering::SeqCst);
+        wants != 0 && wants == self.region.slot(index).tag.load(Ordering::SeqCst)
+    }
+
+    /// The word did not say that we held the lock: somebody may have been let in beside us. Everybody is
+    /// woken, by whatever way is left, and sees that the bytes may be torn.
+    #[cold]
+    fn cry_out(&self) {
+        self.raw().set_poisoned(true);
+        self.shared.notify_local();
+        let _ = self.shared.with(|endpoint| {
+            endpoint.wake_these(u64::MAX);
+            endpoint.hang_up();
+        });
+    }
+
+    /// The fault for a word that correct handles cannot have left.
+    pub(super) fn damaged(&self, what: &str) -> Fault {
+        let cause = format!(
+            "its lock word is damaged ({what}): something wrote over it; remove it and make it anew"
+        );
+        self.region.fault(FaultKind::Damaged, cause)
+    }
+}
+
+impl Drop for Core {
+    /// A guard that was leaked (`mem::forget`) is given back with its handle.
+    fn drop(&mut self) {
+        use super::stake::Mode;
+        match self.stake.load().mode {
+            Mode::Idle => {}
+            Mode::Readers(count) => (0..count).for_each(|_| self.give(LockMode::Read, false)),
+            Mode::Writer => self.give(LockMode::Write, false),
+        }
+    }
+}
+
+impl Core {
+    /// An error if an attempt met damage.
+    pub(super) fn refuse_damage(&self, busy: Busy) -> Result<(), Fault> {
+        if busy.why != super::raw::Why::Damaged {
+            return Ok(());
+        }
+        Err(self.damaged(&format!("{:?}", busy.word)))
+    }
+}
+
+/// Lends the policy of staying awake to one waiter; the others park at once.
+pub(super) struct Lent<'a> {
+    place: &'a Mutex<Option<Awake>>,
+    awake: Option<Awake>,
+}
+
+impl<'a> Lent<'a> {
+    pub(super) fn from(place: &'a Mutex<Option<Awake>>) -> Lent<'a> {
+        Lent { place, awake: lock(place).take() }
+    }
+
+    /// One more look instead of a park?
+    pub(super) fn stay(&mut self, owner: &Slot) -> bool {
+        let Some(awake) = &mut self.awake else { return false };
+        let stays = awake.stay(owner);
+        if !stays {
+            awake.parks();
+        }
+        stays
+    }
+
+    /// What we waited for came.
+    pub(super) fn came(&mut self) {
+        if let Some(awake) = &mut self.awake {
+            awake.came();
+        }
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Some(awake) = self.awake.take() {
+            *lock(self.place) = Some(awake);
+        }
+    }
+}

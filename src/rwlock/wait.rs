@@ -1,0 +1,252 @@
+//! Waiting for the lock: the look of a sleeper, and the blocking and the awaited way to it.
+//!
+//! Who sleeps watches every owner of its last look. That is enough, since until it is woken the owners
+//! only become fewer: a reader waits while somebody writes or waits to write, a writer leaves the hint,
+//! and either keeps further readers out. The last one to leave rings all; the dead are seen by who
+//! watches them.
+//!
+//! A reader that only the hint keeps out also watches those who say that they wait to write. When none
+//! of them lives (any more), it takes the hint back and rings all: a killed waiter delays nobody.
+
+use super::core::{Core, Lent, LockMode, bury};
+use super::raw::{Busy, Why};
+use super::word::{Word, owner_bit};
+use crate::error::Fault;
+use crate::layout::SEATS;
+use crate::notify::Endpoint;
+use crate::notify::shared::Blocked;
+use crate::sync::{Ordering, lock};
+use crate::sys::failpoint::failpoint;
+use crate::sys::fd::Fd;
+use std::time::Instant;
+
+/// How often the lock may change under a sleeper's look before it is called damaged.
+const CHANGES: usize = 1000;
+/// Spins between two looks of a thread that stays awake.
+const SPINS_PER_LOOK: u32 = 4;
+
+/// One who waits, from its first look to its last; says in our seat that we wait to write.
+pub(crate) struct Waiting<'a> {
+    core: &'a Core,
+    mode: LockMode,
+    came: bool,
+}
+
+impl<'a> Waiting<'a> {
+    pub(crate) fn new(core: &'a Core, mode: LockMode) -> Waiting<'a> {
+        if mode == LockMode::Write {
+            *lock(&core.writers) += 1;
+        }
+        Waiting { core, mode, came: false }
+    }
+
+    pub(crate) fn came(mut self) {
+        self.came = true;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.core.region.is_inherited() || self.mode == LockMode::Read {
+            return; // in a child another thread may hold the lock below for ever
+        }
+        self.core.leave_writers(self.came);
+    }
+}
+
+impl Core {
+    fn leave_writers(&self, came: bool) {
+        let mut writers = lock(&self.writers);
+        *writers -= 1;
+        let last = *writers == 0;
+        if last {
+            self.seat().wants.store(0, Ordering::SeqCst);
+        }
+        drop(writers);
+        failpoint!("lock.wait.left");
+        // Our hint may keep readers out for nobody, and another one's is renewed by its own look.
+        if last && !came && self.raw().unhint() {
+            failpoint!("lock.wait.unhinted");
+            self.tell_all();
+        }
+    }
+
+    fn tell_all(&self) {
+        self.shared.notify_local();
+        self.tell_others();
+    }
+
+    /// Steps 3 and 4 of a sleeper, with the endpoint locked: takes the lock, or leaves everything so that
+    /// a ring or a death will wake us.
+    pub(crate) fn look(
+        &self,
+        endpoint: &mut Endpoint,
+        mode: LockMode,
+    ) -> Result<Option<Word>, Fault> {
+        for _ in 0..CHANGES {
+            endpoint.check_fork()?;
+            endpoint.check_slot()?;
+            let busy = match self.take(mode) {
+                Ok(word) => return Ok(Some(word)),
+                Err(busy) => busy,
+            };
+            self.refuse_damage(busy)?;
+            if mode == LockMode::Write {
+                // Before the hint, so that who finds the hint finds out whose it is.
+                self.seat().wants.store(self.tag, Ordering::SeqCst);
+                failpoint!("lock.wait.wanted");
+                if !self.raw().hint(busy.word) {
+                    continue;
+                }
+                failpoint!("lock.wait.hinted");
+            }
+            if self.watch_debtors(endpoint, mode, busy)? {
+                failpoint!("lock.wait.armed");
+                return Ok(None);
+            }
+        }
+        Err(self.damaged("it changes without end, or names an owner in a free slot"))
+    }
+
+    /// False: something has changed meanwhile, look again.
+    fn watch_debtors(
+        &self,
+        endpoint: &mut Endpoint,
+        mode: LockMode,
+        busy: Busy,
+    ) -> Result<bool, Fault> {
+        let word = busy.word;
+        for index in 0..SEATS {
+            if word.has(owner_bit(index)) && index != self.index {
+                if !endpoint.meet_alive(index, bury)? {
+                    return Ok(false);
+                }
+                endpoint.watch(index)?;
+            }
+        }
+        let hint_only = mode == LockMode::Read && busy.why == Why::Owned && !word.is_written();
+        if !hint_only {
+            return Ok(true);
+        }
+        let mut awaited = *lock(&self.writers) > 0;
+        for index in (0..SEATS).filter(|&index| index != self.index) {
+            if self.wants(index) && endpoint.meet_alive(index, bury)? && self.wants(index) {
+                endpoint.watch(index)?;
+                awaited = true;
+            }
+        }
+        if !awaited && self.raw().unhint() {
+            self.shared.notify_local();
+            endpoint.wake_all();
+        }
+        Ok(awaited)
+    }
+
+    /// The slot of somebody else who keeps the lock from us.
+    fn owner_elsewhere(&self, busy: Busy) -> Option<usize> {
+        (0..SEATS).find(|&index| busy.word.has(owner_bit(index)) && index != self.index)
+    }
+
+    /// Stays awake for about as long as a park would cost, while that has paid of late.
+    fn spin(&self, mode: LockMode) -> Result<Option<Word>, Fault> {
+        let mut lent = Lent::from(&self.spins);
+        loop {
+            let busy = match self.take(mode) {
+                Ok(word) => {
+                    lent.came();
+                    return Ok(Some(word));
+                }
+                Err(busy) => busy,
+            };
+            self.refuse_damage(busy)?;
+            let owner = self.owner_elsewhere(busy);
+            if !owner.is_some_and(|index| lent.stay(self.region.slot(index))) {
+                return Ok(None);
+            }
+            (0..SPINS_PER_LOOK).for_each(|_| std::hint::spin_loop());
+        }
+    }
+
+    /// Takes the lock, parking the thread until the deadline; a readable `bell` interrupts.
+    pub(crate) fn take_blocking(
+        &self,
+        mode: LockMode,
+        deadline: Option<Instant>,
+        bell: Option<&Fd>,
+    ) -> Result<Blocked<Word>, Fault> {
+        self.region.check_fork()?;
+        if let Some(word) = self.spin(mode)? {
+            return Ok(Blocked::Came(word));
+        }
+        let waiting = Waiting::new(self, mode);
+        let ended =
+            self.shared.wait_blocking(deadline, bell, |endpoint| self.look(endpoint, mode))?;
+        if matches!(ended, Blocked::Came(_)) {
+            waiting.came();
+        }
+        Ok(ended)
+    }
+
+    /// Takes the lock if that can be done on the spot; `None`: whatever it is, look closer.
+    #[inline]
+    pub(crate) fn take_at_once(&self, mode: LockMode) -> Option<Word> {
+        if self.region.is_inherited() { None } else { self.take(mode).ok() }
+    }
+
+    /// Takes the lock. Dropped, it has taken nothing: the lock is taken in the very poll that is ready.
+    #[cfg(feature = "tokio")]
+    pub(crate) async fn take_async(&self, mode: LockMode) -> Result<Word, Fault> {
+        self.region.check_fork()?;
+        if let Some(word) = self.take_turns(mode).await? {
+            return Ok(word);
+        }
+        let waiting = Waiting::new(self, mode);
+        let word = self.shared.wait_async(|endpoint| self.look(endpoint, mode)).await?;
+        waiting.came();
+        Ok(word)
+    }
+
+    /// As [`spin`](Core::spin), giving other tasks their turn between the looks.
+    #[cfg(feature = "tokio")]
+    async fn take_turns(&self, mode: LockMode) -> Result<Option<Word>, Fault> {
+        let mut lent = None;
+        loop {
+            let busy = match self.take(mode) {
+                Ok(word) => {
+                    lent.iter_mut().for_each(Lent::came);
+                    return Ok(Some(word));
+                }
+                Err(busy) => busy,
+            };
+            self.refuse_damage(busy)?;
+            let lent = lent.get_or_insert_with(|| Lent::from(&self.turns));
+            let owner = self.owner_elsewhere(busy);
+            if !owner.is_some_and(|index| lent.stay(self.region.slot(index))) {
+                return Ok(None);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Who owns the lock, in words, for messages.
+    pub(crate) fn owners_in_words(&self) -> String {
+        let word = self.word();
+        let how = if word.is_written() { "written" } else { "read" };
+        let pids: Vec<String> = (0..SEATS)
+            .filter(|&index| word.has(owner_bit(index)))
+            .map(|index| {
+                let slot = self.region.slot(index);
+                let tag = slot.tag.load(Ordering::SeqCst);
+                let pid = crate::notify::slots::read_hints(slot, tag).map_or(0, |hints| hints.pid);
+                let kept = self.area.seats[index].kept.load(Ordering::SeqCst);
+                let kept = if kept > 0 { " (kept by views)" } else { "" };
+                let me = if index == self.index { " (this handle)" } else { "" };
+                format!("pid {pid}{me}{kept}")
+            })
+            .collect();
+        match pids.as_slice() {
+            [] => "nobody holds it any more".to_owned(),
+            pids => format!("it is {how} by {}", pids.join(", ")),
+        }
+    }
+}
