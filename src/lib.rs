@@ -11,6 +11,8 @@
 //! | stream messages to one other process, in order, none lost | [`Ring`] with [`Producer`] and [`Consumer`] | `push`: room; `pop`: a message |
 //! | share bytes that many processes see, and say when they changed | [`Segment`] | [`changed`](Segment::changed): a [`notify`](Segment::notify) by anybody |
 //!
+//! A [`View`] reads and writes typed items, one after another, in bytes that a lock guards.
+//!
 //! [`segments`] lists what there is, [`remove`] deletes a name, [`gc`] sweeps what the dead left.
 //!
 //! A verb that can wait has three forms: bare is awaited, `try_` never waits, `blocking_` parks the
@@ -124,6 +126,8 @@ mod segment;
 mod sync;
 #[cfg(not(ringspan_loom))]
 mod sys;
+#[cfg(not(ringspan_loom))]
+mod view;
 
 pub use error::{Fault, FaultKind, OpenError};
 pub use layout::Kind;
@@ -144,6 +148,8 @@ pub use segment::{
     Attached, ChangedError, GcReport, Segment, SegmentInfo, SegmentOptions, gc,
     gc_persistent_older_than, remove, segments, segments_including_raw,
 };
+#[cfg(not(ringspan_loom))]
+pub use view::{ReadItem, View, ViewError, ViewItem, ViewTag, WriteItem};
 
 /// The Rust blocks of the pages, as tests.
 #[cfg(doctest)]

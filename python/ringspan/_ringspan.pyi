@@ -2,7 +2,7 @@
 
 from collections.abc import Coroutine, Iterable
 from types import TracebackType
-from typing import Any, Self, TypeVar, final, overload
+from typing import Any, Literal, Self, TypeAlias, TypeVar, final, overload
 
 from typing_extensions import Buffer
 
@@ -20,6 +20,7 @@ __all__ = [
     "RingStat",
     "Segment",
     "SegmentInfo",
+    "View",
     "__version__",
     "gc",
     "remove",
@@ -28,6 +29,10 @@ __all__ = [
 
 __version__: str
 _T = TypeVar("_T")
+_Tag: TypeAlias = (
+    Literal["bool", "i32", "u32", "i64", "u64", "f32", "f64", "str", "bytes"]
+    | type[bool | int | float | str | bytes]
+)
 
 @final
 class Awaitable(Coroutine[Any, Any, _T]):
@@ -1070,6 +1075,174 @@ class Segment:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles the name."""
+
+@final
+class View:
+    """A cursor over bytes that reads and writes typed items, as one does with a file.
+
+    buf: a C-contiguous bytes-like object: what a lock hands out, a Segment, a bytearray, an mmap.
+
+    Tags: "bool", "i32", "u32", "i64", "u64", "f32", "f64", "str", "bytes", or the types bool, int
+    (i64), float (f64), str, bytes. Items lie without gaps, little-endian, str and bytes behind a
+    length of 4 bytes; tags are not stored. Without `offset` a call works at the cursor and moves
+    it; with it the cursor stays. What fails changes nothing, neither bytes nor cursor.
+
+    The buffer is taken and given back in every call: a view does not keep a lock. When the
+    memoryview is released, calls raise ValueError.
+
+    Raises:
+        TypeError, BufferError: not bytes-like, not in one piece.
+
+    Example:
+        view = ringspan.View(bytearray(64))
+        view.write(7)
+        view.write("seven")
+        view.seek()
+        view.read("i64"), view.read(str)
+    """
+
+    def __new__(cls, buf: Buffer, /) -> Self:
+        """Views the bytes of `buf`, with the cursor at the start.
+
+        Raises:
+            TypeError, BufferError: not bytes-like, not in one piece.
+
+        Example:
+            ringspan.View(bytearray(64))
+        """
+
+    def seek(self, pos: int = 0) -> None:
+        """Moves the cursor to `pos`, which may be the end.
+
+        Raises:
+            InvalidOption: beyond the end; the cursor stays.
+
+        Example:
+            view.seek(16)
+        """
+
+    def tell(self) -> int:
+        """Where the cursor is, in bytes from the start.
+
+        Example:
+            view.tell()
+        """
+
+    @property
+    def remaining(self) -> int:
+        """Bytes from the cursor to the end."""
+
+    @overload
+    def read(self, tag: Literal["bool"] | type[bool], offset: int | None = None) -> bool: ...
+    @overload
+    def read(
+        self, tag: Literal["i32", "u32", "i64", "u64"] | type[int], offset: int | None = None
+    ) -> int: ...
+    @overload
+    def read(
+        self, tag: Literal["f32", "f64"] | type[float], offset: int | None = None
+    ) -> float: ...
+    @overload
+    def read(self, tag: Literal["str"] | type[str], offset: int | None = None) -> str: ...
+    @overload
+    def read(self, tag: Literal["bytes"] | type[bytes], offset: int | None = None) -> bytes: ...
+    @overload
+    def read(self, tag: str, offset: int | None = None) -> Any:
+        """Reads the item at the cursor, or at `offset`.
+
+        Raises:
+            InvalidOption: the view ends before the item does; no such tag.
+            CodecError: what is there is no such item.
+
+        Example:
+            view.read("u32")
+        """
+
+    def write(self, value: Any, tag: _Tag | str | None = None, offset: int | None = None) -> None:
+        """Writes an item at the cursor, or at `offset`.
+
+        tag: None takes bool as "bool", int as "i64", float as "f64", str as "str", bytes and
+            bytearray as "bytes".
+
+        Raises:
+            InvalidOption: it does not fit before the end; no such tag.
+            TypeError, OverflowError: a value that the tag does not take.
+            BufferError: the memory is read-only.
+
+        Example:
+            view.write(7, "u32")
+        """
+
+    def read_mixed(
+        self, schema: Iterable[_Tag | str | tuple[_Tag | str, int]], offset: int | None = None
+    ) -> list[Any]:
+        """Reads items after each other: one for each tag, a list for each (tag, count).
+
+        A count of 1 gives the item itself.
+
+        Raises:
+            InvalidOption: the view ends before they do; no such tag or count.
+            CodecError: what is there are no such items.
+
+        Example:
+            count, prices = view.read_mixed(["u32", ("f64", 3)])
+        """
+
+    def write_mixed(
+        self,
+        values: Iterable[Any],
+        schema: Iterable[_Tag | str | tuple[_Tag | str, int]] | None = None,
+        offset: int | None = None,
+    ) -> None:
+        """Writes items after each other, all or none.
+
+        schema: one entry for each value, as in `read_mixed`; None goes by the types, as `write`.
+
+        Raises:
+            InvalidOption: they do not all fit; values and schema have different lengths.
+            TypeError, OverflowError: a value that its tag does not take; a note says which.
+            BufferError: the memory is read-only.
+
+        Example:
+            view.write_mixed([3, [1.0, 2.5, 4.0]], ["u32", ("f64", 3)])
+        """
+
+    def read_range(self, offset: int, size: int) -> bytes:
+        """Copies the `size` bytes at `offset` as they are; the cursor stays.
+
+        Raises:
+            InvalidOption: they do not all lie in the view.
+
+        Example:
+            view.read_range(0, 16)
+        """
+
+    def write_range(self, offset: int, data: Buffer) -> None:
+        """Writes bytes at `offset` as they are, without a length; the cursor stays.
+
+        Raises:
+            InvalidOption: they do not all fit there.
+            BufferError: the memory is read-only.
+
+        Example:
+            view.write_range(0, b"head")
+        """
+
+    def zero(self) -> None:
+        """Fills the whole view with zeros; the cursor stays.
+
+        Raises:
+            BufferError: the memory is read-only.
+
+        Example:
+            view.zero()
+        """
+
+    def __len__(self) -> int:
+        """Bytes in the view."""
+
+    def __bool__(self) -> bool:
+        """True, also for a view of no bytes."""
 
 @final
 class Peer:

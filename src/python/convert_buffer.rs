@@ -127,6 +127,74 @@ impl fmt::Debug for ByteBuffer {
     }
 }
 
+/// One export of memory in one piece, in C order, that is copied from and to by offset. Never a slice
+/// of Rust: other threads and processes may write there meanwhile.
+pub(super) struct Piece {
+    export: ByteBuffer,
+    writable: bool,
+}
+
+impl Piece {
+    /// The memory of `obj`, to be read.
+    pub(super) fn read(obj: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let export = ByteBuffer::get(obj, ffi::PyBUF_C_CONTIGUOUS)?;
+        Ok(Piece { export, writable: false })
+    }
+
+    /// The memory of `obj`, to be written too.
+    pub(super) fn write(obj: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let export = ByteBuffer::get(obj, ffi::PyBUF_C_CONTIGUOUS | ffi::PyBUF_WRITABLE)?;
+        Ok(Piece { export, writable: true })
+    }
+
+    /// Length in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.export.len()
+    }
+
+    /// Where `len` bytes at `offset` begin, if they all lie in it.
+    fn at(&self, offset: usize, len: usize) -> Option<*mut u8> {
+        let inside = offset.checked_add(len).is_some_and(|end| end <= self.len());
+        inside.then(|| self.export.0.buf.cast::<u8>().wrapping_add(offset))
+    }
+
+    /// Fills `out` with what lies at `offset`; None if that is not all inside.
+    pub(super) fn copy_out(&self, py: Python<'_>, offset: usize, out: &mut [u8]) -> Option<()> {
+        let from = self.at(offset, out.len())?;
+        if !out.is_empty() {
+            // SAFETY: the export is held and in C order, so its `len` bytes lie at `buf`, and these
+            // were found to be among them; nobody may move or free them meanwhile. `out` is ours.
+            // Another thread or process that writes there now spoils bytes and nothing else.
+            unsafe { copy_raw(py, out.as_mut_ptr(), from, out.len()) };
+        }
+        Some(())
+    }
+
+    /// Copies `data`, which lies elsewhere, to `offset`; None if it does not all fit there.
+    pub(super) fn copy_in(&self, py: Python<'_>, offset: usize, data: &[u8]) -> Option<()> {
+        let to = self.at(offset, data.len()).filter(|_| self.writable)?;
+        if !data.is_empty() {
+            // SAFETY: as above, and the export was asked for as writable. `data` is a Rust slice that
+            // nobody writes, so it is not part of the memory of a writable export.
+            unsafe { copy_raw(py, to, data.as_ptr(), data.len()) };
+        }
+        Some(())
+    }
+
+    /// Fills all of it with zeros.
+    pub(super) fn zero(&self, py: Python<'_>) {
+        let zeros = vec![0; self.len().min(1 << 20)];
+        let mut at = 0;
+        while at < self.len() {
+            let len = zeros.len().min(self.len() - at);
+            if self.copy_in(py, at, &zeros[..len]).is_none() {
+                return;
+            }
+            at += len;
+        }
+    }
+}
+
 /// Overwrites the whole memory of a writable, contiguous `obj`, which nobody else has seen yet.
 pub(super) fn fill(obj: &Bound<'_, PyAny>, data: &[u8]) -> PyResult<()> {
     let buffer = ByteBuffer::get(obj, ffi::PyBUF_ANY_CONTIGUOUS | ffi::PyBUF_WRITABLE)?;

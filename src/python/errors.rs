@@ -7,6 +7,7 @@ use std::fmt::Display;
 
 use crate::error::{Fault, FaultKind, OpenError};
 use crate::ring::{PopError, PushError, Stop};
+use crate::view::ViewError;
 
 mod class {
     #![allow(missing_docs, reason = "named and documented in _exceptions.py")]
@@ -128,6 +129,18 @@ pub(crate) fn codec(py: Python<'_>, object: &str, cause: PyErr) -> PyErr {
     let err = class::CodecError::new_err((format!("{object}: {}", cause.value(py)),));
     err.set_cause(py, Some(cause));
     err
+}
+
+/// A view that was not read, written or moved.
+#[cold]
+pub(crate) fn view(err: &ViewError) -> PyErr {
+    match err {
+        ViewError::OutOfBounds { .. } | ViewError::UnknownTag(_) => option(err.to_string()),
+        ViewError::BadBool { .. }
+        | ViewError::BadUtf8 { .. }
+        | ViewError::BadLength { .. }
+        | ViewError::TooLong { .. } => class::CodecError::new_err((err.to_string(),)),
+    }
 }
 
 /// An argument that cannot be met.

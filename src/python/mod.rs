@@ -14,6 +14,7 @@
 //! | `segment`, `segment_wait`, `segments` | Segment, its waits, the module functions |
 //! | `buffer` | memory of a mapping as an object that exports it |
 //! | `stat` | Peer, RingStat, EndStat |
+//! | `view`, `view_items` | View over any buffer; tags, schemas and values |
 //! | `awaitable*`, `asyncio*` | what the verbs return, and how it waits |
 //! | `convert*` | objects to records and back |
 //! | `errors`, `seconds`, `signals` | exceptions, time-outs, Ctrl-C in blocking verbs |
@@ -46,6 +47,8 @@ mod segment_wait;
 mod segments;
 mod signals;
 mod stat;
+mod view;
+mod view_items;
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -65,6 +68,7 @@ fn ringspan_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<stat::PyRingStat>()?;
     m.add_class::<stat::PyEndStat>()?;
     m.add_class::<segment::PySegment>()?;
+    m.add_class::<view::PyView>()?;
     segments::register(m)?;
     ring::register(m)?;
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
