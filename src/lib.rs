@@ -122,10 +122,13 @@ mod region;
 mod ring;
 mod rwlock;
 #[cfg(not(ringspan_loom))]
+mod scalar;
+#[cfg(not(ringspan_loom))]
 mod segment;
 mod sync;
 #[cfg(not(ringspan_loom))]
 mod sys;
+mod value;
 #[cfg(not(ringspan_loom))]
 mod view;
 
@@ -144,10 +147,14 @@ pub use rwlock::{
     RwLock, RwLockOptions, TryLockError, WriteGuard,
 };
 #[cfg(not(ringspan_loom))]
+pub use scalar::{Addable, Number, Scalar, ScalarOptions, SharedBool, SharedFloat, SharedInt};
+#[cfg(not(ringspan_loom))]
 pub use segment::{
     Attached, ChangedError, GcReport, Segment, SegmentInfo, SegmentOptions, gc,
     gc_persistent_older_than, remove, segments, segments_including_raw,
 };
+#[cfg(not(ringspan_loom))]
+pub use value::{SetError, TryGetError, TrySetError, Value, ValueOptions, Watch};
 #[cfg(not(ringspan_loom))]
 pub use view::{ReadItem, View, ViewError, ViewItem, ViewTag, WriteItem};
 

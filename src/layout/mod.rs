@@ -29,7 +29,9 @@
 
 mod kinds;
 
-pub(crate) use kinds::{BytesLine, LockArea, LockSeat, RingIndices, SEATS, ValueArea};
+pub(crate) use kinds::{
+    BufferLine, BytesLine, LockArea, LockSeat, RingIndices, SEATS, ScalarLine, ValueArea,
+};
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 

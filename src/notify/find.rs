@@ -30,6 +30,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) spec: &'a Spec,
     /// Takes the dead out.
     pub(crate) bury: Bury,
+    /// Fills in the kind area and the payload of a new region, before anybody sees it.
+    pub(crate) lay_out: fn(&Region),
 }
 
 impl Wanted<'_> {
@@ -81,9 +83,12 @@ impl Wanted<'_> {
     }
 
     fn create(&self) -> Result<Endpoint, OpenError> {
-        let attach = |region: &Arc<Region>| match Endpoint::attach_any(region, false, self.bury)? {
-            Attach::Done(endpoint) => Ok(*endpoint),
-            Attach::Stale => Err(restless(self.spec.kind, self.name)),
+        let attach = |region: &Arc<Region>| {
+            (self.lay_out)(region);
+            match Endpoint::attach_any(region, false, self.bury)? {
+                Attach::Done(endpoint) => Ok(*endpoint),
+                Attach::Stale => Err(restless(self.spec.kind, self.name)),
+            }
         };
         Region::create(self.name, self.spec, attach).map(|(_, endpoint)| endpoint)
     }

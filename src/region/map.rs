@@ -11,6 +11,7 @@ use crate::sync::{AtomicU8, AtomicU64, Ordering};
 use crate::sys::map::Mapping;
 use std::ops::Deref;
 use std::ptr::NonNull;
+use std::slice;
 use std::sync::Arc;
 
 /// A reference to shared words at `offset`, or `None` when they do not fit or are not aligned.
@@ -61,67 +62,52 @@ impl<'a> Bytes<'a> {
         (end <= self.len).then_some(Bytes { offset: self.offset + at, len, ..*self })
     }
 
-    /// The next piece at `at`: a word where one fits, else a byte.
-    fn piece(&self, at: usize) -> Piece<'a> {
-        assert!(at < self.len, "outside the part");
-        // SAFETY: `at` is inside the part, which is inside the mapping.
-        let here = unsafe { self.as_ptr().add(at) };
-        if self.len - at >= 8 && here.cast::<AtomicU64>().is_aligned() {
-            // SAFETY: eight bytes inside the mapping, aligned, mapped for 'a; an atomic is valid
-            // whatever others write there.
-            Piece::Word(unsafe { &*here.cast::<AtomicU64>() })
-        } else {
-            // SAFETY: one byte inside the mapping, as above.
-            Piece::Byte(unsafe { &*here.cast::<AtomicU8>() })
-        }
+    /// Splits the part into bytes, aligned words and bytes.
+    fn split(&self) -> (&'a [AtomicU8], &'a [AtomicU64], &'a [AtomicU8]) {
+        let head = self.as_ptr().align_offset(align_of::<AtomicU64>()).min(self.len);
+        let words = (self.len - head) / 8;
+        let tail = head + words * 8;
+        // SAFETY: `tail` is at most `len`, so all three parts are inside the mapping.
+        let [middle, end] = [head, tail].map(|at| unsafe { self.as_ptr().add(at) });
+        // SAFETY: `head` bytes inside the mapping, mapped for 'a; an atomic is valid whatever others
+        // write there.
+        let first = unsafe { slice::from_raw_parts(self.as_ptr().cast::<AtomicU8>(), head) };
+        // SAFETY: as above; `middle` is aligned for words, or there are none.
+        let whole = unsafe { slice::from_raw_parts(middle.cast::<AtomicU64>(), words) };
+        // SAFETY: as above.
+        let last = unsafe { slice::from_raw_parts(end.cast::<AtomicU8>(), self.len - tail) };
+        (first, if words == 0 { &[] } else { whole }, last)
     }
 
     /// Copies from `at` on into `out`; `None`: it does not fit, and nothing was copied.
     pub(crate) fn read(&self, at: usize, out: &mut [u8]) -> Option<()> {
-        let part = self.part(at, out.len())?;
-        let mut done = 0;
-        while done < out.len() {
-            done += match part.piece(done) {
-                Piece::Word(word) => {
-                    // Relaxed: see the type.
-                    out[done..done + 8]
-                        .copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
-                    8
-                }
-                Piece::Byte(byte) => {
-                    out[done] = byte.load(Ordering::Relaxed); // Relaxed: see the type
-                    1
-                }
-            }
+        let (first, words, last) = self.part(at, out.len())?.split();
+        let (head, rest) = out.split_at_mut(first.len());
+        let (middle, tail) = rest.split_at_mut(words.len() * 8);
+        // Relaxed, here and below: see the type.
+        let bytes = first.iter().chain(last).map(|byte| byte.load(Ordering::Relaxed));
+        head.iter_mut().chain(tail).zip(bytes).for_each(|(to, byte)| *to = byte);
+        let (chunks, _) = middle.as_chunks_mut::<8>();
+        for (to, word) in chunks.iter_mut().zip(words) {
+            *to = word.load(Ordering::Relaxed).to_ne_bytes();
         }
         Some(())
     }
 
     /// Copies `from` in at `at`; `None`: it does not fit, and nothing was copied.
     pub(crate) fn write(&self, at: usize, from: &[u8]) -> Option<()> {
-        let part = self.part(at, from.len())?;
-        let mut done = 0;
-        while done < from.len() {
-            done += match part.piece(done) {
-                Piece::Word(word) => {
-                    let mut bytes = [0; 8];
-                    bytes.copy_from_slice(&from[done..done + 8]);
-                    word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed); // Relaxed: see the type
-                    8
-                }
-                Piece::Byte(byte) => {
-                    byte.store(from[done], Ordering::Relaxed); // Relaxed: see the type
-                    1
-                }
-            }
+        let (first, words, last) = self.part(at, from.len())?.split();
+        let (head, rest) = from.split_at(first.len());
+        let (middle, tail) = rest.split_at(words.len() * 8);
+        // Relaxed, here and below: see the type.
+        let bytes = first.iter().chain(last).zip(head.iter().chain(tail));
+        bytes.for_each(|(to, &byte)| to.store(byte, Ordering::Relaxed));
+        let (chunks, _) = middle.as_chunks::<8>();
+        for (from, word) in chunks.iter().zip(words) {
+            word.store(u64::from_ne_bytes(*from), Ordering::Relaxed);
         }
         Some(())
     }
-}
-
-enum Piece<'a> {
-    Word(&'a AtomicU64),
-    Byte(&'a AtomicU8),
 }
 
 /// Shared words of a region, checked once and found at once from then on: for paths of nanoseconds.

@@ -7,11 +7,13 @@
 //! | `spec` | what to create; where each part lies |
 //! | `create` | anonymous file, header, name last |
 //! | `open` | owner, size, magic, checksum, version, kind, geometry, door directory |
+//! | `grow` | longer files: reserve, publish the length, map more |
 //! | `map` | the only casts from mapped bytes to atomics |
 //! | `raw` | a file without our header: bytes only |
 //! | `unlink` | removal under the inode's lock |
 
 mod create;
+mod grow;
 pub(crate) mod map;
 mod open;
 pub(crate) mod raw;
@@ -29,9 +31,10 @@ use crate::sys::door::DoorDir;
 use crate::sys::fd::{self, Fd};
 use crate::sys::file::{self, FileId};
 use crate::sys::map::Mapping;
+use grow::More;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The mapped file. Shared by every handle of it in this process.
 #[derive(Debug)]
@@ -46,6 +49,8 @@ pub(crate) struct Region {
     constants: Constants,
     doors: DoorDir,
     forks: u64,
+    /// Longer mappings, for files that have grown.
+    more: OnceLock<Box<More>>,
 }
 
 /// "ring /frames": how messages name an object.

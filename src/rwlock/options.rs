@@ -76,13 +76,14 @@ impl RwLockOptions {
             flags: if self.ephemeral { FLAG_EPHEMERAL } else { 0 },
             mode: self.mode,
         };
-        let endpoint = Wanted { name: &name, how, spec: &spec, bury }.attach(|region| {
-            let has = region.constants().payload_len;
-            match has < len as u64 {
-                true => Err(too_small(region, "a length of", len as u64, has)),
-                false => Ok(()),
-            }
-        })?;
+        let endpoint =
+            Wanted { name: &name, how, spec: &spec, bury, lay_out: |_| () }.attach(|region| {
+                let has = region.constants().payload_len;
+                match has < len as u64 {
+                    true => Err(too_small(region, "a length of", len as u64, has)),
+                    false => Ok(()),
+                }
+            })?;
         Ok(RwLock::of(Arc::new(Core::new(endpoint)?)))
     }
 }

@@ -67,6 +67,23 @@ pub(crate) fn info_at(path: &Path) -> io::Result<Option<FileInfo>> {
     }
 }
 
+/// Reserves `len` bytes from `offset` on; the file becomes longer if need be. All of it or nothing.
+pub(crate) fn reserve(fd: &Fd, offset: u64, len: u64) -> io::Result<()> {
+    // tmpfs undoes all of it when a signal comes, and says so.
+    while let Err(err) = rustix::fs::fallocate(fd, FallocateFlags::empty(), offset, len) {
+        if err != Errno::INTR {
+            return Err(err.into());
+        }
+    }
+    Ok(())
+}
+
+/// Gives the memory of a part of the file back, where the system can; the part stays, and reads as
+/// zeros.
+pub(crate) fn give_back(fd: &Fd, offset: u64, len: u64) {
+    make::punch(fd, offset, len);
+}
+
 /// A file that is not (fully) published yet.
 #[derive(Debug)]
 pub(crate) struct Unborn {
@@ -86,12 +103,7 @@ impl Unborn {
             }
             Err(err) => return Err(err.into()),
         };
-        // tmpfs undoes all of it when a signal comes, and says so.
-        while let Err(err) = rustix::fs::fallocate(&*unborn.fd, FallocateFlags::empty(), 0, len) {
-            if err != Errno::INTR {
-                return Err(err.into());
-            }
-        }
+        reserve(&unborn.fd, 0, len)?;
         #[allow(clippy::unnecessary_cast, reason = "the widths differ between systems")]
         rustix::fs::fchmod(&*unborn.fd, Mode::from_raw_mode(mode as RawMode))?;
         Ok(unborn)

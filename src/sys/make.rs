@@ -2,7 +2,7 @@
 //! files without a name (open(2) O_TMPFILE, linkat(2)).
 
 use rustix::event::{EventfdFlags, PollFlags};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
@@ -53,6 +53,12 @@ pub(super) fn pipe() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
 pub(super) fn nameless(dir: &str) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
     rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR)
+}
+
+/// Gives the memory of a part of a file back (fallocate(2), FALLOC_FL_PUNCH_HOLE).
+pub(super) fn punch(fd: &impl AsFd, offset: u64, len: u64) {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    let _ = rustix::fs::fallocate(fd, flags, offset, len); // else the memory stays in use
 }
 
 /// Gives a nameless file its name, unless the name is taken.

@@ -67,3 +67,6 @@ pub(super) fn nameless(_dir: &str) -> rustix::io::Result<OwnedFd> {
 pub(super) fn give_name(_fd: &impl AsFd, _path: &Path) -> rustix::io::Result<()> {
     Err(Errno::OPNOTSUPP)
 }
+
+/// Not to be had on every such system; the memory stays in use.
+pub(super) fn punch(_fd: &impl AsFd, _offset: u64, _len: u64) {}

@@ -45,6 +45,12 @@ pub(crate) fn info_at(_path: &Path) -> io::Result<Option<FileInfo>> {
     Err(unsupported("GetFileInformationByName"))
 }
 
+pub(crate) fn reserve(_fd: &Fd, _offset: u64, _len: u64) -> io::Result<()> {
+    Err(unsupported("growing shared memory"))
+}
+
+pub(crate) fn give_back(_fd: &Fd, _offset: u64, _len: u64) {}
+
 /// A file that is not published yet; there can be none.
 #[derive(Debug)]
 pub(crate) struct Unborn {

@@ -1,0 +1,36 @@
+//! The latest value of anything, in memory that processes share and await: [`Value`].
+//!
+//! Readers copy beside the writer and are never in its way; writers take turns by a lock of the same kind
+//! as [`RwLock`](crate::RwLock). Two buffers and a version: a writer killed at any instruction leaves the
+//! value that was there.
+//!
+//! | file | job |
+//! |---|---|
+//! | `raw` | versions, descriptors, bytes: the algorithm |
+//! | `core` | the same over a region, with its lock and its waits |
+//! | `handle`, `set`, `wait` | [`Value`]: open and read; set and update; changes |
+//! | `options` | [`ValueOptions`] |
+//! | `error` | [`SetError`], [`TrySetError`], [`TryGetError`] |
+
+#[cfg(not(ringspan_loom))]
+pub(crate) mod core;
+#[cfg(not(ringspan_loom))]
+mod error;
+#[cfg(not(ringspan_loom))]
+mod handle;
+#[cfg(not(ringspan_loom))]
+mod options;
+pub(crate) mod raw;
+#[cfg(not(ringspan_loom))]
+mod set;
+#[cfg(not(ringspan_loom))]
+mod wait;
+
+#[cfg(not(ringspan_loom))]
+pub use error::{SetError, TryGetError, TrySetError};
+#[cfg(not(ringspan_loom))]
+pub use handle::Value;
+#[cfg(not(ringspan_loom))]
+pub use options::ValueOptions;
+#[cfg(not(ringspan_loom))]
+pub use wait::Watch;

@@ -1,0 +1,110 @@
+//! What a value is to be like, and how its name is found.
+
+use super::core::{Core, lay_out};
+use super::handle::Value;
+use super::raw::LEAST;
+use crate::error::{Fault, FaultKind, OpenError};
+use crate::layout::{FLAG_EPHEMERAL, Kind, PARAMS, ValueArea};
+use crate::name::Name;
+use crate::notify::find::{How, Wanted};
+use crate::region::{Region, Spec, Subject};
+use crate::rwlock::core::bury;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// What a value is to be like; see [`Value::options`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValueOptions<T> {
+    options: Plain,
+    of: PhantomData<fn(T) -> T>,
+}
+
+/// The same without the type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plain {
+    pub(crate) capacity: u64,
+    pub(crate) mode: u32,
+    pub(crate) ephemeral: bool,
+}
+
+impl<T> Default for ValueOptions<T> {
+    fn default() -> Self {
+        let options = Plain { capacity: LEAST, mode: 0o600, ephemeral: false };
+        ValueOptions { options, of: PhantomData }
+    }
+}
+
+impl<T> ValueOptions<T> {
+    /// Bytes of an encoded value for which room is made from the start, twice (default 4096; rounded up
+    /// to pages). Larger ones make room when they are first set, which can fail for want of memory and
+    /// takes longer once. For an opener it has no meaning.
+    pub fn capacity(mut self, bytes: u64) -> Self {
+        self.options.capacity = bytes;
+        self
+    }
+
+    /// Permission bits of the file, whatever the umask (default 0600). Only the owner and root can
+    /// attach in any case.
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.options.mode = mode;
+        self
+    }
+
+    /// The last one out removes the value; when all died, the next opener or [`gc`](crate::gc) does.
+    pub fn ephemeral(mut self, ephemeral: bool) -> Self {
+        self.options.ephemeral = ephemeral;
+        self
+    }
+
+    /// Makes a new value, which is not set yet.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::AlreadyExists`] when the name is taken; faults for a bad name, a bad mode or a full
+    /// `/dev/shm`.
+    pub fn create(self, name: &str) -> Result<Value<T>, OpenError> {
+        self.options.find(name, How::Create).map(Value::of)
+    }
+
+    /// Opens a value that exists. Mode and ephemeral are what its creator chose.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::NotFound`]; faults for another kind of object, another layout version, damage,
+    /// another owner, and [`TooManyAttached`](crate::FaultKind::TooManyAttached) for the 49th handle.
+    pub fn open(self, name: &str) -> Result<Value<T>, OpenError> {
+        self.options.find(name, How::Open).map(Value::of)
+    }
+
+    /// Opens the value, or makes it when there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`ValueOptions::create`] and [`ValueOptions::open`], but for the two about existence.
+    pub fn open_or_create(self, name: &str) -> Result<Value<T>, OpenError> {
+        self.options.find(name, How::OpenOrCreate).map(Value::of)
+    }
+}
+
+impl Plain {
+    pub(crate) fn find(&self, name: &str, how: How) -> Result<Arc<Core>, OpenError> {
+        let name = Name::new(name)?;
+        let pages = self.capacity.max(1).checked_next_multiple_of(LEAST);
+        let Some(payload_len) = pages.and_then(|bytes| bytes.checked_mul(2)) else {
+            let subject = Subject { kind: Kind::Value, name };
+            let cause = format!("a capacity of {} bytes is more than there can be", self.capacity);
+            return Err(Fault::new(FaultKind::InvalidOption, subject, cause).into());
+        };
+        let spec = Spec {
+            kind: Kind::Value,
+            kind_len: size_of::<ValueArea>(),
+            payload_len,
+            params: [0; PARAMS],
+            flags: if self.ephemeral { FLAG_EPHEMERAL } else { 0 },
+            mode: self.mode,
+        };
+        let wanted = Wanted { name: &name, how, spec: &spec, bury, lay_out };
+        let endpoint = wanted.attach(|_: &Region| Ok(()))?;
+        Ok(Arc::new(Core::new(endpoint)?))
+    }
+}
