@@ -72,11 +72,14 @@ impl<'a> Bytes<'a> {
         // SAFETY: `head` bytes inside the mapping, mapped for 'a; an atomic is valid whatever others
         // write there.
         let first = unsafe { slice::from_raw_parts(self.as_ptr().cast::<AtomicU8>(), head) };
-        // SAFETY: as above; `middle` is aligned for words, or there are none.
-        let whole = unsafe { slice::from_raw_parts(middle.cast::<AtomicU64>(), words) };
+        let whole: &[AtomicU64] = match words {
+            0 => &[], // `middle` need not be aligned then
+            // SAFETY: as above; `middle` is aligned for words.
+            _ => unsafe { slice::from_raw_parts(middle.cast::<AtomicU64>(), words) },
+        };
         // SAFETY: as above.
         let last = unsafe { slice::from_raw_parts(end.cast::<AtomicU8>(), self.len - tail) };
-        (first, if words == 0 { &[] } else { whole }, last)
+        (first, whole, last)
     }
 
     /// Copies from `at` on into `out`; `None`: it does not fit, and nothing was copied.

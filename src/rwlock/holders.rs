@@ -2,6 +2,9 @@
 
 use super::core::{Core, LockMode};
 use super::word::owner_bit;
+use crate::error::Fault;
+use crate::layout::Slot;
+use crate::notify::shared::Shared;
 use crate::notify::slots;
 use crate::sync::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -68,10 +71,10 @@ impl Core {
 }
 
 impl HandleStat {
-    pub(crate) fn of(shared: &crate::notify::shared::Shared) -> Result<Self, crate::Fault> {
+    pub(crate) fn of(shared: &Shared) -> Result<Self, Fault> {
         shared.with(|endpoint| {
             let (held, counters) = (endpoint.held(), endpoint.counters);
-            let taken = |slot: &&crate::layout::Slot| slot.tag.load(Ordering::SeqCst) != 0;
+            let taken = |slot: &&Slot| slot.tag.load(Ordering::SeqCst) != 0;
             HandleStat {
                 attached: endpoint.region.slots().filter(taken).count(),
                 parks: counters.parks,

@@ -1,6 +1,6 @@
 //! One attached handle of a scalar: changes, telling, waiting, for any 64 bits.
 
-use crate::error::{Fault, FaultKind};
+use crate::error::{Fault, FaultKind, OpenError};
 use crate::layout::{Header, Kind, PARAMS, ScalarLine};
 use crate::name::Name;
 use crate::notify::find::{How, Wanted};
@@ -50,12 +50,7 @@ fn bury(endpoint: &mut Endpoint, index: usize, tag: u64) -> Result<(), Fault> {
 }
 
 impl Plain {
-    pub(crate) fn find(
-        &self,
-        kind: Kind,
-        name: &str,
-        how: How,
-    ) -> Result<Arc<Core>, crate::OpenError> {
+    pub(crate) fn find(&self, kind: Kind, name: &str, how: How) -> Result<Arc<Core>, OpenError> {
         let name = Name::new(name)?;
         let mut params = [0; PARAMS];
         params[0] = self.initial;
