@@ -73,6 +73,17 @@ impl<G> LockError<G> {
         }
     }
 
+    /// The fault, by value; a poisoned lock is given back. For `?` in functions whose error outlives the
+    /// handle (`Box<dyn Error>`, anyhow), which an error with a borrowed guard inside cannot:
+    /// `lock.read().await.map_err(LockError::into_fault)?`.
+    pub fn into_fault(self) -> Fault {
+        match self {
+            LockError::Poisoned(Poisoned { fault, .. })
+            | LockError::Timeout(fault)
+            | LockError::Fault(fault) => fault,
+        }
+    }
+
     /// The guard of a poisoned lock; the error again otherwise. For those who do not care:
     /// `lock.read().await.or_else(LockError::into_guard)`.
     ///
