@@ -90,17 +90,23 @@ impl Change<'_> {
 
     /// Sets the value; the version afterwards. On an error nothing has changed.
     pub(crate) fn set(self, bytes: &[u8], tag: u8) -> Result<u64, Fault> {
+        let (half, rest) = bytes.split_at(bytes.len() / 2);
+        self.set_parts([half, rest], tag)
+    }
+
+    /// The same of two pieces, one behind the other.
+    pub(crate) fn set_parts(self, parts: [&[u8]; 2], tag: u8) -> Result<u64, Fault> {
         let (raw, region) = (self.core.raw(), self.core.region());
-        let prepared = raw.prepare(bytes.len() as u64)?;
+        let len = parts[0].len() + parts[1].len();
+        let prepared = raw.prepare(len as u64)?;
         failpoint!("value.prepared");
         if let Some((offset, len)) = prepared.left {
             region.give_back(offset, len);
         }
-        let room = region.file_bytes(prepared.offset, bytes.len() as u64)?;
-        let half = bytes.len() / 2;
-        let written = room.write(0, &bytes[..half]);
+        let room = region.file_bytes(prepared.offset, len as u64)?;
+        let first = room.write(0, parts[0]);
         failpoint!("value.half");
-        if written.and(room.write(half, &bytes[half..])).is_none() {
+        if first.and(room.write(parts[0].len(), parts[1])).is_none() {
             return Err(Store::damaged(&**region, "a length"));
         }
         failpoint!("value.written");

@@ -123,8 +123,8 @@ impl<T: Serialize + DeserializeOwned> Value<T> {
         Ok(self.begin_blocking(timeout.into())?.set(&bytes, Tag::MSGPACK.byte())?)
     }
 
-    /// Sets what `f` makes of the latest value (`None`: never set); nobody sets in between. Returns the
-    /// new version. `f` runs under the lock: it must neither wait nor use this value.
+    /// Sets what `f` makes of the latest value (`None`: never set); nobody sets in between. Returns what
+    /// was set. `f` runs under the lock: it must neither wait nor use this value.
     ///
     /// # Errors
     ///
@@ -154,7 +154,7 @@ impl<T: Serialize + DeserializeOwned> Value<T> {
     /// # }
     /// ```
     #[cfg(feature = "tokio")]
-    pub async fn update(&self, f: impl FnOnce(Option<T>) -> T) -> Result<u64, SetError> {
+    pub async fn update(&self, f: impl FnOnce(Option<T>) -> T) -> Result<T, SetError> {
         let change = self.core.begin().await?;
         Ok(self.apply(change, f)?)
     }
@@ -172,7 +172,7 @@ impl<T: Serialize + DeserializeOwned> Value<T> {
         &self,
         f: impl FnOnce(Option<T>) -> T,
         timeout: impl Into<Option<Duration>>,
-    ) -> Result<u64, SetError> {
+    ) -> Result<T, SetError> {
         let change = self.begin_blocking(timeout.into())?;
         Ok(self.apply(change, f)?)
     }
@@ -184,9 +184,10 @@ impl<T: Serialize + DeserializeOwned> Value<T> {
         })
     }
 
-    fn apply(&self, change: Change<'_>, f: impl FnOnce(Option<T>) -> T) -> Result<u64, Fault> {
+    fn apply(&self, change: Change<'_>, f: impl FnOnce(Option<T>) -> T) -> Result<T, Fault> {
         let new = f(self.old(&change)?);
-        change.set(&self.encode(&new)?, Tag::MSGPACK.byte())
+        change.set(&self.encode(&new)?, Tag::MSGPACK.byte())?;
+        Ok(new)
     }
 }
 
