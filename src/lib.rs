@@ -1,14 +1,19 @@
-//! Shared memory that processes can *await*: named rings and segments between unrelated processes of
-//! one machine, in Rust (tokio or plain threads) and Python (asyncio or plain threads).
+//! Shared memory that processes can *await*: named rings, locks, values, counters and segments between
+//! unrelated processes of one machine, in Rust (tokio or plain threads) and Python (asyncio or plain
+//! threads).
 //!
-//! A reader sleeps in the kernel until there is something to read, a writer while there is no room.
-//! When one of them is killed, the other one is told at once. Nothing polls; there is no daemon.
+//! A reader sleeps in the kernel until there is something to read, a writer while there is no room,
+//! whoever wants a lock until it is free. When a process is killed, those who wait for it are told at
+//! once. Nothing polls; there is no daemon.
 //!
 //! # Which primitive do I want?
 //!
 //! | I want to | type | waits for |
 //! |---|---|---|
 //! | stream messages to one other process, in order, none lost | [`Ring`] with [`Producer`] and [`Consumer`] | `push`: room; `pop`: a message |
+//! | let many processes read some bytes and one at a time write them | [`RwLock`], with a [`View`] for typed items | [`read`](RwLock::read): no writer; [`write`](RwLock::write): nobody |
+//! | publish the latest of anything | [`Value`] | [`changed`](Value::changed), [`wait_for`](Value::wait_for), [`watch`](Value::watch) |
+//! | count, or raise a flag | [`SharedInt`], [`SharedFloat`], [`SharedBool`] | [`changed`](Scalar::changed), [`wait_for`](Scalar::wait_for) |
 //! | share bytes that many processes see, and say when they changed | [`Segment`] | [`changed`](Segment::changed): a [`notify`](Segment::notify) by anybody |
 //!
 //! A [`View`] reads and writes typed items, one after another, in bytes that a lock guards.
@@ -86,7 +91,8 @@
 //! Only processes of the owner of an object, and root, get in. Within these, nothing in shared memory is
 //! trusted: every bound is checked on every use, and damage is an error ([`FaultKind::Damaged`]), no
 //! panic and no undefined behaviour. One agreement remains, as with every memory map: nobody writes a
-//! message that was published and not released. On it alone [`Message`] and [`Batch`] deref to `&[u8]`;
+//! message that was published and not released, nor bytes that somebody has locked. On it alone
+//! [`Message`], [`Batch`] and the guards of a lock deref to `&[u8]`;
 //! [`Message::copy_to`], [`Message::to_vec`] and everything that parses do without it, by copying first.
 //!
 //! # Fork
