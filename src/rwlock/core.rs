@@ -20,6 +20,11 @@ use std::sync::Arc;
 /// Failed attempts in a row after which a `try_` verb asks whether the owners live.
 const PROVE_EVERY: u64 = 64;
 
+/// Nanoseconds that one who was woken gets to come.
+const TURN: u64 = 100_000;
+/// Nanoseconds between two such turns.
+const TURN_EVERY: u64 = 500_000;
+
 /// How the lock is (to be) held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LockMode {
@@ -46,6 +51,10 @@ pub(crate) struct Core {
     failures: AtomicU64,
     /// Guards that were left while views of them live.
     kept: AtomicU64,
+    /// Somebody was woken: until then whoever of this handle asks next lets it go first; 0: no.
+    turn_until: AtomicU64,
+    /// When that was last so.
+    turn_given: AtomicU64,
     /// Lent to the one who stays awake.
     pub(super) spins: Mutex<Option<Awake>>,
     pub(super) turns: Mutex<Option<Awake>>,
@@ -91,6 +100,8 @@ impl Core {
             writers: Mutex::new(0),
             failures: AtomicU64::new(0),
             kept: AtomicU64::new(0),
+            turn_until: AtomicU64::new(0),
+            turn_given: AtomicU64::new(0),
             spins: Mutex::new(Some(Awake::new(SPINS))),
             turns: Mutex::new(Some(Awake::new(TURNS))),
             header: region.header_words(),
@@ -265,9 +276,39 @@ impl Core {
         if parked & owner_bit(self.index) != 0 {
             self.shared.notify_local();
         }
-        if left.word.owners() == 0 {
+        if left.word.owners() == 0 && parked & !owner_bit(self.index) != 0 {
             self.tell_others();
+            self.owe_turn();
         }
+    }
+
+    /// Whoever was woken needs some time to come. A handle that asks again at once would get ahead of it
+    /// for ever, so now and then it gives way. (parking_lot's eventual fairness: a fair unlock every
+    /// half of a millisecond.)
+    fn owe_turn(&self) {
+        let now = process::monotonic();
+        // Relaxed, here and below: nothing depends on it but who comes first.
+        if now.saturating_sub(self.turn_given.load(Ordering::Relaxed)) > TURN_EVERY {
+            self.turn_given.store(now, Ordering::Relaxed);
+            self.turn_until.store(now + TURN, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether somebody else should go first.
+    #[inline]
+    pub(super) fn owes_turn(&self) -> bool {
+        self.turn_until.load(Ordering::Relaxed) != 0
+    }
+
+    /// The same, until it came or its time is over.
+    #[cold]
+    pub(super) fn still_owes_turn(&self) -> bool {
+        let until = self.turn_until.load(Ordering::Relaxed);
+        let owes = process::monotonic() < until && self.word().owners() == 0;
+        if !owes && until != 0 {
+            self.turn_until.store(0, Ordering::Relaxed);
+        }
+        owes
     }
 
     /// Rings every parked one, first those who wait to write.

@@ -22,7 +22,9 @@ use std::time::{Duration, Instant};
 /// A writer that waits keeps out readers that come later, so readers that overlap without end do not
 /// starve it. More is not promised: whoever comes first after a release gets the lock, not whoever has
 /// waited longest, since waiting for one certain process would make the lock depend on one that may be
-/// stopped. A task that reads and reads again at once may get ahead of a writer some times.
+/// stopped. A handle that asks again at once would get ahead of those who have to be woken first; so after
+/// waking somebody it gives way, for a tenth of a millisecond at most and every half of one at most. (The
+/// `try_` verbs do not.)
 ///
 /// # Deadlocks
 ///

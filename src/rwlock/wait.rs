@@ -149,6 +149,9 @@ impl Core {
 
     /// Stays awake for about as long as a park would cost, while that has paid of late.
     fn spin(&self, mode: LockMode) -> Result<Option<Word>, Fault> {
+        while self.owes_turn() && self.still_owes_turn() {
+            (0..SPINS_PER_LOOK).for_each(|_| std::hint::spin_loop());
+        }
         let mut lent = Lent::from(&self.spins);
         loop {
             let busy = match self.take(mode) {
@@ -190,7 +193,8 @@ impl Core {
     /// Takes the lock if that can be done on the spot; `None`: whatever it is, look closer.
     #[inline]
     pub(crate) fn take_at_once(&self, mode: LockMode) -> Option<Word> {
-        if self.region.is_inherited() { None } else { self.take(mode).ok() }
+        let direct = !self.region.is_inherited() && !self.owes_turn();
+        if direct { self.take(mode).ok() } else { None }
     }
 
     /// Takes the lock. Dropped, it has taken nothing: the lock is taken in the very poll that is ready.
@@ -209,6 +213,9 @@ impl Core {
     /// As [`spin`](Core::spin), giving other tasks their turn between the looks.
     #[cfg(feature = "tokio")]
     async fn take_turns(&self, mode: LockMode) -> Result<Option<Word>, Fault> {
+        while self.owes_turn() && self.still_owes_turn() {
+            tokio::task::yield_now().await;
+        }
         let mut lent = None;
         loop {
             let busy = match self.take(mode) {

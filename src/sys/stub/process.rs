@@ -33,7 +33,14 @@ pub(crate) fn wall_clock() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The same.
+/// Nanoseconds that pass evenly, from some point in time on.
+pub(crate) fn monotonic() -> u64 {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    let since = START.get_or_init(std::time::Instant::now).elapsed();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The same, as good as it gets.
 pub(crate) fn coarse_wall_clock() -> u64 {
     wall_clock()
 }
