@@ -1,4 +1,4 @@
-"""Shared memory that processes can await: named segments and rings.
+"""Shared memory that processes can await: named segments, rings and locks.
 
     # one process                                  # another one
     async with ringspan.Producer("/r") as tx:      rx = ringspan.Consumer("/r")
@@ -27,6 +27,7 @@ from ringspan._exceptions import (
     PeerDied,
     PeerUnreachable,
     PermissionDenied,
+    Poisoned,
     Removed,
     RingspanError,
     RoleTaken,
@@ -36,19 +37,25 @@ from ringspan._exceptions import (
     TooManyAttached,
     TooManyFiles,
     Unsupported,
+    WouldDeadlock,
 )
 from ringspan._ringspan import (
+    Acquire,
     Attached,
     Awaitable,
     Consumer,
     EndStat,
     GcReport,
     Grant,
+    Guard,
+    HandleStat,
+    Holder,
     Lent,
     Peer,
     Producer,
     Ring,
     RingStat,
+    RwLock,
     Segment,
     SegmentInfo,
     View,
@@ -59,6 +66,7 @@ from ringspan._ringspan import (
 )
 
 __all__ = [
+    "Acquire",
     "AlreadyExists",
     "Attached",
     "Awaitable",
@@ -71,7 +79,10 @@ __all__ = [
     "Forked",
     "GcReport",
     "Grant",
+    "Guard",
     "HandleClosed",
+    "HandleStat",
+    "Holder",
     "InvalidName",
     "InvalidOption",
     "Lent",
@@ -83,12 +94,14 @@ __all__ = [
     "PeerDied",
     "PeerUnreachable",
     "PermissionDenied",
+    "Poisoned",
     "Producer",
     "Removed",
     "Ring",
     "RingStat",
     "RingspanError",
     "RoleTaken",
+    "RwLock",
     "Segment",
     "SegmentInfo",
     "SystemFault",
@@ -98,6 +111,7 @@ __all__ = [
     "TooManyFiles",
     "Unsupported",
     "View",
+    "WouldDeadlock",
     "__version__",
     "gc",
     "remove",

@@ -24,8 +24,10 @@
     ├── NoSpace (OSError)               /dev/shm is full
     ├── TooManyFiles (OSError)          out of file descriptors
     ├── TooManyAttached (OSError)       every slot is held by a live process
+    ├── Poisoned (OSError)              a lock whose writer died
     ├── Unsupported (OSError)           this system lacks a call
     ├── SystemFault (OSError)           any other error of the system
+    ├── WouldDeadlock (RuntimeError)    a task would wait for itself
     └── Forked (RuntimeError)           the handle came here by fork
 
 `str()` names the object, the cause and the cure; `errno` is kept where there is one. All of them
@@ -167,6 +169,14 @@ class SystemFault(RingspanError, OSError):
     """Any other error of the operating system."""
 
 
+class Poisoned(RingspanError, OSError):
+    """A writer died while it held the lock: the bytes may be half written."""
+
+
+class WouldDeadlock(RingspanError, RuntimeError):
+    """A task (or thread) that holds the lock would wait for itself."""
+
+
 class Forked(RingspanError, RuntimeError):
     """The handle came into this process by fork: open the object here."""
 
@@ -188,6 +198,7 @@ __all__ = [
     "PeerDied",
     "PeerUnreachable",
     "PermissionDenied",
+    "Poisoned",
     "Removed",
     "RingspanError",
     "RoleTaken",
@@ -197,6 +208,7 @@ __all__ = [
     "TooManyAttached",
     "TooManyFiles",
     "Unsupported",
+    "WouldDeadlock",
 ]
 
 for _name in __all__:

@@ -7,17 +7,22 @@ from typing import Any, Literal, Self, TypeAlias, TypeVar, final, overload
 from typing_extensions import Buffer
 
 __all__ = [
+    "Acquire",
     "Attached",
     "Awaitable",
     "Consumer",
     "EndStat",
     "GcReport",
     "Grant",
+    "Guard",
+    "HandleStat",
+    "Holder",
     "Lent",
     "Peer",
     "Producer",
     "Ring",
     "RingStat",
+    "RwLock",
     "Segment",
     "SegmentInfo",
     "View",
@@ -1077,6 +1082,339 @@ class Segment:
         """Pickles the name."""
 
 @final
+class RwLock:
+    """A named reader-writer lock over bytes that processes share.
+
+    size: bytes under the lock; 0 for a lock without bytes. An opener gets all there are; one that
+        names more gets Mismatch. Without it the lock must exist.
+    mode: permission bits of the file.
+    ephemeral: the last one out removes the lock.
+    create: None opens or creates (opens, without a size), True must create, False must open.
+
+    Many may read at once, one may write alone: tasks, threads and processes alike. One handle may be
+    used by many threads and event loops at once. A waiting writer keeps out readers that come later.
+    `with RwLock(...) as lock:` closes the handle at the end; it does not take the lock.
+
+    A task (without a task: a thread) that holds a guard of this handle never waits for another one:
+    it gets it at once, or WouldDeadlock. Two handles of one lock do not know of each other.
+
+    A killed reader vanishes from the lock, a killed writer poisons it: taking it raises Poisoned until
+    `clear_poison`. An exception in a `with` block does not poison, as with threading.Lock.
+
+    Pickles by name; what comes out opens the lock that exists. A handle that came by fork raises
+    Forked.
+
+    Raises:
+        InvalidName, InvalidOption: the name or an option cannot be met.
+        NotFound, AlreadyExists: as `create` says.
+        Mismatch, Damaged, PermissionDenied, NoSpace, TooManyAttached: what stands there, or /dev/shm.
+
+    Example:
+        lock = ringspan.RwLock("/l", 4096)
+        async with lock.write() as buf:
+            buf[:5] = b"hello"
+        with lock.blocking_read() as buf:
+            print(bytes(buf[:5]))
+    """
+
+    def __new__(
+        cls,
+        name: str,
+        size: int | None = None,
+        *,
+        mode: int = 0o600,
+        ephemeral: bool = False,
+        create: bool | None = None,
+    ) -> Self:
+        """Opens the lock, or makes it.
+
+        Raises:
+            InvalidName, InvalidOption: the name or an option cannot be met.
+            NotFound, AlreadyExists: as `create` says.
+            Mismatch, Damaged, PermissionDenied, NoSpace, TooManyAttached: what stands there.
+
+        Example:
+            ringspan.RwLock("/l", 4096)
+        """
+
+    def read(self, *, allow_poisoned: bool = False) -> Acquire:
+        """Waits until nobody writes (or waits to write), and reads. Cancelled, it has taken nothing.
+
+        allow_poisoned: enters a poisoned lock too.
+
+        Raises:
+            Poisoned: a writer died; the lock was given back.
+            WouldDeadlock: this task holds the lock and would wait for itself.
+            PeerUnreachable, Damaged, HandleClosed, Forked: it cannot be waited for.
+
+        Example:
+            async with lock.read() as buf:
+                head = bytes(buf[:16])
+        """
+
+    def write(self, *, allow_poisoned: bool = False) -> Acquire:
+        """Waits until nobody reads or writes, and writes. Cancelled, it has taken nothing.
+
+        allow_poisoned: enters a poisoned lock too.
+
+        Raises:
+            Poisoned: a writer died; the lock was given back.
+            WouldDeadlock: this task holds the lock and would wait for itself.
+            PeerUnreachable, Damaged, HandleClosed, Forked: it cannot be waited for.
+
+        Example:
+            async with lock.write() as buf:
+                buf[:5] = b"hello"
+        """
+
+    def try_read(self, *, allow_poisoned: bool = False) -> Guard | None:
+        """Reads, if nobody writes or waits to write; else None.
+
+        Raises:
+            Poisoned: a writer died; the lock was given back.
+
+        Example:
+            if (guard := lock.try_read()) is not None:
+                with guard as buf: ...
+        """
+
+    def try_write(self, *, allow_poisoned: bool = False) -> Guard | None:
+        """Writes, if nobody reads or writes; else None.
+
+        Raises:
+            Poisoned: a writer died; the lock was given back.
+
+        Example:
+            if (guard := lock.try_write()) is not None:
+                with guard as buf: ...
+        """
+
+    def blocking_read(
+        self, timeout: float | None = None, *, allow_poisoned: bool = False
+    ) -> Guard:
+        """As `read`, parking the thread; the lock is taken by the call.
+
+        In a coroutine it holds up the whole loop, the task that holds the lock perhaps included.
+
+        Raises:
+            Timeout: the time is over; says who holds the lock.
+            Poisoned: a writer died; the lock was given back.
+            WouldDeadlock: this thread (or task) holds the lock and would wait for itself.
+
+        Example:
+            with lock.blocking_read(timeout=1) as buf: ...
+        """
+
+    def blocking_write(
+        self, timeout: float | None = None, *, allow_poisoned: bool = False
+    ) -> Guard:
+        """As `write`, parking the thread; the lock is taken by the call.
+
+        In a coroutine it holds up the whole loop, the task that holds the lock perhaps included.
+
+        Raises:
+            Timeout: the time is over; says who holds the lock.
+            Poisoned: a writer died; the lock was given back.
+            WouldDeadlock: this thread (or task) holds the lock and would wait for itself.
+
+        Example:
+            with lock.blocking_write(timeout=1) as buf: ...
+        """
+
+    @property
+    def is_poisoned(self) -> bool:
+        """Whether a writer died and nobody cleared that since."""
+
+    def clear_poison(self) -> None:
+        """Says that the bytes are in order again; call it while you write.
+
+        Example:
+            with lock.blocking_write(allow_poisoned=True) as buf:
+                buf[:] = bytes(len(buf))
+                lock.clear_poison()
+        """
+
+    def holders(self) -> list[Holder]:
+        """Returns who holds the lock now; it may be over when it is read.
+
+        Example:
+            [holder.pid for holder in lock.holders()]
+        """
+
+    def stat(self) -> HandleStat:
+        """Returns what this handle holds and has done.
+
+        Example:
+            lock.stat().attached
+        """
+
+    @property
+    def name(self) -> str:
+        """The name, with its slash."""
+
+    @property
+    def size(self) -> int:
+        """Bytes under the lock."""
+
+    @property
+    def is_ephemeral(self) -> bool:
+        """Whether the last one out removes it."""
+
+    def remove(self) -> None:
+        """Deletes the name; who has it open goes on.
+
+        Raises:
+            NotFound: it is gone already.
+
+        Example:
+            lock.remove()
+        """
+
+    def close(self) -> None:
+        """Gives the handle up. Tasks that wait get HandleClosed; guards that are out keep the lock.
+
+        A thread inside a `blocking_` verb of the handle goes on waiting.
+
+        Example:
+            lock.close()
+        """
+
+    def __len__(self) -> int:
+        """Bytes under the lock."""
+
+    def __bool__(self) -> bool:
+        """True, also for a lock without bytes."""
+
+    def __enter__(self) -> Self:
+        """Returns the handle; the lock is not taken."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None:
+        """Closes the handle."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles the name."""
+
+@final
+class Acquire(Coroutine[Any, Any, Guard]):
+    """The lock, about to be taken: `async with` it for the bytes, or await it for a Guard.
+
+    Nothing happens before that. To be used once.
+
+    Example:
+        async with lock.write() as buf:
+            buf[0] = 1
+        guard = await lock.read()
+    """
+
+    def __await__(self) -> Awaitable[Guard]:
+        """Waits for the lock.
+
+        Raises:
+            Poisoned, WouldDeadlock, HandleClosed, Forked, Damaged, PeerUnreachable: see `RwLock.read`.
+        """
+
+    def __aenter__(self) -> Coroutine[Any, Any, memoryview]:
+        """Waits for the lock; gives the bytes, read-only for a reader."""
+
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> Coroutine[Any, Any, None]:
+        """Gives the lock back.
+
+        Raises:
+            BufferError: views made of the bytes live on; the lock is kept until they are gone.
+        """
+
+    def send(self, value: Any, /) -> Any:
+        """Makes one step, as an event loop does."""
+
+    def throw(self, *args: Any) -> Any:
+        """Ends the wait with an exception."""
+
+    def close(self) -> None:
+        """Ends the wait; nothing was taken."""
+
+@final
+class Guard:
+    """The lock is held, until this is left or dropped, and every view of the bytes is gone.
+
+    The block is given a memoryview, read-only for a reader. Leaving releases it; what was made of it
+    (slices, casts, arrays) and lives on keeps the lock. May be released by another task or thread.
+
+    Example:
+        with lock.blocking_write() as buf:
+            buf[:5] = b"hello"
+    """
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes; read-only for a reader."""
+
+    @property
+    def mode(self) -> Literal["read", "write"]:
+        """How the lock is held, or was."""
+
+    def release(self) -> None:
+        """Gives the lock back, as leaving the block does. Does nothing the second time.
+
+        Raises:
+            BufferError: views made of the bytes live on; the lock is kept until they are gone.
+
+        Example:
+            guard.release()
+        """
+
+    def downgrade(self) -> None:
+        """Goes on as a reader; nobody writes between. The old view is released; see `view`.
+
+        Raises:
+            BufferError: views made of the bytes live on; the guard still writes.
+
+        Example:
+            guard.downgrade()
+            total = sum(guard.view)
+        """
+
+    def try_upgrade(self) -> bool:
+        """Goes on as the writer, if nobody else reads; nobody writes between.
+
+        True: the old view is released; see `view`. False: others read, and nothing has changed.
+
+        Raises:
+            BufferError: views made of the bytes live on; the guard still reads.
+
+        Example:
+            if guard.try_upgrade():
+                guard.view[0] = 1
+        """
+
+    def __enter__(self) -> memoryview:
+        """Returns the view."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None:
+        """Gives the lock back.
+
+        Raises:
+            BufferError: views made of the bytes live on; the lock is kept until they are gone.
+        """
+
+@final
 class View:
     """A cursor over bytes that reads and writes typed items, as one does with a file.
 
@@ -1328,6 +1666,74 @@ class EndStat:
         """Compares all fields."""
 
 @final
+class Holder:
+    """A handle that holds a lock, as it described itself."""
+
+    @property
+    def pid(self) -> int:
+        """Its process, as that process's own pid namespace counts; 0 before it said so."""
+
+    @property
+    def tag(self) -> int:
+        """The random name of its attachment."""
+
+    @property
+    def mode(self) -> Literal["read", "write"]:
+        """How it holds the lock."""
+
+    @property
+    def since(self) -> float | None:
+        """When it got the lock (the first of its readers), in seconds since 1970; some ms coarse."""
+
+    @property
+    def kept_by_views(self) -> int:
+        """Guards that Python code has left while views of the bytes live on."""
+
+    def __eq__(self, other: object, /) -> bool:
+        """Compares all fields."""
+
+    def __ne__(self, other: object, /) -> bool:
+        """Compares all fields."""
+
+@final
+class HandleStat:
+    """What a handle of a lock holds and has done."""
+
+    @property
+    def attached(self) -> int:
+        """Handles that are attached, in all processes."""
+
+    @property
+    def parks(self) -> int:
+        """Times this handle went to sleep."""
+
+    @property
+    def rings(self) -> int:
+        """Sleepers that this handle woke."""
+
+    @property
+    def connections(self) -> int:
+        """Connections to the doors of others; held while somebody waits on this handle."""
+
+    @property
+    def inbound(self) -> int:
+        """Connections of others at our door."""
+
+    @property
+    def pidfds(self) -> int:
+        """Process descriptors; held while somebody waits on this handle."""
+
+    @property
+    def doorbells(self) -> int:
+        """Doorbells of those whom this handle wakes again and again."""
+
+    def __eq__(self, other: object, /) -> bool:
+        """Compares all fields."""
+
+    def __ne__(self, other: object, /) -> bool:
+        """Compares all fields."""
+
+@final
 class Attached:
     """An endpoint that is attached to an object."""
 
@@ -1453,6 +1859,7 @@ def gc(*, persistent_older_than: float | None = None) -> GcReport:
 
 def _again(class_: str, name: str, frozen: tuple[Any, ...], /) -> Ring | Producer | Consumer: ...
 def _segment_again(name: str, raw: bool, /) -> Segment: ...
+def _rwlock_again(name: str, /) -> RwLock: ...
 def _encode(obj: Any, exact: bool = False, pickle: bool = False) -> tuple[int, bytes]: ...
 def _decode(tag: int, data: Buffer, exact: bool = False, pickle: bool = False) -> Any: ...
 def _decode_array_view(data: bytes) -> Any: ...

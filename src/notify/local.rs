@@ -146,10 +146,17 @@ impl<E: Sleeper> Waiter<E> {
         state.sleeper.begin()
     }
 
-    /// Undoes [`arm`](Waiter::arm).
+    /// Undoes [`arm`](Waiter::arm): listens no more, and is not counted. Who wants to harvest does it
+    /// after [`deafen`](Waiter::deafen) and before this.
     pub(crate) fn disarm(&mut self) {
+        self.deafen();
         let local = Arc::clone(&self.local);
         self.leave(&mut lock(&local.state));
+    }
+
+    /// Hears no notification from now on, its own after a harvest neither.
+    pub(crate) fn deafen(&mut self) {
+        self.listener = None;
     }
 
     fn listen(&mut self) -> Arc<Local<E>> {

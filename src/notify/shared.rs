@@ -83,6 +83,10 @@ impl Shared {
         Ok(self.local.with(f))
     }
 
+    pub(crate) fn region(&self) -> &Arc<Region> {
+        &self.region
+    }
+
     /// Wakes the waiters of this process that share this endpoint (its peers are woken by
     /// `with(|endpoint| endpoint.wake_all())`). Call both after every change of the shared word.
     pub(crate) fn notify_local(&self) {

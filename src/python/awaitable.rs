@@ -44,6 +44,13 @@ pub(crate) trait Operation: Send + 'static {
     /// Class and verb, for messages: "Consumer.pop".
     fn name(&self) -> &'static str;
 
+    /// The await begins: called once, before anything else, in the task that awaits. For handles with
+    /// a face for each event loop.
+    fn start(&mut self, py: Python<'_>) -> PyResult<()> {
+        let _ = py;
+        Ok(())
+    }
+
     /// The asyncio face of the handle that this acts on.
     fn face(&self) -> &Arc<Face>;
 
@@ -130,6 +137,10 @@ impl Await {
     fn advance(&self, py: Python<'_>) -> PyResult<Step> {
         match self.replace(State::Running) {
             State::Fresh(mut op) => {
+                if let Err(err) = op.start(py) {
+                    self.replace(State::Done);
+                    return Err(err);
+                }
                 if op.face().nobody_inside() {
                     match op.poll(py) {
                         Ok(Some(value)) => {

@@ -68,6 +68,17 @@ impl Memory {
         Memory { at, len: bytes.len(), writable: true, lender, number, _mapping: mapping }
     }
 
+    /// The whole payload of a mapping, under a lock.
+    pub(crate) fn locked(
+        mapping: Arc<Region>,
+        writable: bool,
+        lender: Arc<dyn GiveBack>,
+        number: u64,
+    ) -> Self {
+        let (at, len) = mapping.payload();
+        Memory { at, len, writable, lender, number, _mapping: mapping }
+    }
+
     /// The number under which it is lent.
     pub(crate) fn number(&self) -> u64 {
         self.number

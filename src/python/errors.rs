@@ -29,6 +29,7 @@ mod class {
     import_exception!(ringspan._exceptions, PeerDied);
     import_exception!(ringspan._exceptions, PeerUnreachable);
     import_exception!(ringspan._exceptions, PermissionDenied);
+    import_exception!(ringspan._exceptions, Poisoned);
     import_exception!(ringspan._exceptions, Removed);
     import_exception!(ringspan._exceptions, RoleTaken);
     import_exception!(ringspan._exceptions, SystemFault);
@@ -37,6 +38,7 @@ mod class {
     import_exception!(ringspan._exceptions, TooManyAttached);
     import_exception!(ringspan._exceptions, TooManyFiles);
     import_exception!(ringspan._exceptions, Unsupported);
+    import_exception!(ringspan._exceptions, WouldDeadlock);
 }
 
 /// The exception of a fault.
@@ -55,6 +57,7 @@ pub(crate) fn fault(fault: &Fault) -> PyErr {
         FaultKind::Forked => class::Forked::new_err(args),
         FaultKind::Encode | FaultKind::Decode => class::CodecError::new_err(args),
         FaultKind::TooManyAttached => class::TooManyAttached::new_err(args),
+        FaultKind::Poisoned => class::Poisoned::new_err(args),
         FaultKind::Unsupported => class::Unsupported::new_err(args),
         FaultKind::NoRuntime | FaultKind::Os => class::SystemFault::new_err(args),
     }
@@ -141,6 +144,12 @@ pub(crate) fn view(err: &ViewError) -> PyErr {
         | ViewError::BadLength { .. }
         | ViewError::TooLong { .. } => class::CodecError::new_err((err.to_string(),)),
     }
+}
+
+/// A wait of somebody for himself.
+#[cold]
+pub(crate) fn would_deadlock(text: String) -> PyErr {
+    class::WouldDeadlock::new_err((text, libc::EDEADLK))
 }
 
 /// An argument that cannot be met.

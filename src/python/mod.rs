@@ -13,7 +13,10 @@
 //! | `consumer`, `consumer_ops`, `lent` | popping |
 //! | `segment`, `segment_wait`, `segments` | Segment, its waits, the module functions |
 //! | `buffer` | memory of a mapping as an object that exports it |
-//! | `stat` | Peer, RingStat, EndStat |
+//! | `rwlock`, `rwlock_ops`, `rwlock_guard` | RwLock, its awaits, its guards |
+//! | `holding` | who holds guards of a handle, so that nobody waits for himself |
+//! | `loop_faces` | a face for each event loop, for handles of many threads and loops |
+//! | `stat` | Peer, RingStat, EndStat, Holder, HandleStat |
 //! | `view`, `view_items` | View over any buffer; tags, schemas and values |
 //! | `awaitable*`, `asyncio*` | what the verbs return, and how it waits |
 //! | `convert*` | objects to records and back |
@@ -37,10 +40,15 @@ mod convert_write_more;
 mod end;
 mod errors;
 mod grant;
+mod holding;
 mod lent;
+mod loop_faces;
 mod producer;
 mod producer_ops;
 mod ring;
+mod rwlock;
+mod rwlock_guard;
+mod rwlock_ops;
 mod seconds;
 mod segment;
 mod segment_wait;
@@ -68,9 +76,15 @@ fn ringspan_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<stat::PyRingStat>()?;
     m.add_class::<stat::PyEndStat>()?;
     m.add_class::<segment::PySegment>()?;
+    m.add_class::<rwlock::PyRwLock>()?;
+    m.add_class::<rwlock_ops::PyAcquire>()?;
+    m.add_class::<rwlock_guard::PyGuard>()?;
+    m.add_class::<stat::PyHolder>()?;
+    m.add_class::<stat::PyHandleStat>()?;
     m.add_class::<view::PyView>()?;
     segments::register(m)?;
     ring::register(m)?;
+    rwlock::register(m)?;
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     let public = m.index()?.into_iter().filter(|name| {
         let private = name.extract::<&str>().is_ok_and(|name| name.starts_with('_'));

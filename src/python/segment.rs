@@ -19,6 +19,7 @@ use super::buffer::{self, LARGE};
 use super::errors;
 use super::seconds::seconds;
 use super::segment_wait::{Changed, Waits};
+use super::signals;
 use crate::error::{Fault, FaultKind};
 use crate::segment::bind::Kept;
 use crate::segment::{Segment, remove};
@@ -227,13 +228,20 @@ impl PySegment {
         let limit = seconds(timeout, "timeout")?;
         let segment = self.open_handle()?;
         let mut raised = None;
+        let listening = signals::listen(py);
+        let bell = listening.bell();
         let waited = py.detach(|| {
-            segment.blocking_changed_or(since, limit, &mut || {
+            segment.blocking_changed_or(since, limit, bell, &mut || {
                 // While the interpreter shuts down nobody handles signals.
-                raised = Python::try_attach(|py| py.check_signals().err()).flatten();
+                raised = Python::try_attach(|py| {
+                    listening.silence();
+                    py.check_signals().err()
+                })
+                .flatten();
                 raised.is_some()
             })
         });
+        listening.end(py);
         match (raised, waited) {
             (Some(err), _) => Err(err),
             (None, Ok(Some(version))) => Ok(version),

@@ -1,8 +1,11 @@
-//! Peer, RingStat, EndStat: plain records.
+//! Peer, RingStat, EndStat, Holder, HandleStat: plain records.
 
 use pyo3::prelude::*;
+use std::time::UNIX_EPOCH;
 
+use super::rwlock_guard::mode_word;
 use crate::ring::{EndStat, Peer, RingStat};
+use crate::rwlock::{HandleStat, Holder};
 
 /// An attached end, as it described itself.
 #[pyclass(frozen, eq, hash, get_all, name = "Peer", module = "ringspan")]
@@ -112,5 +115,82 @@ impl From<EndStat> for PyEndStat {
 impl PyEndStat {
     fn __repr__(&self) -> String {
         format!("EndStat(parks={}, rings={}, knocks={})", self.parks, self.rings, self.knocks)
+    }
+}
+
+/// A handle that holds a lock, as it described itself.
+#[pyclass(frozen, eq, get_all, name = "Holder", module = "ringspan")]
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PyHolder {
+    /// Its process; 0 in the moment before it said so.
+    pid: u32,
+    /// The random name of its attachment.
+    tag: u64,
+    /// "read" or "write".
+    mode: &'static str,
+    /// When it got the lock, in seconds since 1970.
+    since: Option<f64>,
+    /// Guards that were left while views of the bytes live on.
+    kept_by_views: u64,
+}
+
+impl From<&Holder> for PyHolder {
+    fn from(holder: &Holder) -> Self {
+        let since = holder.since.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        PyHolder {
+            pid: holder.pid,
+            tag: holder.tag,
+            mode: mode_word(holder.mode),
+            since: since.map(|since| since.as_secs_f64()),
+            kept_by_views: holder.kept_by_views,
+        }
+    }
+}
+
+#[pymethods]
+impl PyHolder {
+    fn __repr__(&self) -> String {
+        let kept = match self.kept_by_views {
+            0 => String::new(),
+            count => format!(", kept_by_views={count}"),
+        };
+        format!("Holder(pid={}, mode={:?}{kept})", self.pid, self.mode)
+    }
+}
+
+/// What a handle of a lock holds and has done.
+#[pyclass(frozen, eq, get_all, name = "HandleStat", module = "ringspan")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PyHandleStat {
+    /// Handles that are attached, in all processes.
+    attached: usize,
+    /// Times this handle went to sleep.
+    parks: u64,
+    /// Sleepers that this handle woke.
+    rings: u64,
+    /// Connections to the doors of others.
+    connections: usize,
+    /// Connections of others at our door.
+    inbound: usize,
+    /// Process descriptors.
+    pidfds: usize,
+    /// Doorbells of those whom this handle wakes again and again.
+    doorbells: usize,
+}
+
+impl From<HandleStat> for PyHandleStat {
+    fn from(stat: HandleStat) -> Self {
+        let HandleStat { attached, parks, rings, connections, inbound, pidfds, doorbells } = stat;
+        PyHandleStat { attached, parks, rings, connections, inbound, pidfds, doorbells }
+    }
+}
+
+#[pymethods]
+impl PyHandleStat {
+    fn __repr__(&self) -> String {
+        format!(
+            "HandleStat(attached={}, parks={}, rings={})",
+            self.attached, self.parks, self.rings
+        )
     }
 }

@@ -61,7 +61,7 @@ macro_rules! guard {
 
         impl $(<$life>)? $name $(<$life>)? {
             /// Of a lock that has just been taken.
-            pub(super) fn new(core: $core) -> Self {
+            pub(crate) fn new(core: $core) -> Self {
                 Self { hold: Hold::new(core, $mode) }
             }
         }
@@ -155,6 +155,11 @@ read_guard!(OwnedReadGuard, OwnedWriteGuard);
 write_guard!(OwnedWriteGuard, OwnedReadGuard);
 
 impl OwnedReadGuard {
+    #[cfg(feature = "python")]
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.hold.core
+    }
+
     /// The handle that holds the lock.
     pub fn lock(&self) -> RwLock {
         RwLock::of(Arc::clone(&self.hold.core))
@@ -162,6 +167,11 @@ impl OwnedReadGuard {
 }
 
 impl OwnedWriteGuard {
+    #[cfg(feature = "python")]
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.hold.core
+    }
+
     /// The handle that holds the lock.
     pub fn lock(&self) -> RwLock {
         RwLock::of(Arc::clone(&self.hold.core))

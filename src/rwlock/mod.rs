@@ -37,7 +37,7 @@ mod options;
 pub(crate) mod raw;
 pub(crate) mod stake;
 #[cfg(not(ringspan_loom))]
-mod wait;
+pub(crate) mod wait;
 pub(crate) mod word;
 
 #[cfg(not(ringspan_loom))]

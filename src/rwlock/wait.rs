@@ -18,6 +18,7 @@ use crate::notify::shared::Blocked;
 use crate::sync::{Ordering, lock};
 use crate::sys::failpoint::failpoint;
 use crate::sys::fd::Fd;
+use std::ops::Deref;
 use std::time::Instant;
 
 /// How often the lock may change under a sleeper's look before it is called damaged.
@@ -26,14 +27,14 @@ const CHANGES: usize = 1000;
 const SPINS_PER_LOOK: u32 = 4;
 
 /// One who waits, from its first look to its last; says in our seat that we wait to write.
-pub(crate) struct Waiting<'a> {
-    core: &'a Core,
+pub(crate) struct Waiting<C: Deref<Target = Core>> {
+    core: C,
     mode: LockMode,
     came: bool,
 }
 
-impl<'a> Waiting<'a> {
-    pub(crate) fn new(core: &'a Core, mode: LockMode) -> Waiting<'a> {
+impl<C: Deref<Target = Core>> Waiting<C> {
+    pub(crate) fn new(core: C, mode: LockMode) -> Self {
         if mode == LockMode::Write {
             *lock(&core.writers) += 1;
         }
@@ -45,7 +46,7 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl<C: Deref<Target = Core>> Drop for Waiting<C> {
     fn drop(&mut self) {
         if self.core.region.is_inherited() || self.mode == LockMode::Read {
             return; // in a child another thread may hold the lock below for ever

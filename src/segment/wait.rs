@@ -9,6 +9,7 @@ use crate::segment::error::ChangedError;
 use crate::segment::handle::{Named, Segment};
 use crate::sync::{Ordering, lock};
 use crate::sys::failpoint::failpoint;
+use crate::sys::fd::Fd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -146,18 +147,19 @@ impl Segment {
         since: impl Into<Option<u64>>,
         timeout: impl Into<Option<Duration>>,
     ) -> Result<u64, ChangedError> {
-        let waited = self.blocking_changed_or(since.into(), timeout.into(), &mut || false)?;
+        let waited = self.blocking_changed_or(since.into(), timeout.into(), None, &mut || false)?;
         waited.ok_or_else(|| {
             ChangedError::Timeout(self.fault(FaultKind::Os, "nothing changed within the time-out"))
         })
     }
 
-    /// The same; `interrupted` is asked after each signal whether to give up. `None`: it did, or the
-    /// time is over.
+    /// The same; `interrupted` is asked after each signal, and while `bell` is readable, whether to
+    /// give up. `None`: it did, or the time is over.
     pub(crate) fn blocking_changed_or(
         &self,
         since: Option<u64>,
         timeout: Option<Duration>,
+        bell: Option<&Fd>,
         interrupted: &mut dyn FnMut() -> bool,
     ) -> Result<Option<u64>, Fault> {
         let named = self.named()?;
@@ -169,7 +171,7 @@ impl Segment {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let shared = named.attached()?;
         loop {
-            match shared.wait_blocking(deadline, None, |endpoint| look(endpoint, since))? {
+            match shared.wait_blocking(deadline, bell, |endpoint| look(endpoint, since))? {
                 Blocked::Came(version) => return Ok(Some(version)),
                 Blocked::TimedOut => return Ok(None),
                 Blocked::Interrupted if interrupted() => return Ok(None),

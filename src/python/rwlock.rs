@@ -1,0 +1,347 @@
+//! The class `RwLock`. Unlike the end of a ring, one handle serves many threads and event loops.
+
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use std::sync::Arc;
+
+use super::end::Deadline;
+use super::errors;
+use super::holding::{Holding, Who};
+use super::loop_faces::LoopFaces;
+use super::rwlock_guard::{Hold, PyGuard};
+use super::rwlock_ops::PyAcquire;
+use super::seconds::seconds;
+use super::signals;
+use super::stat::{PyHandleStat, PyHolder};
+use crate::error::{Fault, FaultKind};
+use crate::notify::find::too_small;
+use crate::notify::shared::Blocked;
+use crate::rwlock::core::Core;
+use crate::rwlock::word::Word;
+use crate::rwlock::{HandleStat, LockMode, RwLock};
+use crate::segment::remove;
+use crate::sync::{Mutex, lock};
+
+/// A named reader-writer lock over bytes that processes share.
+#[pyclass(frozen, name = "RwLock", module = "ringspan")]
+pub(crate) struct PyRwLock {
+    /// First, so that the readers leave their loops before the endpoint closes its descriptor.
+    faces: LoopFaces,
+    /// None once closed. Taken with the interpreter attached, for plain statements only.
+    handle: Mutex<Option<RwLock>>,
+    holding: Arc<Holding>,
+    object: Arc<str>,
+    name: String,
+    size: usize,
+    ephemeral: bool,
+}
+
+impl PyRwLock {
+    fn new(handle: RwLock) -> Self {
+        let name = handle.name();
+        let object: Arc<str> = format!("lock {name}").into();
+        PyRwLock {
+            faces: LoopFaces::new(Arc::clone(&object), handle.core().shared().clone()),
+            holding: Arc::default(),
+            object,
+            name,
+            size: handle.len(),
+            ephemeral: handle.is_ephemeral(),
+            handle: Mutex::new(Some(handle)),
+        }
+    }
+
+    /// The Rust handle, of this process.
+    pub(crate) fn open_handle(&self) -> PyResult<RwLock> {
+        let handle = lock(&self.handle).clone();
+        let handle =
+            handle.ok_or_else(|| errors::closed_handle(&self.object, "handle", "closed"))?;
+        handle.core().region().check_fork().map_err(|fault| errors::fault(&fault))?;
+        Ok(handle)
+    }
+
+    pub(crate) fn faces(&self) -> &LoopFaces {
+        &self.faces
+    }
+
+    /// Refuses a wait for oneself.
+    pub(crate) fn refuse_recursion(&self, who: &Who, verb: &str) -> PyResult<()> {
+        if !self.holding.holds(who) {
+            return Ok(());
+        }
+        Err(errors::would_deadlock(format!(
+            "{}: {verb}: {who} holds it already and would wait for itself; release that guard (and \
+             the views made of it) first, or change its mode by Guard.downgrade() or \
+             Guard.try_upgrade()",
+            self.object,
+            who = who.noun()
+        )))
+    }
+
+    /// The guard of a lock that was taken just now; given back if it must not be had.
+    pub(crate) fn got(
+        &self,
+        py: Python<'_>,
+        core: &Arc<Core>,
+        mode: LockMode,
+        word: Word,
+        who: PyResult<Who>,
+        allow_poisoned: bool,
+    ) -> PyResult<Py<PyGuard>> {
+        let who = who.inspect_err(|_| core.give(mode, false))?;
+        let hold = Hold::new(Arc::clone(core), mode, who, &self.holding);
+        if word.is_poisoned() && !allow_poisoned {
+            let cause = "a writer died while it held the lock, so the bytes may be half written; \
+                         enter with allow_poisoned=True, check or rewrite them, then clear_poison()";
+            let fault = core.region().fault(FaultKind::Poisoned, cause);
+            return Err(errors::fault(&fault));
+        }
+        let region = Arc::clone(core.region());
+        Py::new(py, PyGuard::new(py, Arc::clone(&self.object), region, mode, hold)?)
+    }
+
+    fn attempt(
+        &self,
+        py: Python<'_>,
+        mode: LockMode,
+        allow_poisoned: bool,
+    ) -> PyResult<Option<Py<PyGuard>>> {
+        let handle = self.open_handle()?;
+        let who = Who::here(py)?;
+        let taken = handle.core().try_take(mode).map_err(|fault| errors::fault(&fault))?;
+        let got = |word| self.got(py, handle.core(), mode, word, Ok(who), allow_poisoned);
+        taken.map(got).transpose()
+    }
+
+    fn block(
+        &self,
+        py: Python<'_>,
+        verb: &str,
+        mode: LockMode,
+        timeout: Option<&Bound<'_, PyAny>>,
+        allow_poisoned: bool,
+    ) -> PyResult<Py<PyGuard>> {
+        let limit = seconds(timeout, "timeout")?;
+        let handle = self.open_handle()?;
+        let who = Who::here(py)?;
+        let word = match handle.core().take_at_once(mode) {
+            Some(word) => word,
+            None => {
+                self.refuse_recursion(&who, verb)?;
+                wait(py, &handle, mode, &Deadline::after(limit))?
+            }
+        };
+        self.got(py, handle.core(), mode, word, Ok(who), allow_poisoned)
+    }
+}
+
+/// Parks the thread with the interpreter lock given back; signals are answered.
+fn wait(py: Python<'_>, handle: &RwLock, mode: LockMode, deadline: &Deadline) -> PyResult<Word> {
+    let listening = signals::listen(py);
+    let ended = loop {
+        let taken = py.detach(|| handle.core().take_blocking(mode, deadline.at(), listening.bell()));
+        match taken {
+            Ok(Blocked::Interrupted) => {
+                listening.silence();
+                if let Err(raised) = py.check_signals() {
+                    break Err(raised);
+                }
+            }
+            Ok(Blocked::Came(word)) => break Ok(word),
+            Ok(Blocked::TimedOut) => break Err(errors::timeout(&handle.timed_out())),
+            Err(fault) => break Err(errors::fault(&fault)),
+        }
+    };
+    listening.end(py);
+    ended
+}
+
+/// Opens or makes the lock, as the arguments say.
+fn open(
+    name: &str,
+    size: Option<usize>,
+    mode: u32,
+    ephemeral: bool,
+    create: Option<bool>,
+) -> PyResult<RwLock> {
+    let options = RwLock::options().mode(mode).ephemeral(ephemeral);
+    let found = match (create, size) {
+        (None, Some(size)) => options.open_or_create(name, size),
+        (Some(true), Some(size)) => options.create(name, size),
+        (Some(true), None) => {
+            let cause = "create=True needs a size (0 for a lock without bytes)";
+            let fault = Fault::new(FaultKind::InvalidOption, format!("lock {name}"), cause);
+            return Err(errors::fault(&fault));
+        }
+        (None | Some(false), _) => options.open(name),
+    };
+    let found = found.map_err(|err| errors::open(&err, ""))?;
+    match size {
+        Some(size) if found.len() < size => {
+            let has = found.len() as u64;
+            let fault = too_small(found.core().region(), "a length of", size as u64, has);
+            Err(errors::fault(&fault))
+        }
+        _ => Ok(found),
+    }
+}
+
+#[pymethods]
+impl PyRwLock {
+    #[new]
+    #[pyo3(signature = (name, size=None, *, mode=0o600, ephemeral=false, create=None))]
+    fn py_new(
+        name: &str,
+        size: Option<usize>,
+        mode: u32,
+        ephemeral: bool,
+        create: Option<bool>,
+    ) -> PyResult<Self> {
+        open(name, size, mode, ephemeral, create).map(Self::new)
+    }
+
+    /// Waits until nobody writes (or waits to write), and reads.
+    #[pyo3(signature = (*, allow_poisoned=false))]
+    fn read(slf: Py<Self>, py: Python<'_>, allow_poisoned: bool) -> PyResult<PyAcquire> {
+        PyAcquire::new(py, slf, LockMode::Read, allow_poisoned)
+    }
+
+    /// Waits until nobody reads or writes, and writes.
+    #[pyo3(signature = (*, allow_poisoned=false))]
+    fn write(slf: Py<Self>, py: Python<'_>, allow_poisoned: bool) -> PyResult<PyAcquire> {
+        PyAcquire::new(py, slf, LockMode::Write, allow_poisoned)
+    }
+
+    /// Reads, if nobody writes or waits to write.
+    #[pyo3(signature = (*, allow_poisoned=false))]
+    fn try_read(&self, py: Python<'_>, allow_poisoned: bool) -> PyResult<Option<Py<PyGuard>>> {
+        self.attempt(py, LockMode::Read, allow_poisoned)
+    }
+
+    /// Writes, if nobody reads or writes.
+    #[pyo3(signature = (*, allow_poisoned=false))]
+    fn try_write(&self, py: Python<'_>, allow_poisoned: bool) -> PyResult<Option<Py<PyGuard>>> {
+        self.attempt(py, LockMode::Write, allow_poisoned)
+    }
+
+    /// As `read`, parking the thread.
+    #[pyo3(signature = (timeout=None, *, allow_poisoned=false))]
+    fn blocking_read(
+        &self,
+        py: Python<'_>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        allow_poisoned: bool,
+    ) -> PyResult<Py<PyGuard>> {
+        self.block(py, "RwLock.blocking_read", LockMode::Read, timeout, allow_poisoned)
+    }
+
+    /// As `write`, parking the thread.
+    #[pyo3(signature = (timeout=None, *, allow_poisoned=false))]
+    fn blocking_write(
+        &self,
+        py: Python<'_>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        allow_poisoned: bool,
+    ) -> PyResult<Py<PyGuard>> {
+        self.block(py, "RwLock.blocking_write", LockMode::Write, timeout, allow_poisoned)
+    }
+
+    /// Whether a writer died and nobody cleared that since.
+    #[getter]
+    fn is_poisoned(&self) -> PyResult<bool> {
+        Ok(self.open_handle()?.is_poisoned())
+    }
+
+    /// Says that the bytes are in order again.
+    fn clear_poison(&self) -> PyResult<()> {
+        self.open_handle()?.clear_poison().map_err(|fault| errors::fault(&fault))
+    }
+
+    /// Who holds the lock now.
+    fn holders(&self) -> PyResult<Vec<PyHolder>> {
+        Ok(self.open_handle()?.holders().iter().map(PyHolder::from).collect())
+    }
+
+    /// What this handle holds and has done.
+    fn stat(&self) -> PyResult<PyHandleStat> {
+        let stat: Result<HandleStat, Fault> = self.open_handle()?.stat();
+        stat.map(PyHandleStat::from).map_err(|fault| errors::fault(&fault))
+    }
+
+    /// The name, with its slash.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes under the lock.
+    #[getter]
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Whether the last one out removes it.
+    #[getter]
+    fn is_ephemeral(&self) -> bool {
+        self.ephemeral
+    }
+
+    fn __len__(&self) -> usize {
+        self.size
+    }
+
+    /// Without this a lock without bytes would be false.
+    fn __bool__(&self) -> bool {
+        true
+    }
+
+    /// Deletes the name; who has it open goes on.
+    fn remove(&self) -> PyResult<()> {
+        remove(&self.name).map_err(|err| errors::open(&err, ""))
+    }
+
+    /// Gives the handle up. Guards that are out keep the lock, tasks that wait get an error.
+    fn close(&self, py: Python<'_>) {
+        let handle = lock(&self.handle).take();
+        self.faces.close(py);
+        drop(handle);
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (exc_type=None, exc=None, traceback=None, /))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        exc_type: Option<&Bound<'_, PyAny>>,
+        exc: Option<&Bound<'_, PyAny>>,
+        traceback: Option<&Bound<'_, PyAny>>,
+    ) {
+        let _ = (exc_type, exc, traceback);
+        self.close(py);
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let again = py.import("ringspan._ringspan")?.getattr("_rwlock_again")?;
+        (again, (&self.name,)).into_pyobject(py)
+    }
+
+    fn __repr__(&self) -> String {
+        let how = if lock(&self.handle).is_some() { "" } else { ", closed" };
+        format!("<ringspan.RwLock {:?} of {} bytes{how}>", self.name, self.size)
+    }
+}
+
+/// `_rwlock_again(name)`: what pickles call.
+#[pyfunction]
+#[pyo3(name = "_rwlock_again", signature = (name, /))]
+fn again(name: &str) -> PyResult<PyRwLock> {
+    open(name, None, 0o600, false, Some(false)).map(PyRwLock::new)
+}
+
+/// Adds the private function to the module.
+pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(again, m)?)
+}

@@ -1,0 +1,216 @@
+//! What `lock.read()` and `lock.write()` return: to be awaited for a guard, or entered by `async with`.
+
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use std::sync::Arc;
+
+use super::asyncio::Face;
+use super::awaitable::{Operation, awaitable};
+use super::errors;
+use super::holding::Who;
+use super::rwlock::PyRwLock;
+use super::rwlock_guard::PyGuard;
+use crate::rwlock::LockMode;
+use crate::rwlock::core::Core;
+use crate::rwlock::wait::Waiting;
+use crate::sync::{Mutex, lock};
+
+/// Between the await and the block.
+#[derive(Default)]
+enum Slot {
+    /// The await gives the guard.
+    #[default]
+    Awaited,
+    /// `async with`: the await gives the bytes, the guard stays here.
+    Entered(Option<Py<PyGuard>>),
+}
+
+/// One acquisition that may have to wait.
+struct Acquiring {
+    lock: Py<PyRwLock>,
+    slot: Arc<Mutex<Slot>>,
+    face: Arc<Face>,
+    mode: LockMode,
+    allow_poisoned: bool,
+    /// Who awaits; none before the start.
+    who: Option<Who>,
+    /// Looked once. From now on through the endpoint, which watches who may wake us.
+    looked: bool,
+    /// Our place among those who wait, the hint that keeps readers out included; dropped, it is left.
+    waiting: Option<Waiting<Arc<Core>>>,
+}
+
+impl Operation for Acquiring {
+    fn name(&self) -> &'static str {
+        match self.mode {
+            LockMode::Read => "RwLock.read",
+            LockMode::Write => "RwLock.write",
+        }
+    }
+
+    fn start(&mut self, py: Python<'_>) -> PyResult<()> {
+        let lock = self.lock.get();
+        lock.open_handle()?;
+        self.face = lock.faces().here(py, self.name())?;
+        self.who = Some(Who::here(py)?);
+        Ok(())
+    }
+
+    fn face(&self) -> &Arc<Face> {
+        &self.face
+    }
+
+    fn queued(&self) -> bool {
+        false
+    }
+
+    fn poll(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let rwlock = self.lock.get();
+        let handle = rwlock.open_handle()?;
+        let (core, mode) = (handle.core(), self.mode);
+        let taken = if self.looked {
+            if self.waiting.is_none() {
+                self.waiting = Some(Waiting::new(Arc::clone(core), mode));
+            }
+            let looked = core.shared().with(|endpoint| core.look(endpoint, mode));
+            looked.and_then(|looked| looked).map_err(|fault| errors::fault(&fault))?
+        } else {
+            self.looked = true;
+            let taken = core.take_at_once(mode);
+            if taken.is_none()
+                && let Some(who) = &self.who
+            {
+                rwlock.refuse_recursion(who, self.name())?;
+            }
+            taken
+        };
+        let Some(word) = taken else { return Ok(None) };
+        if let Some(waiting) = self.waiting.take() {
+            waiting.came();
+        }
+        let who = self.who.take().map_or_else(|| Who::here(py), Ok);
+        let guard = rwlock.got(py, core, mode, word, who, self.allow_poisoned)?;
+        if matches!(&*lock(&self.slot), Slot::Awaited) {
+            return Ok(Some(guard.into_any()));
+        }
+        let view = guard.get().view(py)?;
+        let old = std::mem::replace(&mut *lock(&self.slot), Slot::Entered(Some(guard)));
+        drop(old);
+        Ok(Some(view))
+    }
+
+    fn visit(&self, each: &mut dyn FnMut(&Py<PyAny>)) {
+        each(self.lock.as_any());
+    }
+}
+
+/// An acquisition that is awaited, from `RwLock.read` and `RwLock.write`.
+#[pyclass(frozen, name = "Acquire", module = "ringspan")]
+pub(crate) struct PyAcquire {
+    awaitable: Py<PyAny>,
+    slot: Arc<Mutex<Slot>>,
+    nowhere: Arc<Face>,
+}
+
+impl PyAcquire {
+    pub(crate) fn new(
+        py: Python<'_>,
+        lock: Py<PyRwLock>,
+        mode: LockMode,
+        allow_poisoned: bool,
+    ) -> PyResult<Self> {
+        let nowhere = Arc::clone(lock.get().faces().nowhere());
+        let slot = Arc::<Mutex<Slot>>::default();
+        let op = Acquiring {
+            lock,
+            slot: Arc::clone(&slot),
+            face: Arc::clone(&nowhere),
+            mode,
+            allow_poisoned,
+            who: None,
+            looked: false,
+            waiting: None,
+        };
+        Ok(PyAcquire { awaitable: awaitable(py, Box::new(op))?, slot, nowhere })
+    }
+}
+
+#[pymethods]
+impl PyAcquire {
+    /// Waits for the lock; gives a Guard.
+    fn __await__(&self, py: Python<'_>) -> Py<PyAny> {
+        self.awaitable.clone_ref(py)
+    }
+
+    /// Makes one step, as an event loop does.
+    #[pyo3(signature = (value, /))]
+    fn send(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.awaitable.call_method1(py, "send", (value,))
+    }
+
+    /// Ends the wait with an exception.
+    #[pyo3(signature = (*args))]
+    fn throw(&self, py: Python<'_>, args: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
+        self.awaitable.call_method1(py, "throw", args)
+    }
+
+    /// Ends the wait; nothing was taken.
+    fn close(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.awaitable.call_method0(py, "close")
+    }
+
+    /// Waits for the lock; gives the bytes.
+    fn __aenter__(&self, py: Python<'_>) -> Py<PyAny> {
+        {
+            let mut slot = lock(&self.slot);
+            if matches!(&*slot, Slot::Awaited) {
+                *slot = Slot::Entered(None);
+            }
+        }
+        self.awaitable.clone_ref(py)
+    }
+
+    #[pyo3(signature = (exc_type=None, exc=None, traceback=None, /))]
+    fn __aexit__(
+        &self,
+        py: Python<'_>,
+        exc_type: Option<&Bound<'_, PyAny>>,
+        exc: Option<&Bound<'_, PyAny>>,
+        traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let guard = match &mut *lock(&self.slot) {
+            Slot::Entered(guard) => guard.take(),
+            Slot::Awaited => None,
+        };
+        if let Some(guard) = guard {
+            guard.get().__exit__(py, exc_type, exc, traceback)?;
+        }
+        awaitable(py, Box::new(Left(Arc::clone(&self.nowhere))))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.awaitable)
+    }
+}
+
+/// `async with` has to be given something to await.
+struct Left(Arc<Face>);
+
+impl Operation for Left {
+    fn name(&self) -> &'static str {
+        "Acquire.__aexit__"
+    }
+
+    fn face(&self) -> &Arc<Face> {
+        &self.0
+    }
+
+    fn queued(&self) -> bool {
+        false
+    }
+
+    fn poll(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        Ok(Some(py.None()))
+    }
+}
