@@ -12,6 +12,9 @@
 //! | `producer`, `producer_ops`, `grant` | pushing |
 //! | `consumer`, `consumer_ops`, `lent` | popping |
 //! | `segment`, `segment_wait`, `segments` | Segment, its waits, the module functions |
+//! | `value`, `value_ops` | Value |
+//! | `scalar` | SharedInt, SharedFloat, SharedBool |
+//! | `changes` | waiting for a change of either; Watch |
 //! | `buffer` | memory of a mapping as an object that exports it |
 //! | `rwlock`, `rwlock_ops`, `rwlock_guard` | RwLock, its awaits, its guards |
 //! | `holding` | who holds guards of a handle, so that nobody waits for himself |
@@ -27,6 +30,7 @@ mod asyncio_loop;
 mod awaitable;
 mod awaitable_slots;
 mod buffer;
+mod changes;
 mod consumer;
 mod consumer_ops;
 mod convert;
@@ -49,12 +53,15 @@ mod ring;
 mod rwlock;
 mod rwlock_guard;
 mod rwlock_ops;
+mod scalar;
 mod seconds;
 mod segment;
 mod segment_wait;
 mod segments;
 mod signals;
 mod stat;
+mod value;
+mod value_ops;
 mod view;
 mod view_items;
 
@@ -82,6 +89,10 @@ fn ringspan_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<stat::PyHolder>()?;
     m.add_class::<stat::PyHandleStat>()?;
     m.add_class::<view::PyView>()?;
+    m.add_class::<value::PyValue>()?;
+    m.add_class::<changes::PyWatch>()?;
+    value::register(m)?;
+    scalar::register(m)?;
     segments::register(m)?;
     ring::register(m)?;
     rwlock::register(m)?;

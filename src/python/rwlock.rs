@@ -139,7 +139,8 @@ impl PyRwLock {
 fn wait(py: Python<'_>, handle: &RwLock, mode: LockMode, deadline: &Deadline) -> PyResult<Word> {
     let listening = signals::listen(py);
     let ended = loop {
-        let taken = py.detach(|| handle.core().take_blocking(mode, deadline.at(), listening.bell()));
+        let taken =
+            py.detach(|| handle.core().take_blocking(mode, deadline.at(), listening.bell()));
         match taken {
             Ok(Blocked::Interrupted) => {
                 listening.silence();
