@@ -1845,18 +1845,15 @@ def segments(*, raw: bool = False) -> list[SegmentInfo]:
 class Value:
     """The latest value of any type, shared by processes.
 
-    capacity: bytes for which room is made from the start, twice. Larger values make room when they
-        are
-        first set.
+    capacity: bytes for which room is made from the start, twice. Larger values make room when
+        they are first set.
     mode: permission bits of the file.
     ephemeral: the last one out removes it.
     create: None opens or creates, True must create, False must open.
-    exact: every type comes back as what it was (tuple, set, bytearray, datetime, ...); a Rust peer
-        reads
-        such values as `codec::Exact<T>`. False writes plain msgpack.
-    pickle: objects that the codec cannot say go as pickles, and pickles are read. Only where you
-        trust
-        every process that can write here.
+    exact: every type comes back as what it was (tuple, set, bytearray, datetime, ...); a Rust
+        peer reads such values as `codec::Exact<T>`. False writes plain msgpack.
+    pickle: objects that the codec cannot say go as pickles, and pickles are read. Only where
+        you trust every process that can write here.
 
     What is set replaces what was there; history is not kept. Readers copy beside the writer and
     never see half a value. A writer that is killed at any moment leaves the value that was there.
