@@ -113,6 +113,7 @@ impl Shared {
         mut look: impl FnMut(&mut Endpoint) -> Result<Option<T>, Fault>,
     ) -> Result<Blocked<T>, Fault> {
         let mut waiter = self.waiter()?;
+        let mut look = |endpoint: &mut Endpoint| counted(endpoint, &mut look);
         if let Some(came) = waiter.attempt(&mut look)? {
             return Ok(Blocked::Came(came));
         }
@@ -178,7 +179,7 @@ impl Shared {
     ) -> Result<T, Fault> {
         let mut waiter = self.waiter()?;
         loop {
-            if let Some(came) = waiter.attempt(&mut look)? {
+            if let Some(came) = waiter.attempt(|endpoint| counted(endpoint, &mut look))? {
                 return Ok(came);
             }
             self.sleep_async(&mut waiter).await?;
@@ -210,6 +211,16 @@ impl Shared {
             Some(Err(_)) => lock(&self.runtimes).shut_down(&self.region, &registered),
         }
     }
+}
+
+/// A look after which its waiter goes to sleep, unless it finds what it looks for.
+fn counted<T>(
+    endpoint: &mut Endpoint,
+    look: &mut impl FnMut(&mut Endpoint) -> Result<Option<T>, Fault>,
+) -> Result<Option<T>, Fault> {
+    let came = look(endpoint)?;
+    endpoint.counters.parks += u64::from(came.is_none());
+    Ok(came)
 }
 
 /// Ready once somebody notified after the waiter's last attempt began.
