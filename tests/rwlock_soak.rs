@@ -250,13 +250,16 @@ fn killed_at_random_moments() {
         }
         cast.clear(); // kills them all
         OVER.store(true, Ordering::SeqCst);
-        survivors.map(|survivor| survivor.join().unwrap());
+        survivors.into_iter().for_each(|survivor| survivor.join().unwrap());
     });
-    eprintln!("{deeds:?}, {rounds:?} rounds, number {:?}", lock.blocking_read(None).map(|g| whole(&g)));
+    eprintln!(
+        "{deeds:?}, {rounds:?} rounds, number {:?}",
+        lock.blocking_read(None).map(|g| whole(&g))
+    );
     assert!(deeds.kills >= KILLS * length.as_secs() / SECONDS, "{deeds:?}");
     assert!(deeds.stops > 0);
     // The last ones that were killed.
-    drop(User::new(true).write(&lock));
+    User::new(true).write(&lock);
     assert!(!lock.is_poisoned());
     assert_eq!(holds(&test.file()), 0, "{:?}", lock.holders());
     drop(lock);
@@ -282,6 +285,7 @@ fn deed(test: &Test, cast: &mut [Peer], random: &mut Random, deeds: &mut Deeds) 
             return;
         }
         peer.kill9(); // stopped as it is
+        assert!(peer.was_killed(), "{:?} failed", CAST[at]);
         (deeds.stops, deeds.kills) = (deeds.stops + 1, deeds.kills + 1);
     } else {
         peer.kill9();
