@@ -68,7 +68,7 @@ impl Core {
 }
 
 impl HandleStat {
-    pub(crate) fn of(shared: &crate::notify::shared::Shared) -> Result<Self, crate::Fault> {
+    pub(crate) fn of(shared: &crate::notify::shared::Shared) -> Result<Self, crate::error::Fault> {
         shared.with(|endpoint| {
             let (held, counters) = (endpoint.held(), endpoint.counters);
             let taken = |slot: &&crate::layout::Slot| slot.tag.load(Ordering::SeqCst) != 0;
