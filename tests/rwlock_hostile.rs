@@ -254,9 +254,11 @@ fn once(lock: &RwLock, rt: &tokio::runtime::Runtime, random: &mut Random) -> Res
         taken: Result<G, LockError<G>>,
         then: impl FnOnce(G),
     ) -> Result<(), LockError<()>> {
-        match taken {
-            Ok(guard) => Ok(then(guard)),
-            Err(LockError::Poisoned(poisoned)) => Ok(then(poisoned.into_inner())),
+        match taken.or_else(LockError::into_guard) {
+            Ok(guard) => {
+                then(guard);
+                Ok(())
+            }
             Err(LockError::Timeout(fault)) => Err(LockError::Timeout(fault)),
             Err(err) => Err(LockError::Fault(err.fault().clone())),
         }
