@@ -126,9 +126,20 @@ impl Core {
         self.raw().load()
     }
 
-    /// Takes the lock if nobody keeps it from us. In a forked child it is never called.
+    /// Takes the lock if nobody keeps it from us. In a forked child it is never called, nor with the
+    /// endpoint locked.
     #[inline]
     pub(super) fn take(&self, mode: LockMode) -> Result<Word, Busy> {
+        let taken = self.take_silently(mode);
+        if let Err(Busy { freed: true, .. }) = taken {
+            self.tell_others();
+        }
+        taken
+    }
+
+    /// The same with the endpoint locked: who is told that the lock is `freed` must ring all.
+    #[inline]
+    pub(super) fn take_silently(&self, mode: LockMode) -> Result<Word, Busy> {
         let raw = self.raw();
         let taken = match mode {
             LockMode::Read => raw.try_read(),

@@ -36,6 +36,9 @@ pub(crate) struct Busy {
     pub(crate) why: Why,
     /// Our stake was moved on the way: the waiters of this handle have to look again.
     pub(crate) stirred: bool,
+    /// On the way we were the last of this handle and gave back what another of us had taken; nobody
+    /// owns the lock now, and the parked have to be rung.
+    pub(crate) freed: bool,
 }
 
 /// The lock was given back.
@@ -124,7 +127,7 @@ impl RawLock<'_> {
 
     /// We are counted; the bit may have to be set.
     #[inline]
-    fn set_reader(&self) -> Result<Word, Busy> {
+    pub(super) fn set_reader(&self) -> Result<Word, Busy> {
         let taken = self.change(|word| match word.has(self.bit) {
             true => None,
             false => word.with_reader(self.bit),
@@ -134,8 +137,10 @@ impl RawLock<'_> {
             Err(word) if word.has(self.bit) && !word.is_written() => Ok(word),
             Err(word) => {
                 let why = if word.has(self.bit) { Why::Damaged } else { Why::Owned };
-                self.leave_read();
-                Err(Busy { stirred: true, ..self.busy(word, why) })
+                // Meanwhile one who joined us may have set the bit, and left it to us.
+                let left = self.leave_read();
+                let freed = !left.held_here && !left.damaged && left.word.owners() == 0;
+                Err(Busy { stirred: true, freed, ..self.busy(word, why) })
             }
         }
     }
@@ -169,7 +174,7 @@ impl RawLock<'_> {
 
     fn busy(&self, word: Word, why: Why) -> Busy {
         let why = if word.is_sane() { why } else { Why::Damaged };
-        Busy { word, why, stirred: false }
+        Busy { word, why, stirred: false, freed: false }
     }
 
     /// Our bit stands, though our stake is idle: one of us is about to clear it, or somebody else set

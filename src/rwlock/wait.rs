@@ -86,10 +86,13 @@ impl Core {
         for _ in 0..CHANGES {
             endpoint.check_fork()?;
             endpoint.check_slot()?;
-            let busy = match self.take(mode) {
+            let busy = match self.take_silently(mode) {
                 Ok(word) => return Ok(Some(word)),
                 Err(busy) => busy,
             };
+            if busy.freed {
+                endpoint.wake_all();
+            }
             self.refuse_damage(busy)?;
             if mode == LockMode::Write {
                 // Before the hint, so that who finds the hint finds out whose it is.
