@@ -269,16 +269,19 @@ impl RawLock<'_> {
         upgraded
     }
 
-    /// Leaves the hint that somebody waits to write, if the word is still this one. It counts for a
-    /// sleeper only if its own look has found it set.
+    /// Leaves the hint that somebody waits to write, if the word is still this one. The word is another
+    /// one afterwards, also if the hint was there: see `unhint`.
     pub(crate) fn hint(&self, seen: Word) -> bool {
-        seen.is_awaited() || self.swap(seen, seen.awaited(true))
+        self.swap(seen, seen.hinted())
     }
 
-    /// Takes the hint back. Whoever does rings all the parked: another one may wait to write
-    /// (`docs/models/rw.pml`, -DCANCEL).
-    pub(crate) fn unhint(&self) -> bool {
-        self.change(|word| word.is_awaited().then(|| word.awaited(false))).is_ok()
+    /// Takes the hint back, if the word is still this one. Whoever does rings all the parked *before*,
+    /// and after it loaded `seen`: then every writer that sleeps behind this hint has been rung, since
+    /// one that went to sleep later changed the word. Rung afterwards, a kill in between would leave a
+    /// writer asleep that watches only the owners of its look, while new ones come
+    /// (`docs/models/lock.pml`, -DUNRUNG).
+    pub(crate) fn unhint(&self, seen: Word) -> bool {
+        seen.is_awaited() && self.swap(seen, seen.unhinted())
     }
 
     pub(crate) fn set_poisoned(&self, poisoned: bool) {

@@ -3,12 +3,13 @@
 //! ```text
 //! bits 0..48   one for each slot: its handle owns the lock     48  the owner writes
 //! 49  somebody waits to write (a hint)                         50  poisoned
-//! 51..64  how many owners were reaped, modulo 8192
+//! 51..64  how many owners were reaped and hints were left or confirmed, modulo 8192
 //! ```
 //!
 //! The owner's identity is *in* the word, so a death at any instruction can be mended: the bit names
 //! the slot, the slot names the process. The count makes every reaping visible to a slow reaper, which
-//! would else rob the next owner of the slot (`docs/models/reap.pml`, without -DGEN).
+//! would else rob the next owner of the slot (`docs/models/reap.pml`, without -DGEN), and every look of a
+//! writer that goes to sleep to whoever is about to take the hint back (`docs/models/lock.pml`, -DCOUNT).
 
 use crate::layout::SEATS;
 use std::fmt;
@@ -17,7 +18,7 @@ const OWNERS: u64 = (1 << SEATS) - 1;
 const WRITER: u64 = 1 << 48;
 const WAITING: u64 = 1 << 49;
 const POISONED: u64 = 1 << 50;
-const REAPED_ONE: u64 = 1 << 51;
+const COUNT_ONE: u64 = 1 << 51;
 
 /// A snapshot of the word.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,9 +92,18 @@ impl Word {
         if left.owners() == 0 { left.downgraded() } else { left }
     }
 
-    /// With or without the hint that somebody waits to write.
-    pub(crate) fn awaited(self, awaited: bool) -> Word {
-        Word(if awaited { self.0 | WAITING } else { self.0 & !WAITING })
+    /// With the hint that somebody waits to write; never the same word, also when the hint is there.
+    pub(crate) fn hinted(self) -> Word {
+        Word(self.0 | WAITING).counted()
+    }
+
+    /// Without the hint.
+    pub(crate) fn unhinted(self) -> Word {
+        Word(self.0 & !WAITING)
+    }
+
+    fn counted(self) -> Word {
+        Word(self.0.wrapping_add(COUNT_ONE)) // the topmost bits, so the carry is lost
     }
 
     pub(crate) fn poisoned(self, poisoned: bool) -> Word {
@@ -104,8 +114,7 @@ impl Word {
     pub(crate) fn reaped(self, bit: u64, poisons: bool) -> Word {
         let torn = self.is_written() && poisons;
         let left = self.without(bit);
-        let left = if torn { left.poisoned(true) } else { left };
-        Word(left.0.wrapping_add(REAPED_ONE)) // the topmost bits, so the carry is lost
+        if torn { left.poisoned(true).counted() } else { left.counted() }
     }
 }
 
@@ -120,7 +129,7 @@ impl fmt::Debug for Word {
         for (_, text) in flags.iter().filter(|(set, _)| *set) {
             f.write_str(text)?;
         }
-        write!(f, ", reaped {})", self.0 >> 51)
+        write!(f, ", count {})", self.0 >> 51)
     }
 }
 
@@ -144,20 +153,22 @@ mod tests {
 
     #[test]
     fn the_hint_counts_only_while_somebody_owns_it() {
-        let awaited = Word(0).with_reader(1).unwrap().awaited(true);
+        let awaited = Word(0).with_reader(1).unwrap().hinted();
         assert_eq!(awaited.with_reader(2), None);
         let free = awaited.without(1);
         assert!(free.is_awaited());
         assert!(!free.with_reader(2).unwrap().is_awaited());
+        assert!(awaited.hinted() != awaited && awaited.hinted().is_awaited());
+        assert!(!awaited.unhinted().is_awaited());
         assert!(!free.with_writer(2).unwrap().is_awaited());
     }
 
     #[test]
     fn reaping_counts_and_wraps_without_touching_the_rest() {
-        let written = Word(0).with_writer(8).unwrap().awaited(true);
+        let written = Word(0).with_writer(8).unwrap().hinted();
         let reaped = written.reaped(8, true);
         assert_eq!((reaped.owners(), reaped.is_written()), (0, false));
-        assert!(reaped.is_poisoned() && reaped.is_awaited() && reaped.0 >> 51 == 1);
+        assert!(reaped.is_poisoned() && reaped.is_awaited() && reaped.0 >> 51 == 2);
         assert!(!written.reaped(8, false).is_poisoned());
         let mut word = Word(0).with_reader(1).unwrap();
         for _ in 0..8192 {
