@@ -17,7 +17,7 @@ use crate::sys::failpoint::failpoint;
 use crate::sys::process;
 use std::sync::Arc;
 
-/// Failed attempts in a row after which a `try_` verb asks whether the owners live.
+/// Failed attempts in a row after which a `try_` verb asks whether those who keep it out live.
 const PROVE_EVERY: u64 = 64;
 
 /// How the lock is (to be) held.
@@ -182,16 +182,28 @@ impl Core {
         if !self.failures.fetch_add(1, Ordering::Relaxed).is_multiple_of(PROVE_EVERY) {
             return Ok(None);
         }
+        let hint_only = busy.is_hint_only(mode == LockMode::Read);
+        let mut awaited = *lock(&self.writers) > 0;
         let mut buried = false;
-        for (index, slot) in self.region.slots().enumerate() {
+        for (index, slot) in self.region.slots().enumerate().filter(|(it, _)| *it != self.index) {
             let tag = slot.tag.load(Ordering::SeqCst);
-            let owns = busy.word.has(owner_bit(index)) && index != self.index;
-            if owns && tag != 0 && matches!(link::prove(&self.region, tag), Proof::Dead { .. }) {
+            let wants = hint_only && self.wants(index);
+            if tag == 0 || !wants && !busy.word.has(owner_bit(index)) {
+                continue;
+            }
+            if matches!(link::prove(&self.region, tag), Proof::Dead { .. }) {
                 self.shared.with(|endpoint| bury(endpoint, index, tag))??;
                 buried = true;
+            } else {
+                awaited |= wants;
             }
         }
-        Ok(if buried { self.take(mode).ok() } else { None })
+        let mended = hint_only && !awaited;
+        if mended {
+            self.tell_all();
+            self.raw().unhint(busy.word); // seen before the seats
+        }
+        Ok(if buried || mended { self.take(mode).ok() } else { None })
     }
 
     /// Gives the lock back. `torn`: the writer did not get to the end of what it did.

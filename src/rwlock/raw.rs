@@ -41,6 +41,13 @@ pub(crate) struct Busy {
     pub(crate) freed: bool,
 }
 
+impl Busy {
+    /// Nobody writes: a reader is kept out by the hint alone.
+    pub(crate) fn is_hint_only(self, reads: bool) -> bool {
+        reads && self.why == Why::Owned && !self.word.is_written()
+    }
+}
+
 /// The lock was given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Left {

@@ -10,7 +10,7 @@
 //! a writer that gives up.
 
 use super::core::{Core, Lent, LockMode, bury};
-use super::raw::{Busy, Why};
+use super::raw::Busy;
 use super::word::{Word, owner_bit};
 use crate::error::Fault;
 use crate::layout::SEATS;
@@ -142,8 +142,7 @@ impl Core {
                 endpoint.watch(index)?;
             }
         }
-        let hint_only = mode == LockMode::Read && busy.why == Why::Owned && !word.is_written();
-        if !hint_only {
+        if !busy.is_hint_only(mode == LockMode::Read) {
             return Ok(true);
         }
         let mut awaited = *lock(&self.writers) > 0;
