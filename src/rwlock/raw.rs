@@ -7,7 +7,7 @@
 
 use super::stake::{Mode, Snapshot, Stake};
 use super::word::Word;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, load_seqcst};
 
 /// The lock as one handle sees it.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +73,7 @@ pub(crate) enum Reaped {
 impl RawLock<'_> {
     #[inline]
     pub(crate) fn load(&self) -> Word {
-        Word(self.word.load(Ordering::SeqCst))
+        Word(load_seqcst(self.word))
     }
 
     #[inline]
@@ -307,7 +307,7 @@ pub(crate) fn reap(
     still_theirs: impl Fn() -> bool,
 ) -> Reaped {
     loop {
-        let seen = Word(word.load(Ordering::SeqCst));
+        let seen = Word(load_seqcst(word));
         if !still_theirs() {
             return Reaped::TooLate;
         }
