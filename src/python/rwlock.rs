@@ -64,10 +64,20 @@ impl PyRwLock {
         &self.faces
     }
 
-    /// Refuses a wait for oneself.
-    pub(crate) fn refuse_recursion(&self, who: &Who, verb: &str) -> PyResult<()> {
+    /// The lock cannot be had at once. For one who holds it: takes it again if nobody else waits,
+    /// refuses a wait for oneself.
+    pub(crate) fn take_again(
+        &self,
+        core: &Core,
+        mode: LockMode,
+        who: &Who,
+        verb: &str,
+    ) -> PyResult<Option<Word>> {
         if !self.holding.holds(who) {
-            return Ok(());
+            return Ok(None);
+        }
+        if let Some(word) = core.try_take(mode).map_err(|fault| errors::fault(&fault))? {
+            return Ok(Some(word));
         }
         Err(errors::would_deadlock(format!(
             "{}: {verb}: {who} holds it already and would wait for itself; release that guard (and \
@@ -124,12 +134,14 @@ impl PyRwLock {
         let limit = seconds(timeout, "timeout")?;
         let handle = self.open_handle()?;
         let who = Who::here(py)?;
-        let word = match handle.core().take_at_once(mode) {
+        let core = handle.core();
+        let taken = match core.take_at_once(mode) {
+            None => self.take_again(core, mode, &who, verb)?,
+            taken => taken,
+        };
+        let word = match taken {
             Some(word) => word,
-            None => {
-                self.refuse_recursion(&who, verb)?;
-                wait(py, &handle, mode, &Deadline::after(limit))?
-            }
+            None => wait(py, &handle, mode, &Deadline::after(limit))?,
         };
         self.got(py, handle.core(), mode, word, Ok(who), allow_poisoned)
     }

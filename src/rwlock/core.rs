@@ -296,13 +296,13 @@ impl Core {
 
     /// Whether somebody else should go first.
     #[inline]
-    pub(super) fn owes_turn(&self) -> bool {
+    pub(crate) fn owes_turn(&self) -> bool {
         self.turn_until.load(Ordering::Relaxed) != 0
     }
 
     /// The same, until it came or its time is over.
     #[cold]
-    pub(super) fn still_owes_turn(&self) -> bool {
+    pub(crate) fn still_owes_turn(&self) -> bool {
         let until = self.turn_until.load(Ordering::Relaxed);
         let owes = process::monotonic() < until && self.word().owners() == 0;
         if !owes && until != 0 {
