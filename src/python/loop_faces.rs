@@ -279,7 +279,8 @@ impl LoopFaces {
             .collect();
         for (weak, face) in known {
             let event_loop = weak.bind(py).upgrade();
-            let open = |event_loop| matches!(is_true(event_loop, intern!(py, "is_closed")), Ok(false));
+            let open =
+                |event_loop| matches!(is_true(event_loop, intern!(py, "is_closed")), Ok(false));
             if event_loop.as_ref().is_some_and(open) {
                 continue;
             }

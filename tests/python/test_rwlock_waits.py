@@ -97,9 +97,7 @@ def test_a_thread_wakes_a_task_and_a_task_a_thread(lock: ringspan.RwLock, run: R
     run(main())
 
 
-def test_another_handle_wakes_tasks_and_threads(
-    lock: ringspan.RwLock, name: str, run: Run
-) -> None:
+def test_another_handle_wakes_tasks_and_threads(lock: ringspan.RwLock, name: str, run: Run) -> None:
     other = ringspan.RwLock(name)
 
     async def main() -> None:
@@ -169,7 +167,9 @@ def test_two_loops_wake_each_other(lock: ringspan.RwLock, loop_factory: Factory)
     in_threads(lambda: loop(0), lambda: loop(1))
 
 
-def test_a_release_in_one_loop_wakes_the_other(lock: ringspan.RwLock, loop_factory: Factory) -> None:
+def test_a_release_in_one_loop_wakes_the_other(
+    lock: ringspan.RwLock, loop_factory: Factory
+) -> None:
     guard = lock.blocking_write()
 
     async def wait() -> None:
@@ -225,7 +225,7 @@ def test_eight_threads_see_no_half_of_a_write(
     for thread in readers:
         thread.start()
     try:
-        in_threads(*(lambda byte=byte: write(byte) for byte in range(1, 5)))  # type: ignore[misc]
+        in_threads(*(lambda byte=byte: write(byte) for byte in range(1, 5)))
     finally:
         stop.set()
         for thread in readers:
@@ -429,7 +429,7 @@ def test_a_loop_that_was_closed_under_its_waiters(
     async def start() -> asyncio.Task[Any]:
         task = asyncio.ensure_future(lock.write())
         await asyncio.sleep(0)
-        return task  # type: ignore[return-value]
+        return task
 
     task = loop.run_until_complete(start())
     loop.close()
