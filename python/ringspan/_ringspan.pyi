@@ -1,6 +1,6 @@
 """The compiled half of ringspan. Import from `ringspan`, not from here."""
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar, final, overload
 
@@ -25,7 +25,12 @@ __all__ = [
     "RwLock",
     "Segment",
     "SegmentInfo",
+    "SharedBool",
+    "SharedFloat",
+    "SharedInt",
+    "Value",
     "View",
+    "Watch",
     "__version__",
     "gc",
     "remove",
@@ -1833,6 +1838,787 @@ def segments(*, raw: bool = False) -> list[SegmentInfo]:
         [info.name for info in ringspan.segments()]
     """
 
+@final
+class Value:
+    """The latest value of any type, shared by processes.
+
+    capacity: bytes for which room is made from the start, twice. Larger values make room when
+        they are first set.
+    mode: permission bits of the file.
+    ephemeral: the last one out removes it.
+    create: None opens or creates, True must create, False must open.
+    exact: every type comes back as what it was (tuple, set, bytearray, datetime, ...); a Rust
+        peer reads such values as `codec::Exact<T>`. False writes plain msgpack.
+    pickle: objects that the codec cannot say go as pickles, and pickles are read. Only where
+        you trust every process that can write here.
+
+    What is set replaces what was there; history is not kept. Readers copy beside the writer and
+    never see half a value. A writer that is killed at any moment leaves the value that was there.
+    One handle may be used by many threads and event loops at once. Pickles by name; a handle that
+    came by fork raises Forked.
+
+    Raises:
+        InvalidName, InvalidOption: the name or an option cannot be met.
+        NotFound, AlreadyExists: as `create` says.
+        Mismatch, Damaged, PermissionDenied, NoSpace, TooManyAttached: what stands there, or
+            /dev/shm.
+
+    Example:
+        config = ringspan.Value("/config")
+        await config.set({"workers": 4})
+        async for now in config:
+            print(now)
+    """
+
+    def __new__(
+        cls,
+        name: str,
+        *,
+        capacity: int = 4096,
+        mode: int = 0o600,
+        ephemeral: bool = False,
+        create: bool | None = None,
+        exact: bool = True,
+        pickle: bool = False,
+    ) -> Self:
+        """Opens the value, or makes it.
+
+        Raises:
+            InvalidName, InvalidOption: the name or an option cannot be met.
+            NotFound, AlreadyExists: as `create` says.
+
+        Example:
+            ringspan.Value("/config")
+        """
+
+    @overload
+    def get(self) -> Any:
+        """The latest value. Where it is set faster than it can be copied, keeps the writers out for
+        one copy, which may take a moment.
+
+        Raises:
+            Empty: it was never set (without a default).
+            CodecError: what was set cannot be read.
+            Damaged, HandleClosed, Forked: see the module `ringspan`.
+
+        Example:
+            value.get(None)
+        """
+
+    @overload
+    def get(self, default: _T, /) -> Any | _T: ...
+    @overload
+    def try_get(self) -> Any:
+        """The latest value; never waits.
+
+        Raises:
+            Empty: it was never set, or is set faster than it can be copied (without a default).
+            CodecError: what was set cannot be read.
+
+        Example:
+            value.try_get(None)
+        """
+
+    @overload
+    def try_get(self, default: _T, /) -> Any | _T: ...
+    def set(self, value: Any) -> Coroutine[Any, Any, int]:
+        """Sets the value, waiting for the turn among those who set; gives the new version.
+        Cancelled, it has set nothing.
+
+        Raises:
+            TypeError, CodecError: the value cannot be written.
+            NoSpace: it is larger than any before and /dev/shm has no room. The old one stands.
+            WouldDeadlock: called inside `update` of it.
+            PeerUnreachable, Damaged, HandleClosed, Forked: see the module `ringspan`.
+
+        Example:
+            await value.set({"workers": 4})
+        """
+
+    def try_set(self, value: Any) -> bool:
+        """Sets the value, if nobody else is setting it; whether it did.
+
+        Raises:
+            TypeError, CodecError, NoSpace: as `set`.
+
+        Example:
+            value.try_set(4)
+        """
+
+    def blocking_set(self, value: Any, timeout: float | None = None) -> int:
+        """As `set`, parking the thread.
+
+        Raises:
+            Timeout: the time is over; the text says who is setting.
+
+        Example:
+            value.blocking_set(4, timeout=1)
+        """
+
+    @overload
+    def update(self, f: Callable[[Any], _T], /) -> Coroutine[Any, Any, _T]:
+        """Sets what `f` makes of the latest value (or of the default, if it was never set), and
+        gives what was set. Nobody sets in between: `f` runs under the lock and must not wait. If it
+        raises, the old value stands.
+
+        Raises:
+            Empty: it was never set (without a default).
+            Whatever `f` raises, and what `set` and `get` raise.
+
+        Example:
+            await value.update(lambda old: old + 1, 0)
+        """
+
+    @overload
+    def update(self, f: Callable[[Any], _T], default: Any, /) -> Coroutine[Any, Any, _T]: ...
+    @overload
+    def blocking_update(self, f: Callable[[Any], _T], /, *, timeout: float | None = None) -> _T:
+        """As `update`, parking the thread.
+
+        Raises:
+            Timeout: the time is over.
+
+        Example:
+            value.blocking_update(lambda old: old + 1, 0, timeout=1)
+        """
+
+    @overload
+    def blocking_update(
+        self, f: Callable[[Any], _T], default: Any, /, *, timeout: float | None = None
+    ) -> _T: ...
+    def compare_and_set(self, expected: Any, new: Any) -> Coroutine[Any, Any, bool]:
+        """Sets `new` if the latest value equals `expected`; whether it did. Nobody sets in between.
+        A value that was never set equals nothing.
+
+        Raises:
+            What `set` and `get` raise.
+
+        Example:
+            await value.compare_and_set("idle", "busy")
+        """
+
+    def blocking_compare_and_set(
+        self, expected: Any, new: Any, timeout: float | None = None
+    ) -> bool:
+        """As `compare_and_set`, parking the thread.
+
+        Raises:
+            Timeout: the time is over.
+
+        Example:
+            value.blocking_compare_and_set("idle", "busy", timeout=1)
+        """
+
+    @property
+    def version(self) -> int:
+        """How often the value was set, by anybody. Take it before you look, then wait for
+        `changed(since=)`."""
+
+    def changed(self, since: int | None = None) -> Coroutine[Any, Any, int]:
+        """Waits until the version differs from `since` (None: from what it is at the start), and
+        returns it. Cancelled, it has changed nothing. Any number of tasks, threads and loops may
+        wait.
+
+        Raises:
+            Removed: it was removed and nobody else is attached.
+            PeerUnreachable, Damaged, HandleClosed, Forked: it cannot be waited for.
+
+        Example:
+            seen = await value.changed(since=seen)
+        """
+
+    def blocking_changed(self, since: int | None = None, timeout: float | None = None) -> int:
+        """As `changed`, parking the thread.
+
+        Raises:
+            Timeout: the time is over.
+
+        Example:
+            value.blocking_changed(since=seen, timeout=5)
+        """
+
+    def wait_for(self, wanted: Callable[[Any], object]) -> Coroutine[Any, Any, Any]:
+        """Waits until `wanted` says true of it, and returns what it said true of. What is replaced
+        at once may never be looked at.
+
+        Raises:
+            Removed, PeerUnreachable, Damaged, HandleClosed, Forked: as `changed`.
+
+        Example:
+            await value.wait_for(lambda now: now)
+        """
+
+    def blocking_wait_for(
+        self, wanted: Callable[[Any], object], timeout: float | None = None
+    ) -> Any:
+        """As `wait_for`, parking the thread.
+
+        Raises:
+            Timeout: the time is over.
+
+        Example:
+            value.blocking_wait_for(lambda now: now, timeout=5)
+        """
+
+    def __aiter__(self) -> Watch:
+        """The present value, then each time the latest."""
+
+    def stat(self) -> HandleStat:
+        """What this handle holds and has done."""
+
+    @property
+    def name(self) -> str:
+        """The name, with its slash."""
+
+    @property
+    def is_ephemeral(self) -> bool:
+        """Whether the last one out removes it."""
+
+    def remove(self) -> None:
+        """Deletes the name; who has it open goes on.
+
+        Raises:
+            NotFound: there is none any more.
+
+        Example:
+            value.remove()
+        """
+
+    def close(self) -> None:
+        """Gives the handle up; tasks that wait on it get HandleClosed.
+
+        Example:
+            value.close()
+        """
+
+    def __enter__(self) -> Self:
+        """The handle, closed at the end of the block."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None:
+        """Closes the handle."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles by name."""
+
+@final
+class Watch(AsyncIterator[Any]):
+    """Looks at a value again and again; from `async for` over a Value."""
+
+    def __aiter__(self) -> Self:
+        """Itself."""
+
+    def __anext__(self) -> Coroutine[Any, Any, Any]:
+        """Waits for a newer one than the last."""
+
+@final
+class SharedInt:
+    """A 64-bit integer that processes share.
+
+    initial: what a new one holds (default 0).
+    mode, ephemeral, create: as for Value.
+
+    Changes are atomic and can be awaited. One handle may be used by many threads and event loops at
+    once. Pickles by name; a handle that came by fork raises Forked.
+
+    Raises:
+        Mismatch: the name is something else (a float is not an int).
+        Others as for Value.
+
+    Example:
+        jobs = ringspan.SharedInt("/jobs")
+    """
+
+    def __new__(
+        cls,
+        name: str,
+        initial: int | None = None,
+        *,
+        mode: int = 0o600,
+        ephemeral: bool = False,
+        create: bool | None = None,
+    ) -> Self:
+        """Opens it, or makes it.
+
+        Raises:
+            InvalidName, InvalidOption: the name or an option cannot be met.
+            NotFound, AlreadyExists: as `create` says.
+
+        Example:
+            ringspan.SharedInt("/jobs")
+        """
+
+    def load(self) -> int:
+        """What it holds now.
+
+        Example:
+            jobs.load()
+        """
+
+    def store(self, number: int) -> None:
+        """Sets it, and wakes who waits for a change.
+
+        Raises:
+            TypeError, OverflowError: not an int of 64 bits.
+
+        Example:
+            jobs.store(3)
+        """
+
+    def swap(self, number: int) -> int:
+        """As `store`; gives what it held before.
+
+        Example:
+            jobs.swap(3)
+        """
+
+    def compare_exchange(self, expected: int, new: int) -> bool:
+        """Sets `new` if it holds `expected`, in one step; whether it did.
+
+        Example:
+            jobs.compare_exchange(3, 4)
+        """
+
+    def add(self, number: int) -> int:
+        """Adds in one step; gives the sum.
+
+        Raises:
+            OverflowError: more than 64 bits; nothing has changed.
+
+        Example:
+            jobs.add(1)
+        """
+
+    @property
+    def version(self) -> int:
+        """How often it was changed, by anybody. Take it before you look, then wait for
+        `changed(since=)`."""
+
+    def changed(self, since: int | None = None) -> Coroutine[Any, Any, int]:
+        """Waits until the version differs from `since` (None: from what it is at the start), and
+        returns it. Cancelled, it has changed nothing. Any number of tasks, threads and loops may
+        wait.
+
+        Raises:
+            Removed: it was removed and nobody else is attached.
+            PeerUnreachable, Damaged, HandleClosed, Forked: it cannot be waited for.
+
+        Example:
+            seen = await jobs.changed(since=seen)
+        """
+
+    def blocking_changed(self, since: int | None = None, timeout: float | None = None) -> int:
+        """As `changed`, parking the thread.
+
+        Raises:
+            Timeout: the time is over.
+
+        Example:
+            jobs.blocking_changed(since=seen, timeout=5)
+        """
+
+    def wait_for(self, wanted: Callable[[int], object]) -> Coroutine[Any, Any, int]:
+        """Waits until `wanted` says true of it, and returns what it said true of. What is replaced
+        at once may never be looked at.
+
+        Raises:
+            Removed, PeerUnreachable, Damaged, HandleClosed, Forked: as `changed`.
+
+        Example:
+            await jobs.wait_for(lambda now: now)
+        """
+
+    def blocking_wait_for(
+        self, wanted: Callable[[int], object], timeout: float | None = None
+    ) -> int:
+        """As `wait_for`, parking the thread.
+
+        Raises:
+            Timeout: the time is over.
+
+        Example:
+            jobs.blocking_wait_for(lambda now: now, timeout=5)
+        """
+
+    def stat(self) -> HandleStat:
+        """What this handle holds and has done."""
+
+    @property
+    def name(self) -> str:
+        """The name, with its slash."""
+
+    @property
+    def is_ephemeral(self) -> bool:
+        """Whether the last one out removes it."""
+
+    def remove(self) -> None:
+        """Deletes the name; who has it open goes on.
+
+        Raises:
+            NotFound: there is none any more.
+
+        Example:
+            jobs.remove()
+        """
+
+    def close(self) -> None:
+        """Gives the handle up; tasks that wait on it get HandleClosed.
+
+        Example:
+            jobs.close()
+        """
+
+    def __enter__(self) -> Self:
+        """The handle, closed at the end of the block."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None:
+        """Closes the handle."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles by name."""
+
+@final
+class SharedFloat:
+    """A 64-bit float that processes share.
+
+    initial: what a new one holds (default 0).
+    mode, ephemeral, create: as for Value.
+
+    Changes are atomic and can be awaited. One handle may be used by many threads and event loops at
+    once. Pickles by name; a handle that came by fork raises Forked.
+
+    Raises:
+        Mismatch: the name is something else (a float is not an int).
+        Others as for Value.
+
+    Example:
+        load = ringspan.SharedFloat("/load")
+    """
+
+    def __new__(
+        cls,
+        name: str,
+        initial: float | None = None,
+        *,
+        mode: int = 0o600,
+        ephemeral: bool = False,
+        create: bool | None = None,
+    ) -> Self:
+        """Opens it, or makes it.
+
+        Raises:
+            InvalidName, InvalidOption: the name or an option cannot be met.
+            NotFound, AlreadyExists: as `create` says.
+
+        Example:
+            ringspan.SharedFloat("/load")
+        """
+
+    def load(self) -> float:
+        """What it holds now.
+
+        Example:
+            load.load()
+        """
+
+    def store(self, number: float) -> None:
+        """Sets it, and wakes who waits for a change.
+
+        Raises:
+            TypeError: not a float.
+
+        Example:
+            load.store(3)
+        """
+
+    def swap(self, number: float) -> float:
+        """As `store`; gives what it held before.
+
+        Example:
+            load.swap(3)
+        """
+
+    def compare_exchange(self, expected: float, new: float) -> bool:
+        """Sets `new` if it holds `expected`, in one step; whether it did.
+
+        Example:
+            load.compare_exchange(3, 4)
+        """
+
+    def add(self, number: float) -> float:
+        """Adds in one step; gives the sum.
+
+        Example:
+            load.add(1)
+        """
+
+    @property
+    def version(self) -> int:
+        """How often it was changed, by anybody. Take it before you look, then wait for
+        `changed(since=)`."""
+
+    def changed(self, since: int | None = None) -> Coroutine[Any, Any, int]:
+        """Waits until the version differs from `since` (None: from what it is at the start), and
+        returns it. Cancelled, it has changed nothing. Any number of tasks, threads and loops may
+        wait.
+
+        Raises:
+            Removed: it was removed and nobody else is attached.
+            PeerUnreachable, Damaged, HandleClosed, Forked: it cannot be waited for.
+
+        Example:
+            seen = await load.changed(since=seen)
+        """
+
+    def blocking_changed(self, since: int | None = None, timeout: float | None = None) -> int:
+        """As `changed`, parking the thread.
+
+        Raises:
+            Timeout: the time is over.
+
+        Example:
+            load.blocking_changed(since=seen, timeout=5)
+        """
+
+    def wait_for(self, wanted: Callable[[float], object]) -> Coroutine[Any, Any, float]:
+        """Waits until `wanted` says true of it, and returns what it said true of. What is replaced
+        at once may never be looked at.
+
+        Raises:
+            Removed, PeerUnreachable, Damaged, HandleClosed, Forked: as `changed`.
+
+        Example:
+            await load.wait_for(lambda now: now)
+        """
+
+    def blocking_wait_for(
+        self, wanted: Callable[[float], object], timeout: float | None = None
+    ) -> float:
+        """As `wait_for`, parking the thread.
+
+        Raises:
+            Timeout: the time is over.
+
+        Example:
+            load.blocking_wait_for(lambda now: now, timeout=5)
+        """
+
+    def stat(self) -> HandleStat:
+        """What this handle holds and has done."""
+
+    @property
+    def name(self) -> str:
+        """The name, with its slash."""
+
+    @property
+    def is_ephemeral(self) -> bool:
+        """Whether the last one out removes it."""
+
+    def remove(self) -> None:
+        """Deletes the name; who has it open goes on.
+
+        Raises:
+            NotFound: there is none any more.
+
+        Example:
+            load.remove()
+        """
+
+    def close(self) -> None:
+        """Gives the handle up; tasks that wait on it get HandleClosed.
+
+        Example:
+            load.close()
+        """
+
+    def __enter__(self) -> Self:
+        """The handle, closed at the end of the block."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None:
+        """Closes the handle."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles by name."""
+
+@final
+class SharedBool:
+    """A truth value that processes share.
+
+    initial: what a new one holds (default False).
+    mode, ephemeral, create: as for Value.
+
+    Changes are atomic and can be awaited. One handle may be used by many threads and event loops at
+    once. Pickles by name; a handle that came by fork raises Forked.
+
+    Raises:
+        Mismatch: the name is something else (a float is not an int).
+        Others as for Value.
+
+    Example:
+        stop = ringspan.SharedBool("/stop")
+    """
+
+    def __new__(
+        cls,
+        name: str,
+        initial: bool | None = None,
+        *,
+        mode: int = 0o600,
+        ephemeral: bool = False,
+        create: bool | None = None,
+    ) -> Self:
+        """Opens it, or makes it.
+
+        Raises:
+            InvalidName, InvalidOption: the name or an option cannot be met.
+            NotFound, AlreadyExists: as `create` says.
+
+        Example:
+            ringspan.SharedBool("/stop")
+        """
+
+    def load(self) -> bool:
+        """What it holds now.
+
+        Example:
+            stop.load()
+        """
+
+    def store(self, number: bool) -> None:
+        """Sets it, and wakes who waits for a change.
+
+        Raises:
+            TypeError: not a bool.
+
+        Example:
+            stop.store(True)
+        """
+
+    def swap(self, number: bool) -> bool:
+        """As `store`; gives what it held before.
+
+        Example:
+            stop.swap(True)
+        """
+
+    def compare_exchange(self, expected: bool, new: bool) -> bool:
+        """Sets `new` if it holds `expected`, in one step; whether it did.
+
+        Example:
+            stop.compare_exchange(False, True)
+        """
+
+    @property
+    def version(self) -> int:
+        """How often it was changed, by anybody. Take it before you look, then wait for
+        `changed(since=)`."""
+
+    def changed(self, since: int | None = None) -> Coroutine[Any, Any, int]:
+        """Waits until the version differs from `since` (None: from what it is at the start), and
+        returns it. Cancelled, it has changed nothing. Any number of tasks, threads and loops may
+        wait.
+
+        Raises:
+            Removed: it was removed and nobody else is attached.
+            PeerUnreachable, Damaged, HandleClosed, Forked: it cannot be waited for.
+
+        Example:
+            seen = await stop.changed(since=seen)
+        """
+
+    def blocking_changed(self, since: int | None = None, timeout: float | None = None) -> int:
+        """As `changed`, parking the thread.
+
+        Raises:
+            Timeout: the time is over.
+
+        Example:
+            stop.blocking_changed(since=seen, timeout=5)
+        """
+
+    def wait_for(self, wanted: Callable[[bool], object]) -> Coroutine[Any, Any, bool]:
+        """Waits until `wanted` says true of it, and returns what it said true of. What is replaced
+        at once may never be looked at.
+
+        Raises:
+            Removed, PeerUnreachable, Damaged, HandleClosed, Forked: as `changed`.
+
+        Example:
+            await stop.wait_for(lambda now: now)
+        """
+
+    def blocking_wait_for(
+        self, wanted: Callable[[bool], object], timeout: float | None = None
+    ) -> bool:
+        """As `wait_for`, parking the thread.
+
+        Raises:
+            Timeout: the time is over.
+
+        Example:
+            stop.blocking_wait_for(lambda now: now, timeout=5)
+        """
+
+    def stat(self) -> HandleStat:
+        """What this handle holds and has done."""
+
+    @property
+    def name(self) -> str:
+        """The name, with its slash."""
+
+    @property
+    def is_ephemeral(self) -> bool:
+        """Whether the last one out removes it."""
+
+    def remove(self) -> None:
+        """Deletes the name; who has it open goes on.
+
+        Raises:
+            NotFound: there is none any more.
+
+        Example:
+            stop.remove()
+        """
+
+    def close(self) -> None:
+        """Gives the handle up; tasks that wait on it get HandleClosed.
+
+        Example:
+            stop.close()
+        """
+
+    def __enter__(self) -> Self:
+        """The handle, closed at the end of the block."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None:
+        """Closes the handle."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles by name."""
+
 def remove(name: str, missing_ok: bool = False) -> None:
     """Deletes a name, whatever kind of object it is; who is attached goes on.
 
@@ -1860,6 +2646,8 @@ def gc(*, persistent_older_than: float | None = None) -> GcReport:
 def _again(class_: str, name: str, frozen: tuple[Any, ...], /) -> Ring | Producer | Consumer: ...
 def _segment_again(name: str, raw: bool, /) -> Segment: ...
 def _rwlock_again(name: str, /) -> RwLock: ...
+def _value_again(name: str, exact: bool, pickle: bool, /) -> Value: ...
+def _scalar_again(class_: str, name: str, /) -> SharedInt | SharedFloat | SharedBool: ...
 def _encode(obj: Any, exact: bool = False, pickle: bool = False) -> tuple[int, bytes]: ...
 def _decode(tag: int, data: Buffer, exact: bool = False, pickle: bool = False) -> Any: ...
 def _decode_array_view(data: bytes) -> Any: ...

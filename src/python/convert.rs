@@ -90,6 +90,25 @@ impl Encoded {
         Ok(())
     }
 
+    /// The payload as two pieces, one behind the other. `spare` takes a copy of what others may write to
+    /// meanwhile.
+    pub(crate) fn pieces<'a>(
+        &'a self,
+        py: Python<'a>,
+        spare: &'a mut Vec<u8>,
+    ) -> PyResult<[&'a [u8]; 2]> {
+        let body = match &self.body {
+            Body::None => &[],
+            Body::Bytes(bytes) => bytes.bind(py).as_bytes(),
+            Body::Buffer(buffer) => {
+                spare.resize(buffer.len(), 0);
+                buffer.copy_to(py, spare)?;
+                spare
+            }
+        };
+        Ok([&self.head, body])
+    }
+
     /// Gives the scratch buffer back for the next [`encode`].
     pub(crate) fn recycle(self, scratch: &mut Vec<u8>) {
         if scratch.capacity() < self.head.capacity() {

@@ -12,6 +12,9 @@
 //! | `producer`, `producer_ops`, `grant` | pushing |
 //! | `consumer`, `consumer_ops`, `lent` | popping |
 //! | `segment`, `segment_wait`, `segments` | Segment, its waits, the module functions |
+//! | `value`, `value_ops` | Value |
+//! | `scalar` | SharedInt, SharedFloat, SharedBool |
+//! | `changes` | waiting for a change of either; Watch |
 //! | `buffer` | memory of a mapping as an object that exports it |
 //! | `rwlock`, `rwlock_take`, `rwlock_ops` | RwLock; how it is taken, at once, blocking, awaited |
 //! | `rwlock_guard`, `rwlock_hold` | its guards, and what the views of the bytes keep |
@@ -28,6 +31,7 @@ mod asyncio_loop;
 mod awaitable;
 mod awaitable_slots;
 mod buffer;
+mod changes;
 mod consumer;
 mod consumer_ops;
 mod convert;
@@ -52,12 +56,15 @@ mod rwlock_guard;
 mod rwlock_hold;
 mod rwlock_ops;
 mod rwlock_take;
+mod scalar;
 mod seconds;
 mod segment;
 mod segment_wait;
 mod segments;
 mod signals;
 mod stat;
+mod value;
+mod value_ops;
 mod view;
 mod view_items;
 
@@ -85,6 +92,10 @@ fn ringspan_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<stat::PyHolder>()?;
     m.add_class::<stat::PyHandleStat>()?;
     m.add_class::<view::PyView>()?;
+    m.add_class::<value::PyValue>()?;
+    m.add_class::<changes::PyWatch>()?;
+    value::register(m)?;
+    scalar::register(m)?;
     segments::register(m)?;
     ring::register(m)?;
     rwlock::register(m)?;

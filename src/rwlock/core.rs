@@ -1,7 +1,7 @@
 //! One attached handle of a lock: taking and giving with all that follows from it, but no waiting. A
 //! [`Value`](crate::Value) has the same lock in front of its buffers.
 
-use super::raw::{Busy, Left, RawLock, Reaped, reap};
+use super::raw::{Busy, Left, RawLock, Reaped, Why, reap};
 use super::stake::Stake;
 use super::word::{Word, owner_bit};
 use crate::error::{Fault, FaultKind};
@@ -17,7 +17,7 @@ use crate::sys::failpoint::failpoint;
 use crate::sys::process;
 use std::sync::Arc;
 
-/// Failed attempts in a row after which a `try_` verb asks whether the owners live.
+/// Failed attempts in a row after which a `try_` verb asks whether those live who keep it out.
 const PROVE_EVERY: u64 = 64;
 
 /// Nanoseconds that one who was woken gets to come.
@@ -159,7 +159,7 @@ impl Core {
     }
 
     /// As [`take`](Core::take), for verbs that never wait: if they fail again and again they ask whether
-    /// the owners live.
+    /// those live who keep them out.
     ///
     /// # Errors
     ///
@@ -182,16 +182,33 @@ impl Core {
         if !self.failures.fetch_add(1, Ordering::Relaxed).is_multiple_of(PROVE_EVERY) {
             return Ok(None);
         }
-        let mut buried = false;
+        let hint_only = self.hint_only(mode, busy);
+        let mut awaited = *lock(&self.writers) > 0;
+        let mut changed = false;
         for (index, slot) in self.region.slots().enumerate() {
             let tag = slot.tag.load(Ordering::SeqCst);
-            let owns = busy.word.has(owner_bit(index)) && index != self.index;
-            if owns && tag != 0 && matches!(link::prove(&self.region, tag), Proof::Dead { .. }) {
+            let wants = hint_only && self.wants(index);
+            let matters = wants || busy.word.has(owner_bit(index));
+            if !matters || tag == 0 || index == self.index {
+                continue;
+            }
+            if matches!(link::prove(&self.region, tag), Proof::Dead { .. }) {
                 self.shared.with(|endpoint| bury(endpoint, index, tag))??;
-                buried = true;
+                changed = true;
+            } else {
+                awaited |= wants;
             }
         }
-        Ok(if buried { self.take(mode).ok() } else { None })
+        if hint_only && !awaited && self.raw().unhint() {
+            self.tell_all();
+            changed = true;
+        }
+        Ok(if changed { self.take(mode).ok() } else { None })
+    }
+
+    /// Nobody keeps this reader out but those who wait to write, or have.
+    pub(super) fn hint_only(&self, mode: LockMode, busy: Busy) -> bool {
+        mode == LockMode::Read && busy.why == Why::Owned && !busy.word.is_written()
     }
 
     /// Gives the lock back. `torn`: the writer did not get to the end of what it did.
@@ -369,7 +386,7 @@ impl Drop for Core {
 impl Core {
     /// An error if an attempt met damage.
     pub(super) fn refuse_damage(&self, busy: Busy) -> Result<(), Fault> {
-        if busy.why != super::raw::Why::Damaged {
+        if busy.why != Why::Damaged {
             return Ok(());
         }
         Err(self.damaged(&format!("{:?}", busy.word)))

@@ -197,8 +197,8 @@ impl RwLock {
         judged(&self.core, word, OwnedWriteGuard::new(Arc::clone(&self.core)))
     }
 
-    /// Reads, if nobody writes or waits to write. Never waits. Should the owner be dead, the first and
-    /// then every 64th attempt in a row finds that out.
+    /// Reads, if nobody writes or waits to write. Never waits. Should those who keep it out be dead, the
+    /// first and then every 64th attempt in a row finds that out.
     ///
     /// # Errors
     ///

@@ -8,6 +8,7 @@
 use super::stake::{Mode, Snapshot, Stake};
 use super::word::Word;
 use crate::sync::{AtomicU64, Ordering};
+use std::cell::Cell;
 
 /// The lock as one handle sees it.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +46,7 @@ pub(crate) struct Left {
     pub(crate) word: Word,
     /// Others of this handle still read.
     pub(crate) held_here: bool,
-    /// The word did not say that we held it: somebody overwrote it.
+    /// The word did not say that we held it as we did: somebody overwrote it.
     pub(crate) damaged: bool,
 }
 
@@ -213,29 +214,36 @@ impl RawLock<'_> {
             }
             // If the bit was not set then it never was in this era, and one that is set from now on
             // is not ours to clear.
+            let beside_writer = Cell::new(false);
             let cleared = match ours {
-                true => self.change(|word| word.has(self.bit).then(|| word.without(self.bit))),
+                true => self.change(|word| {
+                    beside_writer.set(word.is_written());
+                    word.has(self.bit).then(|| word.without(self.bit))
+                }),
                 false => Err(word),
             };
             self.stake.settle(idle);
             let (Ok(word) | Err(word)) = cleared;
-            return Left { word, held_here: false, damaged: cleared.is_err() };
+            let damaged = cleared.is_err() || beside_writer.get();
+            return Left { word, held_here: false, damaged };
         }
     }
 
     /// The writer leaves; the data is half written if it says so.
     #[inline]
     pub(crate) fn leave_write(&self, torn: bool) -> Left {
+        let alone = Cell::new(true);
+        // Our bit goes in any case: left standing, it would keep out others who see that we live.
         let cleared = self.change(|word| {
-            let ours = word.has(self.bit) && word.is_written();
-            ours.then(|| word.without(self.bit)).map(|left| match torn {
-                true => left.poisoned(true),
-                false => left,
+            alone.set(word.is_written() && word.is_sane());
+            word.has(self.bit).then(|| match torn {
+                true => word.without(self.bit).poisoned(true),
+                false => word.without(self.bit),
             })
         });
         self.idle(self.stake.load());
         let (Ok(word) | Err(word)) = cleared;
-        Left { word, held_here: false, damaged: cleared.is_err() }
+        Left { word, held_here: false, damaged: cleared.is_err() || !alone.get() }
     }
 
     /// The writer becomes a reader, and nobody writes between.

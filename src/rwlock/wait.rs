@@ -9,7 +9,7 @@
 //! of them lives (any more), it takes the hint back and rings all: a killed waiter delays nobody.
 
 use super::core::{Core, Lent, LockMode, bury};
-use super::raw::{Busy, Why};
+use super::raw::Busy;
 use super::word::{Word, owner_bit};
 use crate::error::Fault;
 use crate::layout::SEATS;
@@ -72,7 +72,7 @@ impl Core {
         }
     }
 
-    fn tell_all(&self) {
+    pub(super) fn tell_all(&self) {
         self.shared.notify_local();
         self.tell_others();
     }
@@ -125,8 +125,7 @@ impl Core {
                 endpoint.watch(index)?;
             }
         }
-        let hint_only = mode == LockMode::Read && busy.why == Why::Owned && !word.is_written();
-        if !hint_only {
+        if !self.hint_only(mode, busy) {
             return Ok(true);
         }
         let mut awaited = *lock(&self.writers) > 0;

@@ -173,7 +173,8 @@ impl Core {
         }
     }
 
-    fn change(&self) -> Change<'_> {
+    /// The lock has just been taken for writing.
+    pub(crate) fn taken(&self) -> Change<'_> {
         Change { core: self, _held: Writing(self) }
     }
 
@@ -181,12 +182,12 @@ impl Core {
     #[cfg(feature = "tokio")]
     pub(crate) async fn begin(&self) -> Result<Change<'_>, Fault> {
         self.lock.take_async(LockMode::Write).await?;
-        Ok(self.change())
+        Ok(self.taken())
     }
 
     /// The same if nobody has it.
     pub(crate) fn try_begin(&self) -> Result<Option<Change<'_>>, Fault> {
-        Ok(self.lock.try_take(LockMode::Write)?.map(|_| self.change()))
+        Ok(self.lock.try_take(LockMode::Write)?.map(|_| self.taken()))
     }
 
     /// The same, parking the thread.
@@ -196,7 +197,7 @@ impl Core {
         bell: Option<&Fd>,
     ) -> Result<Blocked<Change<'_>>, Fault> {
         Ok(match self.lock.take_blocking(LockMode::Write, deadline, bell)? {
-            Blocked::Came(_) => Blocked::Came(self.change()),
+            Blocked::Came(_) => Blocked::Came(self.taken()),
             Blocked::TimedOut => Blocked::TimedOut,
             Blocked::Interrupted => Blocked::Interrupted,
         })

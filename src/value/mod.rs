@@ -30,7 +30,11 @@ mod wait;
 pub use error::{SetError, TryGetError, TrySetError};
 #[cfg(not(ringspan_loom))]
 pub use handle::Value;
+#[cfg(all(not(ringspan_loom), feature = "python"))]
+pub(crate) use options::Plain;
 #[cfg(not(ringspan_loom))]
 pub use options::ValueOptions;
+#[cfg(all(not(ringspan_loom), feature = "python"))]
+pub(crate) use set::timed_out;
 #[cfg(not(ringspan_loom))]
 pub use wait::Watch;

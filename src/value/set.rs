@@ -1,6 +1,6 @@
 //! Setting: everything under the lock, nothing that waits while it is held.
 
-use super::core::{Change, deadline};
+use super::core::{Change, Core, deadline};
 use super::error::{SetError, TrySetError};
 use super::handle::{Value, with_scratch};
 use crate::codec::Tag;
@@ -57,17 +57,17 @@ impl<T> Value<T> {
         loop {
             match self.core.begin_blocking(deadline, None)? {
                 Blocked::Came(change) => return Ok(change),
-                Blocked::TimedOut => return Err(SetError::Timeout(self.timed_out())),
+                Blocked::TimedOut => return Err(SetError::Timeout(timed_out(&self.core))),
                 Blocked::Interrupted => {}
             }
         }
     }
+}
 
-    fn timed_out(&self) -> Fault {
-        let owners = self.core.lock.owners_in_words();
-        let cause = format!("the time-out is over; {owners}");
-        self.core.region().fault(FaultKind::Os, cause).with_errno(errno::ETIMEDOUT)
-    }
+/// Others kept us from setting for too long.
+pub(crate) fn timed_out(core: &Core) -> Fault {
+    let cause = format!("the time-out is over; {}", core.lock.owners_in_words());
+    core.region().fault(FaultKind::Os, cause).with_errno(errno::ETIMEDOUT)
 }
 
 impl<T: Serialize + DeserializeOwned> Value<T> {

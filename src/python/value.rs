@@ -1,0 +1,401 @@
+//! The class `Value`: the latest value of any Python object that the codec can say.
+
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use std::sync::Arc;
+
+use super::awaitable::awaitable;
+use super::changes::{self, Changing as _, PyWatch, Source, Until};
+use super::consumer_ops::check_default;
+use super::convert::{self, Encoded, Options};
+use super::end::Deadline;
+use super::errors;
+use super::holding::{Holding, Who};
+use super::loop_faces::LoopFaces;
+use super::seconds::seconds;
+use super::signals;
+use super::stat::PyHandleStat;
+use super::value_ops::{Action, Changing, Handle};
+use crate::error::Fault;
+use crate::notify::find::How;
+use crate::notify::shared::Blocked;
+use crate::rwlock::{HandleStat, LockMode};
+use crate::segment::remove;
+use crate::sync::{Mutex, lock};
+use crate::value::{Plain, timed_out};
+
+/// What the object and its awaitables share.
+pub(crate) struct Inner {
+    /// First, so that the readers leave their loops before the endpoint closes its descriptor.
+    pub(crate) faces: LoopFaces,
+    /// None once closed. Taken with the interpreter attached, for plain statements only.
+    handle: Mutex<Option<Handle>>,
+    holding: Holding,
+    object: Arc<str>,
+    pub(crate) name: String,
+}
+
+impl Inner {
+    /// The handle, of this process.
+    pub(crate) fn open(&self) -> PyResult<Handle> {
+        let handle = lock(&self.handle).clone();
+        let handle =
+            handle.ok_or_else(|| errors::closed_handle(&self.object, "handle", "closed"))?;
+        handle.core.region().check_fork().map_err(|fault| errors::fault(&fault))?;
+        Ok(handle)
+    }
+
+    /// Runs Python code under the lock, in which nobody may wait for the lock.
+    pub(crate) fn holding_while<R>(
+        &self,
+        py: Python<'_>,
+        run: impl FnOnce() -> PyResult<R>,
+    ) -> PyResult<R> {
+        let who = Who::here(py)?;
+        self.holding.enter(&who);
+        let result = run();
+        self.holding.leave(&who);
+        result
+    }
+
+    /// Refuses a wait for oneself.
+    pub(crate) fn refuse_recursion(&self, who: &Who, verb: &str) -> PyResult<()> {
+        if !self.holding.holds(who) {
+            return Ok(());
+        }
+        Err(errors::would_deadlock(format!(
+            "{}: {verb}: {} is inside `update` or `compare_and_set` of it and would wait for itself; \
+             return the new value instead",
+            self.object,
+            who.noun()
+        )))
+    }
+}
+
+impl changes::Changing for Inner {
+    fn faces(&self) -> &LoopFaces {
+        &self.faces
+    }
+
+    fn source(&self) -> PyResult<Arc<dyn Source>> {
+        Ok(Arc::new(self.open()?))
+    }
+}
+
+/// The latest value of any type, shared by processes.
+#[pyclass(frozen, name = "Value", module = "ringspan")]
+pub(crate) struct PyValue {
+    inner: Arc<Inner>,
+    codec: Options,
+    ephemeral: bool,
+}
+
+fn open(name: &str, plain: &Plain, how: How, codec: Options) -> PyResult<PyValue> {
+    let core = plain.find(name, how).map_err(|err| errors::open(&err, ""))?;
+    let name = core.region().name().to_string();
+    let ephemeral = core.region().is_ephemeral();
+    let object: Arc<str> = format!("value {name}").into();
+    let faces = LoopFaces::new(Arc::clone(&object), core.shared().clone());
+    let handle = Mutex::new(Some(Handle { core, codec }));
+    let inner = Inner { faces, handle, holding: Holding::default(), object, name };
+    Ok(PyValue { inner: Arc::new(inner), codec, ephemeral })
+}
+
+/// How a name is to be found, as `create` says.
+pub(crate) fn how(create: Option<bool>) -> How {
+    match create {
+        None => How::OpenOrCreate,
+        Some(true) => How::Create,
+        Some(false) => How::Open,
+    }
+}
+
+impl PyValue {
+    fn encode(&self, obj: &Bound<'_, PyAny>) -> PyResult<Encoded> {
+        convert::encode(obj, self.codec, &mut Vec::new())
+    }
+
+    fn begin(&self, py: Python<'_>, action: Action) -> PyResult<Py<PyAny>> {
+        awaitable(py, Box::new(Changing::new(Arc::clone(&self.inner), action)))
+    }
+
+    /// Takes the lock, parking the thread with the interpreter lock given back, and acts.
+    fn block(
+        &self,
+        py: Python<'_>,
+        action: &Action,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let limit = seconds(timeout, "timeout")?;
+        let handle = self.inner.open()?;
+        let core = &handle.core;
+        if core.lock.take_at_once(LockMode::Write).is_some() {
+            return action.run(py, &self.inner, &handle, core.taken());
+        }
+        self.inner.refuse_recursion(&Who::here(py)?, action.verb())?;
+        let deadline = Deadline::after(limit);
+        let listening = signals::listen(py);
+        let ended = loop {
+            match py.detach(|| core.begin_blocking(deadline.at(), listening.bell())) {
+                Ok(Blocked::Interrupted) => {
+                    listening.silence();
+                    if let Err(raised) = py.check_signals() {
+                        break Err(raised);
+                    }
+                }
+                Ok(Blocked::Came(change)) => break Ok(change),
+                Ok(Blocked::TimedOut) => break Err(errors::timeout(&timed_out(core))),
+                Err(fault) => break Err(errors::fault(&fault)),
+            }
+        };
+        listening.end(py);
+        action.run(py, &self.inner, &handle, ended?)
+    }
+
+    fn wait(&self, py: Python<'_>, name: &'static str, until: Until) -> PyResult<Py<PyAny>> {
+        changes::awaited(py, Arc::clone(&self.inner) as Arc<_>, name, until)
+    }
+
+    fn wait_blocking(
+        &self,
+        py: Python<'_>,
+        until: Until,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let limit = seconds(timeout, "timeout")?;
+        changes::blocking(py, &*self.inner.source()?, until, limit)
+    }
+}
+
+#[pymethods]
+impl PyValue {
+    #[new]
+    #[pyo3(signature = (name, *, capacity=4096, mode=0o600, ephemeral=false, create=None, exact=true, pickle=false))]
+    #[allow(clippy::too_many_arguments, reason = "keywords of Python")]
+    fn py_new(
+        name: &str,
+        capacity: u64,
+        mode: u32,
+        ephemeral: bool,
+        create: Option<bool>,
+        exact: bool,
+        pickle: bool,
+    ) -> PyResult<Self> {
+        let plain = Plain { capacity, mode, ephemeral };
+        open(name, &plain, how(create), Options { exact, pickle })
+    }
+
+    /// The latest value.
+    #[pyo3(signature = (*default))]
+    fn get(&self, py: Python<'_>, default: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
+        self.got(py, default, true)
+    }
+
+    /// The latest value, without ever waiting.
+    #[pyo3(signature = (*default))]
+    fn try_get(&self, py: Python<'_>, default: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
+        self.got(py, default, false)
+    }
+
+    /// Sets the value; the new version.
+    fn set(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.begin(py, Action::Set(self.encode(value)?))
+    }
+
+    /// Sets the value, if nobody else is setting it.
+    fn try_set(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let action = Action::Set(self.encode(value)?);
+        let handle = self.inner.open()?;
+        match handle.core.try_begin().map_err(|fault| errors::fault(&fault))? {
+            Some(change) => action.run(py, &self.inner, &handle, change).map(|_| true),
+            None => Ok(false),
+        }
+    }
+
+    /// As `set`, parking the thread.
+    #[pyo3(signature = (value, timeout=None))]
+    fn blocking_set(
+        &self,
+        py: Python<'_>,
+        value: &Bound<'_, PyAny>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        self.block(py, &Action::Set(self.encode(value)?), timeout)
+    }
+
+    /// Sets what `f` makes of the latest value; what was set.
+    #[pyo3(signature = (f, /, *default))]
+    fn update(
+        &self,
+        py: Python<'_>,
+        f: Py<PyAny>,
+        default: &Bound<'_, PyTuple>,
+    ) -> PyResult<Py<PyAny>> {
+        let default = one_default(default)?;
+        self.begin(py, Action::Update { f, default })
+    }
+
+    /// As `update`, parking the thread.
+    #[pyo3(signature = (f, /, *default, timeout=None))]
+    fn blocking_update(
+        &self,
+        py: Python<'_>,
+        f: Py<PyAny>,
+        default: &Bound<'_, PyTuple>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let default = one_default(default)?;
+        self.block(py, &Action::Update { f, default }, timeout)
+    }
+
+    /// Sets `new` if the latest value equals `expected`; whether it did.
+    fn compare_and_set(
+        &self,
+        py: Python<'_>,
+        expected: Py<PyAny>,
+        new: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
+        self.begin(py, Action::Compare(expected, self.encode(new)?))
+    }
+
+    /// As `compare_and_set`, parking the thread.
+    #[pyo3(signature = (expected, new, timeout=None))]
+    fn blocking_compare_and_set(
+        &self,
+        py: Python<'_>,
+        expected: Py<PyAny>,
+        new: &Bound<'_, PyAny>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        self.block(py, &Action::Compare(expected, self.encode(new)?), timeout)
+    }
+
+    /// How often the value was set, by anybody; 0: never.
+    #[getter]
+    fn version(&self) -> PyResult<u64> {
+        Ok(self.inner.open()?.core.version())
+    }
+
+    /// Waits until the version differs from `since`, and returns it.
+    #[pyo3(signature = (since=None))]
+    fn changed(&self, py: Python<'_>, since: Option<u64>) -> PyResult<Py<PyAny>> {
+        self.wait(py, "Value.changed", Until::Changed(since))
+    }
+
+    /// As `changed`, parking the thread.
+    #[pyo3(signature = (since=None, timeout=None))]
+    fn blocking_changed(
+        &self,
+        py: Python<'_>,
+        since: Option<u64>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        self.wait_blocking(py, Until::Changed(since), timeout)
+    }
+
+    /// Waits until `wanted` says true of the latest value, and returns that one.
+    fn wait_for(&self, py: Python<'_>, wanted: Py<PyAny>) -> PyResult<Py<PyAny>> {
+        self.wait(py, "Value.wait_for", Until::Fits(wanted))
+    }
+
+    /// As `wait_for`, parking the thread.
+    #[pyo3(signature = (wanted, timeout=None))]
+    fn blocking_wait_for(
+        &self,
+        py: Python<'_>,
+        wanted: Py<PyAny>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        self.wait_blocking(py, Until::Fits(wanted), timeout)
+    }
+
+    /// The present value, then each time the latest.
+    fn __aiter__(&self) -> PyResult<PyWatch> {
+        PyWatch::new(Arc::clone(&self.inner) as Arc<_>, "Value.__anext__", 0)
+    }
+
+    /// What this handle holds and has done.
+    fn stat(&self) -> PyResult<PyHandleStat> {
+        let stat: Result<HandleStat, Fault> = HandleStat::of(self.inner.open()?.core.shared());
+        stat.map(PyHandleStat::from).map_err(|fault| errors::fault(&fault))
+    }
+
+    /// The name, with its slash.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Whether the last one out removes it.
+    #[getter]
+    fn is_ephemeral(&self) -> bool {
+        self.ephemeral
+    }
+
+    /// Deletes the name; who has it open goes on.
+    fn remove(&self) -> PyResult<()> {
+        remove(&self.inner.name).map_err(|err| errors::open(&err, ""))
+    }
+
+    /// Gives the handle up; tasks that wait get an error.
+    fn close(&self, py: Python<'_>) {
+        let handle = lock(&self.inner.handle).take();
+        self.inner.faces.close(py);
+        drop(handle);
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (exc_type=None, exc=None, traceback=None, /))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        exc_type: Option<&Bound<'_, PyAny>>,
+        exc: Option<&Bound<'_, PyAny>>,
+        traceback: Option<&Bound<'_, PyAny>>,
+    ) {
+        let _ = (exc_type, exc, traceback);
+        self.close(py);
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let again = py.import("ringspan._ringspan")?.getattr("_value_again")?;
+        (again, (&self.inner.name, self.codec.exact, self.codec.pickle)).into_pyobject(py)
+    }
+
+    fn __repr__(&self) -> String {
+        let how = if lock(&self.inner.handle).is_some() { "" } else { ", closed" };
+        format!("<ringspan.Value {:?}{how}>", self.inner.name)
+    }
+}
+
+impl PyValue {
+    fn got(&self, py: Python<'_>, default: &Bound<'_, PyTuple>, wait: bool) -> PyResult<Py<PyAny>> {
+        let default = one_default(default)?;
+        match self.inner.open()?.read(py, wait)? {
+            Some((_, Some(value))) => Ok(value.unbind()),
+            _ => default.ok_or_else(|| errors::empty(&format!("value {}", self.inner.name))),
+        }
+    }
+}
+
+/// The one positional argument that may follow.
+fn one_default(given: &Bound<'_, PyTuple>) -> PyResult<Option<Py<PyAny>>> {
+    check_default(given)?;
+    given.iter().next().map(|default| Ok(default.unbind())).transpose()
+}
+
+/// `_value_again(name, exact, pickle)`: what pickles call.
+#[pyfunction]
+#[pyo3(name = "_value_again", signature = (name, exact, pickle, /))]
+fn again(name: &str, exact: bool, pickle: bool) -> PyResult<PyValue> {
+    let plain = Plain { capacity: 0, mode: 0o600, ephemeral: false };
+    open(name, &plain, How::Open, Options { exact, pickle })
+}
+
+/// Adds the private function to the module.
+pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(again, m)?)
+}
