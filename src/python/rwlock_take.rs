@@ -13,10 +13,9 @@ use super::rwlock_hold::Hold;
 use super::seconds::seconds;
 use super::signals;
 use crate::error::FaultKind;
-use crate::notify::shared::Blocked;
+use crate::rwlock::LockMode;
 use crate::rwlock::core::Core;
 use crate::rwlock::word::Word;
-use crate::rwlock::{LockMode, RwLock};
 
 impl PyRwLock {
     /// The lock cannot be had at once. For one who holds it: takes it again if nobody else waits,
@@ -96,30 +95,12 @@ impl PyRwLock {
         };
         let word = match taken {
             Some(word) => word,
-            None => wait(py, &handle, mode, &Deadline::after(limit))?,
+            None => {
+                let deadline = Deadline::after(limit);
+                signals::parked(py, |bell| core.take_blocking(mode, deadline.at(), bell))?
+                    .ok_or_else(|| errors::timeout(&handle.timed_out()))?
+            }
         };
         self.got(py, handle.core(), mode, word, Ok(who), allow_poisoned)
     }
-}
-
-/// Parks the thread with the interpreter lock given back; signals are answered.
-fn wait(py: Python<'_>, handle: &RwLock, mode: LockMode, deadline: &Deadline) -> PyResult<Word> {
-    let listening = signals::listen(py);
-    let ended = loop {
-        // Before each sleep, the first one too: a signal may have come before we listened.
-        listening.silence();
-        if let Err(raised) = py.check_signals() {
-            break Err(raised);
-        }
-        let taken =
-            py.detach(|| handle.core().take_blocking(mode, deadline.at(), listening.bell()));
-        match taken {
-            Ok(Blocked::Interrupted) => {}
-            Ok(Blocked::Came(word)) => break Ok(word),
-            Ok(Blocked::TimedOut) => break Err(errors::timeout(&handle.timed_out())),
-            Err(fault) => break Err(errors::fault(&fault)),
-        }
-    };
-    listening.end(py);
-    ended
 }

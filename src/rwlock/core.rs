@@ -50,6 +50,7 @@ pub(crate) struct Core {
     /// Attempts of `try_` verbs that failed, in a row.
     failures: AtomicU64,
     /// Guards that were left while views of them live.
+    #[cfg(feature = "python")]
     kept: AtomicU64,
     /// Somebody was woken: until then whoever of this handle asks next lets it go first; 0: no.
     turn_until: AtomicU64,
@@ -99,6 +100,7 @@ impl Core {
             tag,
             writers: Mutex::new(0),
             failures: AtomicU64::new(0),
+            #[cfg(feature = "python")]
             kept: AtomicU64::new(0),
             turn_until: AtomicU64::new(0),
             turn_given: AtomicU64::new(0),
@@ -256,6 +258,7 @@ impl Core {
     }
 
     /// Counts the guards that were left while views of them live, for `holders`.
+    #[cfg(feature = "python")]
     pub(crate) fn count_kept(&self, more: bool) {
         let before = match more {
             true => self.kept.fetch_add(1, Ordering::SeqCst) + 1,
