@@ -140,6 +140,7 @@ impl<E: Sleeper> Waiter<E> {
 
     /// Steps 1 and 2 only, for a loop of which many operations share this waiter: each of them looks
     /// afterwards, by [`Local::with`].
+    #[cfg(feature = "python")]
     pub(crate) fn arm(&mut self) -> Result<(), E::Fault> {
         let local = self.listen();
         let mut state = self.enter(&local);
@@ -148,6 +149,7 @@ impl<E: Sleeper> Waiter<E> {
 
     /// Undoes [`arm`](Waiter::arm): listens no more, and is not counted. Who wants to harvest does it
     /// after [`deafen`](Waiter::deafen) and before this.
+    #[cfg(feature = "python")]
     pub(crate) fn disarm(&mut self) {
         self.deafen();
         let local = Arc::clone(&self.local);
@@ -155,6 +157,7 @@ impl<E: Sleeper> Waiter<E> {
     }
 
     /// Hears no notification from now on, its own after a harvest neither.
+    #[cfg(feature = "python")]
     pub(crate) fn deafen(&mut self) {
         self.listener = None;
     }

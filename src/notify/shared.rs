@@ -83,6 +83,7 @@ impl Shared {
         Ok(self.local.with(f))
     }
 
+    #[cfg(feature = "python")]
     pub(crate) fn region(&self) -> &Arc<Region> {
         &self.region
     }

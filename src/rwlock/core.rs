@@ -50,6 +50,7 @@ pub(crate) struct Core {
     /// Attempts of `try_` verbs that failed, in a row.
     failures: AtomicU64,
     /// Guards that were left while views of them live.
+    #[cfg(feature = "python")]
     kept: AtomicU64,
     /// Somebody was woken: until then whoever of this handle asks next lets it go first; 0: no.
     turn_until: AtomicU64,
@@ -99,6 +100,7 @@ impl Core {
             tag,
             writers: Mutex::new(0),
             failures: AtomicU64::new(0),
+            #[cfg(feature = "python")]
             kept: AtomicU64::new(0),
             turn_until: AtomicU64::new(0),
             turn_given: AtomicU64::new(0),
@@ -262,6 +264,7 @@ impl Core {
     }
 
     /// Counts the guards that were left while views of them live, for `holders`.
+    #[cfg(feature = "python")]
     pub(crate) fn count_kept(&self, more: bool) {
         let before = match more {
             true => self.kept.fetch_add(1, Ordering::SeqCst) + 1,
@@ -319,13 +322,13 @@ impl Core {
 
     /// Whether somebody else should go first.
     #[inline]
-    pub(super) fn owes_turn(&self) -> bool {
+    pub(crate) fn owes_turn(&self) -> bool {
         self.turn_until.load(Ordering::Relaxed) != 0
     }
 
     /// The same, until it came or its time is over.
     #[cold]
-    pub(super) fn still_owes_turn(&self) -> bool {
+    pub(crate) fn still_owes_turn(&self) -> bool {
         let until = self.turn_until.load(Ordering::Relaxed);
         let owes = process::monotonic() < until && self.word().owners() == 0;
         if !owes && until != 0 {
