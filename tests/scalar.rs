@@ -246,7 +246,7 @@ fn whoever_changes_it_wakes_whoever_waits() {
                 true => counter.blocking_changed(since, None),
                 false => runtime().block_on(counter.changed(since)),
             });
-            until(|| parked(&test) == 1);
+            until(|| parked(&test.path()) == 1);
             match round % 4 {
                 0 => int.store(now + 1).unwrap(),
                 1 => assert!(other.compare_exchange(now, now + 1).unwrap()),
@@ -269,9 +269,9 @@ fn other_processes_are_woken() {
         let test = Test::new(&format!("other processes, {how}"));
         let int = SharedInt::create(&test.name).unwrap();
         let mut children = [test.spawn("waits", how), test.spawn("waits", how)];
-        until(|| parked(&test) == 2);
+        until(|| parked(&test.path()) == 2);
         int.store(6).unwrap(); // woken for nothing, they sleep again
-        until(|| parked(&test) == 2);
+        until(|| parked(&test.path()) == 2);
         int.store(7).unwrap();
         children.iter_mut().for_each(|child| child.expect("7"));
         children.into_iter().for_each(Peer::finish);
@@ -309,7 +309,7 @@ fn removed_while_waited_for() {
             true => runtime().block_on(waiter.wait_for(|n| n == 2)),
             false => waiter.blocking_wait_for(|n| n == 2, None),
         });
-        until(|| parked(&test) == 1);
+        until(|| parked(&test.path()) == 1);
         ringspan::remove(&test.name).unwrap();
         other.store(1).unwrap(); // as long as somebody is there the wait goes on
         drop(other);
@@ -340,7 +340,7 @@ fn killed_before_it_could_tell() {
             "async" => runtime().block_on(here.wait_for(|n| n == 7)),
             _ => here.blocking_wait_for(|n| n == 7, None),
         });
-        until(|| parked(&test) == 2);
+        until(|| parked(&test.path()) == 2);
         killed.say("go");
         waiter.expect("7");
         assert_eq!(asleep.join().unwrap().unwrap(), 7);
@@ -395,7 +395,7 @@ fn a_forked_child_is_refused_and_harms_nothing() {
     let int = SharedInt::create(&test.name).unwrap();
     let mut child = test.spawn("forks", "");
     child.expect("forked");
-    until(|| parked(&test) == 1);
+    until(|| parked(&test.path()) == 1);
     assert_eq!(int.add(1).unwrap(), 6);
     child.expect("woken");
     child.finish();

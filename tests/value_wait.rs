@@ -110,7 +110,7 @@ fn whoever_sets_it_wakes_whoever_waits() {
                 true => runtime().block_on(waiter.wait_for(|&n| n == number)),
                 false => waiter.blocking_wait_for(|&n| n == number, None),
             });
-            until(|| parked(&test) == 1);
+            until(|| parked(&test.path()) == 1);
             match round % 4 {
                 0 => drop(value.try_set(&number).unwrap()),
                 1 => drop(other.try_set(&number).unwrap()),
@@ -121,7 +121,7 @@ fn whoever_sets_it_wakes_whoever_waits() {
                 }
             }
             assert_eq!(asleep.join().unwrap().unwrap(), number);
-            assert_eq!(parked(&test), 0);
+            assert_eq!(parked(&test.path()), 0);
         }
     }
     child.say("end");
@@ -166,7 +166,7 @@ fn tasks_of_several_runtimes_and_threads_on_one_handle() {
             let waiter = value.clone();
             let given_up = many.spawn(async move { waiter.changed(None).await });
             if number % 2 == 0 {
-                until(|| parked(&test) == 2);
+                until(|| parked(&test.path()) == 2);
             }
             given_up.abort();
             setter.say(number);
@@ -188,7 +188,7 @@ fn processes_follow_a_value() {
     let mut children = [test.spawn("waits", "blocking"), test.spawn("waits", "async")];
     // One after the other, each of them asleep: none is missed.
     for number in [3, 2, 1] {
-        until(|| parked(&test) == 2);
+        until(|| parked(&test.path()) == 2);
         value.try_set(&number).unwrap();
         children.iter_mut().for_each(|child| child.expect(&number.to_string()));
     }
@@ -333,7 +333,7 @@ fn removed_while_nobody_else_is_there() {
                 true => runtime().block_on(waiter.changed(None)),
                 false => waiter.blocking_changed(None, None),
             });
-            until(|| parked(&test) == 1);
+            until(|| parked(&test.path()) == 1);
             match from_outside {
                 true => std::fs::remove_file(test.path()).unwrap(),
                 false => ringspan::remove(&test.name).unwrap(),
@@ -475,7 +475,7 @@ fn a_forked_child_is_refused_and_harms_nothing() {
     let mut child = test.spawn("forks", "");
     child.expect("forked");
     assert_eq!(value.get().unwrap(), Some(6));
-    until(|| parked(&test) == 1);
+    until(|| parked(&test.path()) == 1);
     value.try_set(&7).unwrap();
     child.expect("woken");
     child.finish();

@@ -155,11 +155,11 @@ pub(crate) fn until(mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Handles of the test's object that may be asleep: the mask in its header (`docs/format.md`).
-pub(crate) fn parked(test: &Test) -> u32 {
+/// Handles of the object in that file that may be asleep: the mask in its header (`docs/format.md`).
+pub(crate) fn parked(path: &Path) -> u32 {
     use std::os::unix::fs::FileExt;
     let mut mask = [0; 8];
-    let file = std::fs::File::open(test.path()).unwrap();
+    let file = std::fs::File::open(path).unwrap();
     file.read_exact_at(&mut mask, 272).unwrap();
     u64::from_le_bytes(mask).count_ones()
 }
