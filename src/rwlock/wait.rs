@@ -156,7 +156,7 @@ impl Core {
         if !awaited {
             self.shared.notify_local();
             endpoint.wake_all();
-            failpoint!("lock.wait.rung");
+            failpoint!("lock.hint.rung");
             self.raw().unhint(word); // seen before the seats
         }
         Ok(awaited)
