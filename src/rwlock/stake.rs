@@ -101,8 +101,11 @@ impl Stake {
     /// The bit of this era has been cleared, or was never set.
     #[inline]
     pub(crate) fn settle(&self, idle: Snapshot) {
-        // Release: pairs with the Acquire below.
-        self.settled.store(u64::from(idle.era), Ordering::Release);
+        let known = self.settled.load(Ordering::Relaxed) as u32; // Relaxed: only its age matters
+        if idle.era.wrapping_sub(known) < 1 << 31 {
+            // Release: pairs with the Acquire below.
+            self.settled.store(u64::from(idle.era), Ordering::Release);
+        }
     }
 
     /// Nobody of us is about to clear a bit of this era.
