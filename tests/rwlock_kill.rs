@@ -354,7 +354,7 @@ const OTHERS: [&str; 11] = [
 
 #[test]
 fn killed_at_every_step_of_a_lock() {
-    let _test = Test::lasting("killed at every step of a lock", Duration::from_secs(300));
+    let _test = Test::lasting("killed at every step of a lock", Duration::from_secs(600));
     let table = table(|point| !OTHERS.iter().any(|other| point.starts_with(other)));
     let mut jobs: Vec<Job> = Vec::new();
     for point in &table {
