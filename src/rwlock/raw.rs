@@ -235,7 +235,8 @@ impl RawLock<'_> {
         });
         self.idle(self.stake.load());
         let (Ok(word) | Err(word)) = cleared;
-        Left { word, held_here: false, damaged: cleared.is_err() }
+        // Who wrote was alone: owners that are left over have never taken it.
+        Left { word, held_here: false, damaged: cleared.is_err() || word.owners() != 0 }
     }
 
     /// The writer becomes a reader, and nobody writes between.
