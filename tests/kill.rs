@@ -3,8 +3,8 @@
 //! whole, in order, none lost and none doubled, and every death told.
 //!
 //! A run in which the point is not reached is a run without a kill and must end in good order too.
-//! The test fails when some point of the table was reached in no run. Those of locks (`lock.`) are
-//! reached by `rwlock_kill.rs`.
+//! The test fails when some point of the table was reached in no run. Those of locks are
+//! reached by `rwlock_kill.rs`, those of values and scalars by `value_kill.rs` and `scalar.rs`.
 #![cfg(feature = "failpoints")]
 
 mod common;
@@ -336,7 +336,9 @@ fn notifier_killed(plan: &Plan) -> Option<String> {
 #[test]
 fn killed_at_every_step() {
     let _test = Test::lasting("killed at every step", Duration::from_secs(600));
-    let table = table(|point| !point.starts_with("lock."));
+    let table = table(|point| {
+        !["lock.", "value.", "grow.", "scalar."].iter().any(|kind| point.starts_with(kind))
+    });
     let mut jobs: Vec<Job> = Vec::new();
     for point in &table {
         for (pass, on_tokio) in [(1, false), (1, true), (2, false), (4, true)] {

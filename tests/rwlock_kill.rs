@@ -338,7 +338,7 @@ fn waiting_reader_killed(plan: &Plan) -> Option<String> {
 }
 
 /// The points that no process with a lock passes.
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 11] = [
     "producer.",
     "consumer.",
     "push.",
@@ -347,6 +347,8 @@ const OTHERS: [&str; 9] = [
     "close.",
     "remove.",
     "value.",
+    "grow.",
+    "scalar.",
     "park.armed", // rings only; a lock's is lock.wait.armed
 ];
 

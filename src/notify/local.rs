@@ -28,6 +28,9 @@ pub(crate) trait Sleeper {
     /// Steps 1 and 2: a new park number, and the barrier.
     fn begin(&mut self) -> Result<(), Self::Fault>;
 
+    /// Somebody goes to sleep.
+    fn parks(&mut self) {}
+
     /// Nobody sleeps any more: the number is taken back.
     fn end(&mut self);
 
@@ -132,8 +135,9 @@ impl<E: Sleeper> Waiter<E> {
         let mut state = self.enter(&local);
         state.sleeper.begin()?;
         let came = look(&mut state.sleeper)?;
-        if came.is_some() {
-            self.leave(&mut state);
+        match came {
+            Some(_) => self.leave(&mut state),
+            None => state.sleeper.parks(),
         }
         Ok(came)
     }

@@ -24,6 +24,10 @@ impl Sleeper for Endpoint {
         Endpoint::begin(self)
     }
 
+    fn parks(&mut self) {
+        self.counters.parks += 1;
+    }
+
     fn end(&mut self) {
         Endpoint::end(self);
     }

@@ -19,7 +19,7 @@ use crate::sys::failpoint::failpoint;
 use crate::sys::process;
 use std::sync::Arc;
 
-/// Failed attempts in a row after which a `try_` verb asks whether those live who keep it out.
+/// Failed attempts in a row after which a `try_` verb asks whether those who keep it out live.
 const PROVE_EVERY: u64 = 64;
 
 /// Nanoseconds that one who was woken gets to come.
@@ -143,9 +143,20 @@ impl Core {
         self.raw().load()
     }
 
-    /// Takes the lock if nobody keeps it from us. In a forked child it is never called.
+    /// Takes the lock if nobody keeps it from us. In a forked child it is never called, nor with the
+    /// endpoint locked.
     #[inline]
     pub(super) fn take(&self, mode: LockMode) -> Result<Word, Busy> {
+        let taken = self.take_silently(mode);
+        if let Err(Busy { freed: true, .. }) = taken {
+            self.tell_others();
+        }
+        taken
+    }
+
+    /// The same with the endpoint locked: who is told that the lock is `freed` must ring all.
+    #[inline]
+    pub(super) fn take_silently(&self, mode: LockMode) -> Result<Word, Busy> {
         let raw = self.raw();
         let taken = match mode {
             LockMode::Read => raw.try_read(),
@@ -188,33 +199,28 @@ impl Core {
         if !self.failures.fetch_add(1, Ordering::Relaxed).is_multiple_of(PROVE_EVERY) {
             return Ok(None);
         }
-        let hint_only = self.hint_only(mode, busy);
+        let hint_only = busy.is_hint_only(mode == LockMode::Read);
         let mut awaited = *lock(&self.writers) > 0;
-        let mut changed = false;
-        for (index, slot) in self.region.slots().enumerate() {
+        let mut buried = false;
+        for (index, slot) in self.region.slots().enumerate().filter(|(it, _)| *it != self.index) {
             let tag = slot.tag.load(Ordering::SeqCst);
             let wants = hint_only && self.wants(index);
-            let matters = wants || busy.word.has(owner_bit(index));
-            if !matters || tag == 0 || index == self.index {
+            if tag == 0 || !wants && !busy.word.has(owner_bit(index)) {
                 continue;
             }
             if matches!(link::prove(&self.region, tag), Proof::Dead { .. }) {
                 self.shared.with(|endpoint| bury(endpoint, index, tag))??;
-                changed = true;
+                buried = true;
             } else {
                 awaited |= wants;
             }
         }
-        if hint_only && !awaited && self.raw().unhint() {
+        let mended = hint_only && !awaited;
+        if mended {
             self.tell_all();
-            changed = true;
+            self.raw().unhint(busy.word); // seen before the seats
         }
-        Ok(if changed { self.take(mode).ok() } else { None })
-    }
-
-    /// Nobody keeps this reader out but those who wait to write, or have.
-    pub(super) fn hint_only(&self, mode: LockMode, busy: Busy) -> bool {
-        mode == LockMode::Read && busy.why == Why::Owned && !busy.word.is_written()
+        Ok(if buried || mended { self.take(mode).ok() } else { None })
     }
 
     /// Gives the lock back. `torn`: the writer did not get to the end of what it did.

@@ -7,7 +7,7 @@
 
 use super::stake::{Mode, Snapshot, Stake};
 use super::word::Word;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, load_seqcst};
 use std::cell::Cell;
 
 /// The lock as one handle sees it.
@@ -37,6 +37,16 @@ pub(crate) struct Busy {
     pub(crate) why: Why,
     /// Our stake was moved on the way: the waiters of this handle have to look again.
     pub(crate) stirred: bool,
+    /// On the way we were the last of this handle and gave back what another of us had taken; nobody
+    /// owns the lock now, and the parked have to be rung.
+    pub(crate) freed: bool,
+}
+
+impl Busy {
+    /// Nobody writes: a reader is kept out by the hint alone.
+    pub(crate) fn is_hint_only(self, reads: bool) -> bool {
+        reads && self.why == Why::Owned && !self.word.is_written()
+    }
 }
 
 /// The lock was given back.
@@ -64,7 +74,7 @@ pub(crate) enum Reaped {
 impl RawLock<'_> {
     #[inline]
     pub(crate) fn load(&self) -> Word {
-        Word(self.word.load(Ordering::SeqCst))
+        Word(load_seqcst(self.word))
     }
 
     #[inline]
@@ -125,7 +135,7 @@ impl RawLock<'_> {
 
     /// We are counted; the bit may have to be set.
     #[inline]
-    fn set_reader(&self) -> Result<Word, Busy> {
+    pub(super) fn set_reader(&self) -> Result<Word, Busy> {
         let taken = self.change(|word| match word.has(self.bit) {
             true => None,
             false => word.with_reader(self.bit),
@@ -135,8 +145,10 @@ impl RawLock<'_> {
             Err(word) if word.has(self.bit) && !word.is_written() => Ok(word),
             Err(word) => {
                 let why = if word.has(self.bit) { Why::Damaged } else { Why::Owned };
-                self.leave_read();
-                Err(Busy { stirred: true, ..self.busy(word, why) })
+                // Meanwhile one who joined us may have set the bit, and left it to us.
+                let left = self.leave_read();
+                let freed = !left.held_here && !left.damaged && left.word.owners() == 0;
+                Err(Busy { stirred: true, freed, ..self.busy(word, why) })
             }
         }
     }
@@ -170,7 +182,7 @@ impl RawLock<'_> {
 
     fn busy(&self, word: Word, why: Why) -> Busy {
         let why = if word.is_sane() { why } else { Why::Damaged };
-        Busy { word, why, stirred: false }
+        Busy { word, why, stirred: false, freed: false }
     }
 
     /// Our bit stands, though our stake is idle: one of us is about to clear it, or somebody else set
@@ -272,16 +284,19 @@ impl RawLock<'_> {
         upgraded
     }
 
-    /// Leaves the hint that somebody waits to write, if the word is still this one. It counts for a
-    /// sleeper only if its own look has found it set.
+    /// Leaves the hint that somebody waits to write, if the word is still this one. The word is another
+    /// one afterwards, also if the hint was there: see `unhint`.
     pub(crate) fn hint(&self, seen: Word) -> bool {
-        seen.is_awaited() || self.swap(seen, seen.awaited(true))
+        self.swap(seen, seen.hinted())
     }
 
-    /// Takes the hint back. Whoever does rings all the parked: another one may wait to write
-    /// (`docs/models/rw.pml`, -DCANCEL).
-    pub(crate) fn unhint(&self) -> bool {
-        self.change(|word| word.is_awaited().then(|| word.awaited(false))).is_ok()
+    /// Takes the hint back, if the word is still this one. Whoever does rings all the parked *before*,
+    /// and after it loaded `seen`: then every writer that sleeps behind this hint has been rung, since
+    /// one that went to sleep later changed the word. Rung afterwards, a kill in between would leave a
+    /// writer asleep that watches only the owners of its look, while new ones come
+    /// (`docs/models/lock.pml`, -DUNRUNG).
+    pub(crate) fn unhint(&self, seen: Word) -> bool {
+        seen.is_awaited() && self.swap(seen, seen.unhinted())
     }
 
     pub(crate) fn set_poisoned(&self, poisoned: bool) {
@@ -300,7 +315,7 @@ pub(crate) fn reap(
     still_theirs: impl Fn() -> bool,
 ) -> Reaped {
     loop {
-        let seen = Word(word.load(Ordering::SeqCst));
+        let seen = Word(load_seqcst(word));
         if !still_theirs() {
             return Reaped::TooLate;
         }

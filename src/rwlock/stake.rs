@@ -15,7 +15,7 @@
 //! still have to set the bit. It is compared with the rest in one CAS, so that nobody acts on a bit
 //! that belongs to another era (`loom_tests.rs` has the twins that lose the lock without it).
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, load_seqcst};
 
 /// What the handle holds, or is about to take or to give back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Stake {
 
     #[inline]
     pub(crate) fn load(&self) -> Snapshot {
-        Snapshot::of(self.word.load(Ordering::SeqCst))
+        Snapshot::of(load_seqcst(&self.word))
     }
 
     /// From exactly this to that.

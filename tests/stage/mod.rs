@@ -186,6 +186,21 @@ pub(crate) fn use_nothing(pids: &[u32]) {
     }
 }
 
+/// Handles of the object in that file that may be asleep: the mask in its header (`docs/format.md`).
+pub(crate) fn parked(path: &Path) -> u32 {
+    use std::os::unix::fs::FileExt;
+    let mut mask = [0; 8];
+    let file = std::fs::File::open(path).unwrap();
+    file.read_exact_at(&mut mask, 272).unwrap();
+    u64::from_le_bytes(mask).count_ones()
+}
+
+/// The state of a process as the kernel has it, `T` for stopped.
+pub(crate) fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 /// The cpus that this thread may use.
 pub(crate) fn cpus() -> Vec<usize> {
     // SAFETY: zeroes are an empty set.
