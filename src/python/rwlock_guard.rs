@@ -53,15 +53,19 @@ impl PyGuard {
         errors::closed_handle(&self.object, "guard", "released")
     }
 
-    /// Takes back the view that was handed out; how many live on beside it.
-    fn take_view(py: Python<'_>, view: Option<Py<PyAny>>, memory: &Py<Memory>) -> PyResult<usize> {
-        if let Some(view) = view
-            && let Err(err) = view.bind(py).call_method0("release")
-            && !err.is_instance_of::<PyBufferError>(py)
-        {
-            return Err(err);
+    /// Takes back the view that was handed out. False: somebody exports from it (an array), so that it
+    /// lives on.
+    fn take_view(py: Python<'_>, view: &Py<PyAny>) -> PyResult<bool> {
+        match view.bind(py).call_method0("release") {
+            Ok(_) => Ok(true),
+            Err(err) if err.is_instance_of::<PyBufferError>(py) => Ok(false),
+            Err(err) => Err(err),
         }
-        Ok(references(memory.bind(py).as_any()).saturating_sub(1))
+    }
+
+    /// How many views live.
+    fn living(py: Python<'_>, memory: &Py<Memory>) -> usize {
+        references(memory.bind(py).as_any()).saturating_sub(1)
     }
 
     fn views_live(&self, living: usize, what: &str) -> PyErr {
@@ -76,16 +80,18 @@ impl PyGuard {
     fn leave(&self, py: Python<'_>) -> PyResult<usize> {
         let held = lock(&self.body).held.take();
         let Some(Held { hold, memory, view }) = held else { return Ok(0) };
-        let living = Self::take_view(py, view, &memory)?;
+        let taken = view.map_or(Ok(true), |view| Self::take_view(py, &view));
+        let living = Self::living(py, &memory);
         if living > 0 {
             hold.keep();
         }
+        taken?;
         drop(memory);
         Ok(living)
     }
 
-    /// Replaces memory and view after a change of mode that was made in `held.hold`; puts all back as
-    /// it was, by `undo`, if views live on.
+    /// Takes the view back, changes the hold by `make`, and gives it a memory of the new mode. While
+    /// views live on nothing is changed.
     fn change(
         &self,
         py: Python<'_>,
@@ -93,15 +99,21 @@ impl PyGuard {
         to: LockMode,
         make: impl FnOnce(&Hold),
     ) -> PyResult<()> {
-        let living = match Self::take_view(py, held.view.take(), &held.memory) {
-            Ok(living) => living,
+        let taken = match &held.view {
+            Some(view) => Self::take_view(py, view),
+            None => Ok(true),
+        };
+        match taken {
+            Ok(true) => drop(held.view.take()),
+            Ok(false) => {} // it stays the one that was handed out
             Err(err) => {
-                lock(&self.body).held = Some(held);
+                self.put_back(held);
                 return Err(err);
             }
-        };
+        }
+        let living = Self::living(py, &held.memory);
         if living > 0 {
-            lock(&self.body).held = Some(held);
+            self.put_back(held);
             return Err(self.views_live(living, "The mode of the lock was not changed"));
         }
         let region = held.memory.get().mapping();

@@ -6,7 +6,9 @@ use super::stake::Stake;
 use super::word::{Word, owner_bit};
 use crate::error::{Fault, FaultKind};
 use crate::layout::{Header, Kind, LockArea, LockSeat, SEATS, Slot};
-use crate::notify::awake::{Awake, SPINS, TURNS};
+#[cfg(feature = "tokio")]
+use crate::notify::awake::TURNS;
+use crate::notify::awake::{Awake, SPINS};
 use crate::notify::link::{self, Proof};
 use crate::notify::shared::Shared;
 use crate::notify::{Endpoint, park};
@@ -58,6 +60,7 @@ pub(crate) struct Core {
     turn_given: AtomicU64,
     /// Lent to the one who stays awake.
     pub(super) spins: Mutex<Option<Awake>>,
+    #[cfg(feature = "tokio")]
     pub(super) turns: Mutex<Option<Awake>>,
 }
 
@@ -105,6 +108,7 @@ impl Core {
             turn_until: AtomicU64::new(0),
             turn_given: AtomicU64::new(0),
             spins: Mutex::new(Some(Awake::new(SPINS))),
+            #[cfg(feature = "tokio")]
             turns: Mutex::new(Some(Awake::new(TURNS))),
             header: region.header_words(),
             area,

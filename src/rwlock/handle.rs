@@ -2,7 +2,9 @@
 
 use super::core::{Core, LockMode};
 use super::error::{LockError, Poisoned, TryLockError, poisoned};
-use super::guard::{OwnedReadGuard, OwnedWriteGuard, ReadGuard, WriteGuard};
+#[cfg(feature = "tokio")]
+use super::guard::{OwnedReadGuard, OwnedWriteGuard};
+use super::guard::{ReadGuard, WriteGuard};
 use super::holders::{HandleStat, Holder};
 use super::options::RwLockOptions;
 use super::word::Word;

@@ -134,6 +134,12 @@ def test_downgrade_and_upgrade(lock: ringspan.RwLock, name: str) -> None:
         assert guard.mode == "write"
         part[0] = 2
         del part
+        array = np.frombuffer(guard.view, "u1")
+        view = guard.view
+        with pytest.raises(BufferError, match="mode of the lock was not changed"):
+            guard.downgrade()
+        assert guard.view is view  # not released, so that it is taken back later
+        del array
         guard.view[2] = 3
         guard.downgrade()
         assert guard.mode == lock.holders()[0].mode == "read"
