@@ -67,6 +67,8 @@ def test_exceptions_have_one_root_and_pickle_with_all_they_say(name: str) -> Non
         ("PermissionDenied", PermissionError),
         ("PeerUnreachable", ConnectionError),
         ("Damaged", OSError),
+        ("Poisoned", OSError),
+        ("WouldDeadlock", RuntimeError),
         ("Forked", RuntimeError),
     ],
 )
