@@ -138,6 +138,49 @@ def test_stream(start: Start, name: str, tmp_path: Path, sender: str, receiver: 
     assert (copy / "inner" / "large").read_bytes() == bytes(range(256)) * 1000
 
 
+CONFIG = ["rust config", "python config"]
+
+
+@pytest.mark.parametrize("setter", CONFIG)
+@pytest.mark.parametrize("watcher", CONFIG)
+def test_config_is_watched_by_three(start: Start, name: str, setter: str, watcher: str) -> None:
+    watchers = [start(watcher, "watch", name) for _ in range(3)]
+    for workers, log in ((8, "debug"), (4, "info")):
+        start(setter, "set", name, workers, log).finish()
+        for one in watchers:
+            one.expect(f"{workers} workers, log {log}")
+    start(setter, "set", name, 0, "bye").finish()
+    late = start(watcher, "watch", name)
+    for one in (*watchers, late):
+        assert one.finish() == "0 workers, log bye\n"
+
+
+IMAGE = ["rust image", "python image"]
+
+
+@pytest.mark.parametrize("painter", IMAGE)
+@pytest.mark.parametrize("viewer", IMAGE)
+def test_image_is_looked_at_by_two(start: Start, name: str, painter: str, viewer: str) -> None:
+    pytest.importorskip("numpy")
+    viewers = [start(viewer, "look", name, 50) for _ in range(2)]
+    start(painter, "draw", name, 50).finish()
+    for one in viewers:
+        assert one.finish() == "last frame 50, 0 torn\n"
+
+
+COUNTER = ["rust counter", "python counter"]
+
+
+@pytest.mark.parametrize("adder", COUNTER)
+@pytest.mark.parametrize("waiter", COUNTER)
+def test_counter_is_added_to_by_three(start: Start, name: str, adder: str, waiter: str) -> None:
+    waiting = start(waiter, "wait", name, 3000)
+    adders = [start(adder, "add", name, 1000) for _ in range(3)]
+    for one in adders:
+        one.finish()
+    assert waiting.finish() == "3000\n"
+
+
 def test_no_example_is_forgotten() -> None:
     code = Path(__file__).read_text()
     for language, folder in (("rust", ROOT / "examples"), ("python", PYTHON)):

@@ -41,7 +41,7 @@ def test_a_ring_is_laid_out_as_the_page_says(name: str) -> None:
     indices, record = table("Kind area of a ring"), table("Records of a ring")
 
     assert data[:8] == b"RINGSPAN"
-    assert number(data, header["layout version"]) == 1
+    assert number(data, header["layout version"]) == 2
     assert number(data, header["order tag"]) == 0x01020304
     assert number(data, header["kind"]) == 2
     assert number(data, header["number of slots"]) == 2
@@ -94,3 +94,35 @@ def test_a_segment_is_laid_out_as_the_page_says(name: str) -> None:
     assert data[payload : payload + 4] == b"here"
     assert len(data) == payload + 100
     segment.remove()
+
+
+def test_a_value_is_laid_out_as_the_page_says(name: str) -> None:
+    value = ringspan.Value(name)
+    assert [value.blocking_set(b"odd"), value.blocking_set({"a": 1})] == [1, 2]
+    data = Path("/dev/shm", name[1:]).read_bytes()
+    header, fields = table("Header"), table("Kind area of a value")
+    kind, payload = number(data, header["kind area"]), number(data, header["payload"])
+    assert number(data, fields["version"], kind) == 2
+    for buffer, tag, bytes_ in ((1, 0, b"odd"), (0, 1, b"\x81\xa1a\x01")):
+        line = kind + 6400 + 128 * buffer  # as the page says in words, and 6416 below
+        at, capacity = number(data, (0, 8), line), number(data, (8, 8), line)
+        assert (at, capacity) == (payload + 4096 * buffer, 4096)
+        assert number(data, (16, 8), line) == len(bytes_)
+        assert number(data, (24, 8), line) == tag
+        assert data[at : at + len(bytes_)] == bytes_
+    value.remove()
+
+
+def test_a_number_is_laid_out_as_the_page_says(name: str) -> None:
+    fields = table("Kind area of an int, a float, a bool")
+    for shared, set_to, bits in (
+        (ringspan.SharedInt(f"{name}-int", ephemeral=True), -2, 2**64 - 2),
+        (ringspan.SharedFloat(f"{name}-float", ephemeral=True), 1.5, 0x3FF8 << 48),
+        (ringspan.SharedBool(f"{name}-bool", ephemeral=True), True, 1),
+    ):
+        shared.store(set_to)
+        data = Path("/dev/shm", shared.name[1:]).read_bytes()
+        kind = number(data, table("Header")["kind area"])
+        assert number(data, fields["the number"], kind) == bits
+        assert number(data, fields["version"], kind) == 1
+        shared.close()
