@@ -46,6 +46,14 @@ pub fn usage() -> io::Result<(Duration, u64)> {
     Ok((time(usage.ru_utime) + time(usage.ru_stime), usage.ru_nvcsw as u64))
 }
 
+/// Nanoseconds of a clock that all processes share.
+pub fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: fills the struct it is given; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// For `pre_exec`: the kernel kills the child when its parent's thread ends.
 pub fn die_with_parent() -> io::Result<()> {
     // SAFETY: a plain system call.
