@@ -60,6 +60,24 @@ pub fn die_with_parent() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }).map(drop)
 }
 
+/// Waits until a child ends, and leaves it to be waited for; whether it ended by itself, with an
+/// error.
+pub fn failed(child: u32) -> bool {
+    // SAFETY: waitid fills the struct it is given.
+    let info = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let options = libc::WEXITED | libc::WNOWAIT;
+        while libc::waitid(libc::P_PID, child, &mut info, options) != 0 {
+            if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+                return false; // somebody else has waited for it
+            }
+        }
+        info
+    };
+    // SAFETY: waitid has filled the fields of a SIGCHLD.
+    info.si_code == libc::CLD_EXITED && unsafe { info.si_status() } != 0
+}
+
 /// Ends the process without running anything.
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: _exit never returns and touches nothing.
