@@ -14,6 +14,7 @@ use crate::sync::Ordering;
 use crate::sys::doorbell::Doorbell;
 use crate::sys::failpoint::failpoint;
 use crate::sys::fd::{self, Fd};
+use crate::sys::fdpass::{self, Answer};
 use crate::sys::inode::InodeWatch;
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::process;
@@ -193,12 +194,26 @@ impl Endpoint {
         }
     }
 
-    /// Lets every connection and pidfd go, and stops watching: nobody waits here any more.
+    /// Stops watching, and lets go of what is held for that: nobody waits here any more. A connection that
+    /// the peer has not taken in yet is kept for the next wait: closed, it would stand at the peer's door
+    /// all the same until the peer looks, which one that never waits never does, and a door that is full
+    /// of the gone turns us away.
     pub(crate) fn let_go(&mut self) {
+        for link in std::mem::take(&mut self.links) {
+            let link = self.unwatch(link);
+            let stands = |conn: &Fd| matches!(fdpass::receive(conn), Answer::NotYet);
+            if !link.fired && link.conn.as_ref().is_some_and(stands) {
+                self.links.push(Link { pidfd: None, bell: None, ..link });
+            }
+        }
+        self.unwatch_inode();
+    }
+
+    /// Forgets every peer.
+    fn drop_links(&mut self) {
         while let Some(link) = self.links.last() {
             self.drop_link(link.index);
         }
-        self.unwatch_inode();
     }
 
     /// Descriptors that are held for peers: connections made and taken, pidfds, doorbells of others.
@@ -250,7 +265,8 @@ impl Endpoint {
         self.wake_all();
         failpoint!("detach.rung");
         self.region.doors().unlink(self.tag);
-        self.let_go();
+        self.drop_links();
+        self.unwatch_inode();
         self.parking = None; // out of the poll set before the door is closed
         drop(door);
         if held {

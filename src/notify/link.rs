@@ -233,13 +233,19 @@ impl Endpoint {
     pub(crate) fn drop_link(&mut self, index: usize) {
         let Some(at) = self.links.iter().position(|link| link.index == index) else { return };
         let link = self.links.swap_remove(at);
+        drop(self.unwatch(link));
+    }
+
+    /// Takes the watches of a link out of the poll set.
+    pub(super) fn unwatch(&self, mut link: Link) -> Link {
         if let Some(parking) = &self.parking
-            && link.watched
+            && std::mem::take(&mut link.watched)
         {
             for fd in [&link.conn, &link.pidfd].into_iter().flatten() {
                 parking.set.remove(fd);
             }
         }
+        link
     }
 
     /// Step 3 of the sleeper for one debtor: puts its watches into the poll set. Call it after
@@ -260,6 +266,11 @@ impl Endpoint {
             let cause = "the other end's door is full, so its death could not be noticed";
             return Err(self.region.fault(FaultKind::PeerUnreachable, cause));
         };
+        if link.pidfd.is_none() {
+            // It was given back after the last wait.
+            let pidfd = door::peer_pidfd(conn);
+            link.pidfd = pidfd.map_err(|err| self.region.os_fault("SO_PEERPIDFD", &err))?;
+        }
         let add = |fd: &Fd, key: u64, interest| {
             let done = parking.set.add(fd, key, interest);
             done.map_err(|err| self.region.os_fault("epoll_ctl", &err))

@@ -93,6 +93,11 @@ impl<E: Sleeper> Local<E> {
         Keep { local: Arc::clone(self) }
     }
 
+    /// Gives back what only sleepers need, if there are none.
+    pub(crate) fn rest(&self) {
+        rest(&mut lock(&self.state));
+    }
+
     /// A waiter that has not begun yet.
     pub(crate) fn waiter(self: &Arc<Self>) -> Waiter<E> {
         Waiter { local: Arc::clone(self), listener: None, counted: false }

@@ -112,6 +112,13 @@ impl Shared {
         Ok(self.local.keep())
     }
 
+    /// Gives back what `meet` and `watch` have made outside of a wait, unless somebody waits.
+    pub(crate) fn rest(&self) {
+        if !self.region.is_inherited() {
+            self.local.rest();
+        }
+    }
+
     /// Parks the thread until `look` finds what it looks for. It runs after step 1 and 2 with the
     /// endpoint locked: name and watch the debtors (`meet`, `watch`), then look; it must not wait.
     /// A readable `bell` ends the wait too, as an interruption; it is not read.

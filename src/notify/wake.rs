@@ -2,8 +2,8 @@
 //! down. The waker never waits for the sleeper.
 
 use crate::error::errno;
-use crate::notify::Endpoint;
 use crate::notify::park;
+use crate::notify::{Endpoint, harvest};
 use crate::region::Region;
 use crate::sync::Ordering;
 use crate::sys::door::{self, Caller, Knock};
@@ -42,6 +42,10 @@ impl Endpoint {
     /// overwritten, its door deleted), we hang up on everybody who watches us: all of them wake, look,
     /// and see for themselves.
     pub(crate) fn wake_these(&mut self, mask: u64) {
+        if mask == 0 {
+            return;
+        }
+        self.empty_door();
         let mut all = true;
         for index in 0..self.region.kind().slots() {
             if mask & (1 << index) != 0 && index != self.index {
@@ -51,6 +55,20 @@ impl Endpoint {
         }
         if !all {
             self.hang_up();
+        }
+    }
+
+    /// Takes in who stands at our door, also if we never wait: those who wait for us knock anew for every
+    /// wait, and the door must not fill. Closing wakes them, as the ring that follows does.
+    fn empty_door(&mut self) {
+        if self.is_inherited() {
+            return;
+        }
+        let Some(door) = &self.door else { return };
+        match &mut self.parking {
+            // A fault: out of descriptors. The next harvest says so.
+            Some(parking) => drop(harvest::accept_all(parking, door, &self.region)),
+            None => while let Caller::Some(_conn) = door::accept(door) {},
         }
     }
 

@@ -9,9 +9,8 @@ use crate::layout::{Header, Kind, LockArea, LockSeat, SEATS, Slot};
 #[cfg(feature = "tokio")]
 use crate::notify::awake::TURNS;
 use crate::notify::awake::{Awake, SPINS};
-use crate::notify::link::{self, Proof};
 use crate::notify::shared::Shared;
-use crate::notify::{Endpoint, park};
+use crate::notify::{Endpoint, Meeting, park};
 use crate::region::Region;
 use crate::region::map::Words;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
@@ -84,6 +83,16 @@ pub(crate) fn bury(endpoint: &mut Endpoint, index: usize, tag: u64) -> Result<()
         }
     }
     endpoint.bury_plain(index, tag)
+}
+
+/// Whether the owner of a slot was dead; then it is taken out. Who asks again and again asks over one
+/// connection: every knock stays at the door of one who never waits.
+fn found_dead(endpoint: &mut Endpoint, index: usize) -> Result<bool, Fault> {
+    endpoint.look_at(index);
+    match endpoint.meet(index) {
+        Ok(Meeting::Dead { tag, .. }) => bury(endpoint, index, tag).map(|()| true),
+        _ => Ok(false), // nothing was proven, for whatever reason; who waits is told it
+    }
 }
 
 impl Core {
@@ -208,13 +217,13 @@ impl Core {
             if tag == 0 || !wants && !busy.word.has(owner_bit(index)) {
                 continue;
             }
-            if matches!(link::prove(&self.region, tag), Proof::Dead { .. }) {
-                self.shared.with(|endpoint| bury(endpoint, index, tag))??;
+            if self.shared.with(|endpoint| found_dead(endpoint, index))?? {
                 buried = true;
             } else {
                 awaited |= wants;
             }
         }
+        self.shared.rest();
         let mended = hint_only && !awaited;
         if mended {
             self.tell_all();

@@ -474,7 +474,7 @@ fn loom_lock_two_reapers_take_a_dead_writer_out_once() {
         let all = [reaped, other.join().unwrap()];
         assert_eq!(all.iter().filter(|it| matches!(it, Reaped::Cleared(_))).count(), 1);
         let word = Word(lock.word.load(Ordering::SeqCst));
-        assert!(word.is_poisoned() && word.0 >> 51 == 1);
+        assert!(word.is_poisoned() && word.0 >> 55 == 1);
         lock.at_rest(written);
         assert_eq!(written, 1);
     });

@@ -58,6 +58,10 @@ impl File {
 impl Store for File {
     type Fault = String;
 
+    fn is_there(&self, _offset: u64, _len: u64) -> Result<(), String> {
+        Ok(())
+    }
+
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), String> {
         let bytes = self.word(offset).load(Ordering::Relaxed).to_le_bytes();
         let len = out.len();
