@@ -81,7 +81,7 @@ fn runtime() -> tokio::runtime::Runtime {
 fn set(value: &Value<Message>, index: u64, on_tokio: bool) {
     let message = Message::new(index);
     let update = |old: Option<Message>| {
-        old.iter().for_each(|old| drop(old.check()));
+        let _ = old.map(|old| old.check());
         message.clone()
     };
     match (index % 3, on_tokio) {
@@ -108,7 +108,7 @@ fn child_entry() {
                 say(index);
             }
         }
-        "follows" => follow(&open(), on_tokio, |index| say(index)),
+        "follows" => follow(&open(), on_tokio, say),
         "contends" => {
             let (value, message) = (open(), Message::new(2));
             let brief = Duration::from_millis(5);
@@ -471,7 +471,7 @@ fn killed_at_every_step() {
     let reached = reached.into_inner().unwrap();
     let kills = reached.len();
     let reached: BTreeSet<_> = reached.into_iter().collect();
-    println!("{kills} kills in {total} runs, {} of {} points", reached.len(), wanted.len());
+    eprintln!("{kills} kills in {total} runs, {} of {} points", reached.len(), wanted.len());
     let missed: Vec<_> = wanted.difference(&reached).collect();
     assert!(missed.is_empty(), "points that no run reached: {missed:?}");
 }

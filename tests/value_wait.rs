@@ -7,8 +7,8 @@ mod common;
 mod stage;
 
 use common::{hear, say};
-use ringspan::{ChangedError, FaultKind, SetError, TrySetError, Value};
-use stage::{Test, parked, role, scaled, state, until};
+use ringspan::{ChangedError, FaultKind, TrySetError, Value};
+use stage::{Test, parked, role, scaled, until};
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -24,12 +24,11 @@ fn child_entry() {
     let Some(role) = role() else { return };
     let value = Value::<u64>::open(&role.name).unwrap();
     match role.role.as_str() {
-        "sets" => loop {
-            match hear().parse() {
-                Ok(number) => say(value.blocking_set(&number, None).unwrap()),
-                Err(_) => break,
+        "sets" => {
+            while let Ok(number) = hear().parse() {
+                say(value.blocking_set(&number, None).unwrap());
             }
-        },
+        }
         "sets once" => {
             value.blocking_update(|_| role.argument.parse().unwrap(), None).unwrap();
             say("set");
@@ -377,7 +376,9 @@ fn a_cancelled_set_sets_nothing() {
 #[cfg(feature = "failpoints")]
 #[test]
 fn a_stopped_setter_keeps_no_reader_out() {
+    use ringspan::SetError;
     use rustix::process::Signal;
+    use stage::state;
     let points = ["value.prepared", "value.half", "value.written", "value.published"];
     for point in points {
         let test = Test::new(&format!("stopped at {point}"));
