@@ -126,10 +126,9 @@ impl Shared {
         &self,
         deadline: Option<Instant>,
         bell: Option<&Fd>,
-        look: impl FnMut(&mut Endpoint) -> Result<Option<T>, Fault>,
+        mut look: impl FnMut(&mut Endpoint) -> Result<Option<T>, Fault>,
     ) -> Result<Blocked<T>, Fault> {
         let mut waiter = self.waiter()?;
-        let mut look = counted(look);
         if let Some(came) = waiter.attempt(&mut look)? {
             return Ok(Blocked::Came(came));
         }
@@ -191,10 +190,9 @@ impl Shared {
     #[cfg(feature = "tokio")]
     pub(crate) async fn wait_async<T>(
         &self,
-        look: impl FnMut(&mut Endpoint) -> Result<Option<T>, Fault>,
+        mut look: impl FnMut(&mut Endpoint) -> Result<Option<T>, Fault>,
     ) -> Result<T, Fault> {
         let mut waiter = self.waiter()?;
-        let mut look = counted(look);
         loop {
             if let Some(came) = waiter.attempt(&mut look)? {
                 return Ok(came);
@@ -227,17 +225,6 @@ impl Shared {
             // or is told that there is none.
             Some(Err(_)) => lock(&self.runtimes).shut_down(&self.region, &registered),
         }
-    }
-}
-
-/// A look that finds nothing is followed by a park.
-fn counted<T>(
-    mut look: impl FnMut(&mut Endpoint) -> Result<Option<T>, Fault>,
-) -> impl FnMut(&mut Endpoint) -> Result<Option<T>, Fault> {
-    move |endpoint| {
-        let found = look(endpoint)?;
-        endpoint.counters.parks += u64::from(found.is_none());
-        Ok(found)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::sys::map::Mapping;
 use crate::sys::process;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 impl Region {
     /// Makes a region of that name. `before_name` runs on the finished region while no other
@@ -70,7 +70,6 @@ impl Region {
             constants,
             doors,
             forks: fd::fork_count(),
-            more: OnceLock::new(),
         });
         region.header().store(constants);
         region.door_path().store(region.doors.path().as_os_str().as_encoded_bytes());

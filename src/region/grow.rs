@@ -1,75 +1,77 @@
 //! Growth: only values grow, only under their lock, and nothing ever shrinks. The new part is reserved
-//! before its length stands in the header, so who reads the length can touch all of it.
+//! before its length stands in the header, so who reads the length can use all of it.
+//!
+//! What lies behind the creator's part is read and written by system calls, never through a mapping: its
+//! places are given back to the system when they are left, and a touch of such a hole takes memory anew,
+//! which in a full tmpfs is a SIGBUS. A read of a hole by `pread` takes none, and a write by `pwrite` that
+//! finds none is an error.
 
 use crate::error::{Fault, FaultKind};
 use crate::region::Region;
 use crate::region::create::no_room;
-use crate::region::map::Bytes;
 use crate::sync::Ordering;
 use crate::sys::failpoint::failpoint;
 use crate::sys::file;
-use crate::sys::map::Mapping;
-use std::sync::OnceLock;
-
-/// How often a file may grow under one handle. Honest growth doubles.
-const MAPPINGS: usize = 1024;
-
-/// A mapping of more of the file than the one before. All of them stay until the region goes, so that
-/// nothing is unmapped under anybody.
-#[derive(Debug)]
-pub(super) struct More {
-    mapping: Mapping,
-    next: OnceLock<Box<More>>,
-}
+use std::io;
 
 impl Region {
-    /// Bytes `offset..offset + len` of the file, wherever they are mapped; mapped now if they are not.
-    ///
-    /// # Errors
-    ///
-    /// `Damaged` when the file is not so long, and what the system says to the mapping.
-    pub(crate) fn file_bytes(&self, offset: u64, len: u64) -> Result<Bytes<'_>, Fault> {
-        let outside = || {
-            let cause = format!(
-                "it tells of {len} bytes at {offset}, its file has {}; something wrote over it: remove it \
-                 and make it anew",
-                self.length()
-            );
-            self.fault(FaultKind::Damaged, cause)
-        };
-        let end = offset.checked_add(len).and_then(|end| usize::try_from(end).ok());
-        let end = end.ok_or_else(outside)?;
-        let part = |mapping| Bytes::new(mapping, offset as usize, len as usize).ok_or_else(outside);
-        if end <= self.mapping.len() {
-            return part(&self.mapping);
-        }
-        let mut place = &self.more;
-        for _ in 0..MAPPINGS {
-            let Some(more) = place.get() else {
-                let there =
-                    file::info(&self.file).map_err(|err| self.os_fault("fstat", &err))?.size;
-                let there = usize::try_from(there.min(self.length())).unwrap_or(usize::MAX);
-                if there < end {
-                    return Err(outside());
-                }
-                let mapping =
-                    Mapping::new(&self.file, there).map_err(|err| self.os_fault("mmap", &err))?;
-                // Refused: another thread was faster, and its mapping is as good.
-                let _ = place.set(Box::new(More { mapping, next: OnceLock::new() }));
-                continue;
-            };
-            if end <= more.mapping.len() {
-                return part(&more.mapping);
-            }
-            place = &more.next;
-        }
-        Err(self.fault(FaultKind::Damaged, "its file grows without end"))
-    }
-
     /// Bytes in the file, as the header has it now.
     pub(crate) fn length(&self) -> u64 {
         // Acquire: pairs with the Release in `grow`.
         self.header().total.load(Ordering::Acquire)
+    }
+
+    /// Whether `len` bytes at `offset` are in the file, whatever the header says.
+    pub(crate) fn is_there(&self, offset: u64, len: u64) -> Result<(), Fault> {
+        let end = offset.checked_add(len);
+        if end.is_some_and(|end| end <= self.constants.total) {
+            return Ok(());
+        }
+        let there = file::info(&self.file).map_err(|err| self.os_fault("fstat", &err))?.size;
+        match end {
+            Some(end) if end <= there => Ok(()),
+            _ => Err(self.outside(offset, len)),
+        }
+    }
+
+    /// Copies from `offset` of the file on into `out`.
+    pub(crate) fn read_file(&self, offset: u64, out: &mut [u8]) -> Result<(), Fault> {
+        if let Some(at) = self.in_payload(offset, out.len()) {
+            return self
+                .bytes()
+                .read(at, out)
+                .ok_or_else(|| self.outside(offset, out.len() as u64));
+        }
+        file::read_at(&self.file, offset, out).map_err(|err| match err.kind() {
+            io::ErrorKind::UnexpectedEof => self.outside(offset, out.len() as u64),
+            _ => self.os_fault("pread", &err),
+        })
+    }
+
+    /// Copies `bytes` to `offset` of the file.
+    pub(crate) fn write_file(&self, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
+        if let Some(at) = self.in_payload(offset, bytes.len()) {
+            let written = self.bytes().write(at, bytes);
+            return written.ok_or_else(|| self.outside(offset, bytes.len() as u64));
+        }
+        file::write_at(&self.file, offset, bytes).map_err(|err| match err.kind() {
+            io::ErrorKind::StorageFull => no_room(self.subject(), bytes.len() as u64, &err),
+            _ => self.os_fault("pwrite", &err),
+        })
+    }
+
+    /// Where in the payload that the creator made, if all of it lies there.
+    fn in_payload(&self, offset: u64, len: usize) -> Option<usize> {
+        let at = usize::try_from(offset.checked_sub(self.constants.payload_off)?).ok()?;
+        (at.checked_add(len)? <= self.bytes().len()).then_some(at)
+    }
+
+    fn outside(&self, offset: u64, len: u64) -> Fault {
+        let cause = format!(
+            "it tells of {len} bytes at {offset}, which its file does not have; something wrote over it: \
+             remove it and make it anew"
+        );
+        self.fault(FaultKind::Damaged, cause)
     }
 
     /// Reserves `len` bytes from `from` on, behind everything that is in use, and makes the file as long as
@@ -102,8 +104,11 @@ impl Region {
         Ok(())
     }
 
-    /// Gives the memory of a part back that nobody reads any more; its bytes read as zeros.
+    /// Gives the memory of a grown part back that nobody reads any more; its bytes read as zeros. The
+    /// creator's part is kept: it is read through mappings.
     pub(crate) fn give_back(&self, offset: u64, len: u64) {
-        file::give_back(&self.file, offset, len);
+        if offset >= self.constants.total {
+            file::give_back(&self.file, offset, len);
+        }
     }
 }

@@ -7,7 +7,7 @@
 //! | `spec` | what to create; where each part lies |
 //! | `create` | anonymous file, header, name last |
 //! | `open` | owner, size, magic, checksum, version, kind, geometry, door directory |
-//! | `grow` | longer files: reserve, publish the length, map more |
+//! | `grow` | longer files: reserve, publish the length; their grown part by system calls |
 //! | `map` | the only casts from mapped bytes to atomics |
 //! | `raw` | a file without our header: bytes only |
 //! | `unlink` | removal under the inode's lock |
@@ -31,10 +31,9 @@ use crate::sys::door::DoorDir;
 use crate::sys::fd::{self, Fd};
 use crate::sys::file::{self, FileId};
 use crate::sys::map::Mapping;
-use grow::More;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// The mapped file. Shared by every handle of it in this process.
 #[derive(Debug)]
@@ -49,8 +48,6 @@ pub(crate) struct Region {
     constants: Constants,
     doors: DoorDir,
     forks: u64,
-    /// Longer mappings, for files that have grown.
-    more: OnceLock<Box<More>>,
 }
 
 /// "ring /frames": how messages name an object.

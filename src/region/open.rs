@@ -18,7 +18,7 @@ use crate::sys::map::Mapping;
 use crate::sys::process;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 impl Region {
     /// Opens the region of that name; `wanted` is the kind it must have.
@@ -60,7 +60,6 @@ impl Region {
             constants,
             doors,
             forks: fd::fork_count(),
-            more: OnceLock::new(),
         });
         region.check_doors()?;
         Ok(region)

@@ -78,6 +78,38 @@ pub(crate) fn reserve(fd: &Fd, offset: u64, len: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Reads all of `out` from `offset` on. `UnexpectedEof`: the file is not so long.
+pub(crate) fn read_at(fd: &Fd, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
+    while !out.is_empty() {
+        match rustix::io::pread(fd, &mut *out, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(done) => {
+                offset += done as u64;
+                out = &mut out[done..];
+            }
+            Err(Errno::INTR) => {}
+            Err(err) => return Err(err.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Writes all of `bytes` to `offset`.
+pub(crate) fn write_at(fd: &Fd, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(fd, bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(done) => {
+                offset += done as u64;
+                bytes = &bytes[done..];
+            }
+            Err(Errno::INTR) => {}
+            Err(err) => return Err(err.into()),
+        }
+    }
+    Ok(())
+}
+
 /// Gives the memory of a part of the file back, where the system can; the part stays, and reads as
 /// zeros.
 pub(crate) fn give_back(fd: &Fd, offset: u64, len: u64) {

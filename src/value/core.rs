@@ -30,12 +30,11 @@ impl Store for Region {
     type Fault = Fault;
 
     fn is_there(&self, offset: u64, len: u64) -> Result<(), Fault> {
-        self.file_bytes(offset, len).map(drop)
+        Region::is_there(self, offset, len)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Fault> {
-        let bytes = self.file_bytes(offset, out.len() as u64)?;
-        bytes.read(0, out).ok_or_else(|| Store::damaged(self, "a length"))
+        self.read_file(offset, out)
     }
 
     fn grow(&self, from: u64, len: u64) -> Result<(), Fault> {
@@ -107,12 +106,9 @@ impl Change<'_> {
         if let Some((offset, len)) = prepared.left {
             region.give_back(offset, len);
         }
-        let room = region.file_bytes(prepared.offset, len as u64)?;
-        let first = room.write(0, parts[0]);
+        region.write_file(prepared.offset, parts[0])?;
         failpoint!("value.half");
-        if first.and(room.write(parts[0].len(), parts[1])).is_none() {
-            return Err(Store::damaged(&**region, "a length"));
-        }
+        region.write_file(prepared.offset + parts[0].len() as u64, parts[1])?;
         failpoint!("value.written");
         let version = raw.publish(&prepared, tag);
         failpoint!("value.published");

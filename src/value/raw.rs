@@ -34,7 +34,7 @@ pub(crate) trait Store {
     /// Whether so many bytes are there to be read, whatever the words of the region say.
     fn is_there(&self, offset: u64, len: u64) -> Result<(), Self::Fault>;
 
-    /// Copies out by atomic words.
+    /// Copies out; what is written meanwhile may come torn.
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Self::Fault>;
 
     /// Makes a place of `len` bytes at `from`, behind all that is in use.

@@ -49,6 +49,14 @@ pub(crate) fn reserve(_fd: &Fd, _offset: u64, _len: u64) -> io::Result<()> {
     Err(unsupported("growing shared memory"))
 }
 
+pub(crate) fn read_at(_fd: &Fd, _offset: u64, _out: &mut [u8]) -> io::Result<()> {
+    Err(unsupported("reading shared memory"))
+}
+
+pub(crate) fn write_at(_fd: &Fd, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
+    Err(unsupported("writing shared memory"))
+}
+
 pub(crate) fn give_back(_fd: &Fd, _offset: u64, _len: u64) {}
 
 /// A file that is not published yet; there can be none.
