@@ -313,6 +313,7 @@ fn bytes_beside_typed_values() {
     assert_eq!(value.get().unwrap(), Some(5));
 }
 
+#[derive(Debug)]
 struct Stubborn(bool);
 
 impl Serialize for Stubborn {
@@ -355,7 +356,7 @@ fn an_update_sees_the_latest_and_keeps_others_out() {
     let other = Value::<Vec<u32>>::open(&test.name).unwrap();
     let first =
         value.blocking_update(|old| old.map_or(vec![1], |_| panic!("it was never set")), None);
-    assert_eq!(first.unwrap(), 1);
+    assert_eq!((first.unwrap(), value.version()), (vec![1], 1));
     let second = runtime().block_on(value.update(|old| {
         assert_eq!(old, Some(vec![1]));
         // Nobody sets meanwhile, and everybody reads.
@@ -370,7 +371,7 @@ fn an_update_sees_the_latest_and_keeps_others_out() {
         assert_eq!(other.try_get().unwrap(), [1]);
         vec![1, 2]
     }));
-    assert_eq!(second.unwrap(), 2);
+    assert_eq!((second.unwrap(), value.version()), (vec![1, 2], 2));
     assert_eq!(other.get().unwrap(), Some(vec![1, 2]));
     other.try_set(&vec![3]).unwrap();
 }

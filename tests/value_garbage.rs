@@ -96,7 +96,7 @@ fn work(value: &Value<Map>, random: &mut Random, done: &mut u64) -> Result<(), S
                 }
             }
             4 => set(value.blocking_set(&map, BRIEF))?,
-            5 => set(value.blocking_update(|old| old.unwrap_or(map), BRIEF))?,
+            5 => set(value.blocking_update(|old| old.unwrap_or(map), BRIEF).map(|_| 0))?,
             6 => {
                 if let Ok(done) =
                     rt.block_on(async { tokio::time::timeout(BRIEF, value.set(&map)).await })

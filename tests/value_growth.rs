@@ -270,6 +270,17 @@ fn own_tmpfs(name: &str) {
         other.try_set(&whole).unwrap();
         assert_eq!(value.get().unwrap().as_ref(), Some(&whole));
     }
+    // A place that was given back, in a tmpfs that is full: to read it by the mapping takes a page.
+    use std::io::Write;
+    use std::os::unix::fs::FileExt;
+    let mut fill = std::fs::File::create("/dev/shm/fill").unwrap();
+    while fill.write_all(&[1; 512]).is_ok() {}
+    let file = std::fs::File::options().read(true).write(true).open("/dev/shm/full").unwrap();
+    let at = 12928 + 128 * (value.version() & 1);
+    for (word, at) in [FRONT, PAGE, PAGE, 0].into_iter().zip((at..).step_by(8)) {
+        file.write_all_at(&u64::to_le_bytes(word), at).unwrap();
+    }
+    drop(other.get_bytes());
     drop((value, other));
     assert!(!doors().exists() || doors().read_dir().unwrap().next().is_none());
     say("done");

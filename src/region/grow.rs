@@ -67,9 +67,10 @@ impl Region {
     }
 
     fn outside(&self, offset: u64, len: u64) -> Fault {
+        let there = file::info(&self.file).map_or(0, |info| info.size);
         let cause = format!(
-            "it tells of {len} bytes at {offset}, which its file does not have; something wrote over it: \
-             remove it and make it anew"
+            "it tells of {len} bytes at {offset}, its file has {there}; something wrote over it: remove it \
+             and make it anew"
         );
         self.fault(FaultKind::Damaged, cause)
     }

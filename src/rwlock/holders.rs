@@ -36,8 +36,9 @@ pub struct HandleStat {
     pub parks: u64,
     /// Sleepers that this handle woke.
     pub rings: u64,
-    /// Connections to the doors of others; held only while somebody waits on this handle, and while a
-    /// doorbell is asked for.
+    /// Connections to the doors of others; held while somebody waits on this handle, and while a doorbell is
+    /// asked for. One at a door at which its owner has not looked yet stays for the next wait: closed, it
+    /// would stand there all the same.
     pub connections: usize,
     /// Connections of others at our door.
     pub inbound: usize,
