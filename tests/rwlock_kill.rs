@@ -337,6 +337,26 @@ fn waiting_reader_killed(plan: &Plan) -> Option<String> {
     run.reached()
 }
 
+/// A reader holds the lock, a writer that waited is dead, and who finds its hint to be nobody's is killed.
+fn heir_of_a_hint_killed(plan: &Plan) -> Option<String> {
+    let run = Run::new(format!("killed at {plan:?} over a dead writer's hint"));
+    let (first, second) = (open(&run.name), open(&run.name));
+    let guard = first.blocking_read(None).unwrap();
+    let mut writer = run.spawn("writes", "", None);
+    let file = file_of(&path_of(&run.name));
+    ended_or(&mut writer, || parked(&file) > 0);
+    writer.kill().unwrap();
+    run.finish(writer);
+    let child = run.spawn("reads", "", Some(plan));
+    run.finish(child);
+    // The first one still holds it: the hint must not keep this one out.
+    User::new(plan.on_tokio).read(&second);
+    assert_eq!(read_all(&guard), 0, "{}", run.what);
+    drop(guard);
+    survive(&run, &second);
+    run.reached()
+}
+
 /// The points that no process with a lock passes.
 const OTHERS: [&str; 11] = [
     "producer.",
@@ -381,6 +401,7 @@ fn killed_at_every_step_of_a_lock() {
                 add(pass, on_tokio, impatient_writer_killed);
             }
             add(1, on_tokio, waiting_reader_killed);
+            add(1, on_tokio, heir_of_a_hint_killed);
         }
         add(1, false, |plan| reaper_killed(plan, "tries", true, false));
         add(1, false, |plan| reaper_killed(plan, "tries", false, false));

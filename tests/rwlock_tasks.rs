@@ -37,7 +37,9 @@ fn descriptors_are_held_only_while_somebody_waits() {
     let mut actor = test.actor();
     let idle = |lock: &RwLock| {
         let stat = lock.stat().unwrap();
-        assert_eq!((stat.connections, stat.pidfds, stat.attached), (0, 0, 2), "{stat:?}");
+        assert_eq!((stat.pidfds, stat.attached), (0, 2), "{stat:?}");
+        // One may stay at the door of a holder that has not looked there since.
+        assert!(stat.connections <= 1, "{stat:?}");
         stat
     };
     assert_eq!(idle(&lock).parks, 0);
