@@ -37,6 +37,17 @@ pub(crate) fn seqcst_store_load() {
     fence(Ordering::SeqCst);
 }
 
+/// A SeqCst load. For loom a read-modify-write that changes nothing: it takes SeqCst loads for acquiring
+/// ones, which may be stale, and its search misses switches between a thread's load and its CAS of the
+/// same word (it remembers only the last access to a word, and ours hides that of another thread).
+#[inline(always)]
+pub(crate) fn load_seqcst(word: &AtomicU64) -> u64 {
+    #[cfg(not(ringspan_loom))]
+    return word.load(Ordering::SeqCst);
+    #[cfg(ringspan_loom)]
+    word.fetch_add(0, Ordering::Acquire)
+}
+
 /// The part of `event_listener` that we use, on loom's locks.
 #[cfg(ringspan_loom)]
 #[allow(dead_code, reason = "the models use a part of it")]

@@ -33,6 +33,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("ring/side.rs", "the one place where a mapping becomes the memory of a ring"),
     ("ring/raw_tests.rs", "lends the heap as the memory of a ring"),
     ("ring/loom_tests.rs", "shares the heap between threads as a mapping would be"),
+    ("rwlock/loom_tests.rs", "shares the cell under the lock between threads"),
     ("rwlock/guard.rs", "the payload as a slice, while the lock is held"),
     ("python/awaitable.rs", "the memory of a heap type made by hand"),
     ("python/awaitable_slots.rs", "the C slots of that type, am_send among them"),

@@ -1,13 +1,15 @@
 //! Fork, exec and stop: an inherited handle is refused and harms nothing; a forked child does not
 //! hide its parent's death; exec is the death of what was attached; a stopped process is not dead.
 
-#![allow(unsafe_code, reason = "fork and its like")]
+#![allow(unsafe_code, reason = "who is our parent")]
 
 mod common;
+mod forked;
 mod stage;
 
 use common::{hear, say};
-use ringspan::{FaultKind, OpenError, PopError, PushError, Ring, TryPopError, TryPushError};
+use forked::{fork, is_forked, leave_a_child, leave_after, lives, state, wait_for_it};
+use ringspan::{OpenError, PopError, PushError, Ring, TryPopError, TryPushError};
 use rustix::process::Signal;
 use stage::{Test, role, runtime, until};
 use std::os::unix::process::CommandExt;
@@ -45,34 +47,6 @@ fn child_entry() {
         other => panic!("role {other}"),
     }
     std::process::exit(0);
-}
-
-/// True in the forked child.
-fn fork() -> bool {
-    // SAFETY: the child only uses what may be used after fork (glibc's allocator may).
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0);
-    pid == 0
-}
-
-/// What a forked child does, and its end: 1 when it panicked, for the test runner is the parent's.
-fn leave_after(f: impl FnOnce()) -> ! {
-    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
-    // SAFETY: ends this process without running what belongs to the parent.
-    unsafe { libc::_exit(i32::from(done.is_err())) }
-}
-
-/// Waits for the good end of the forked child.
-fn wait_for_it() {
-    let mut status = 0;
-    // SAFETY: a place for the status.
-    unsafe { libc::wait(&mut status) };
-    assert_eq!(status, 0, "the forked child failed");
-}
-
-fn is_forked(fault: &ringspan::Fault, name: &str) {
-    assert_eq!(fault.kind(), FaultKind::Forked, "{fault}");
-    assert!(fault.to_string().contains(name), "{fault}");
 }
 
 fn inherits_producer(ring: &Ring) {
@@ -144,33 +118,7 @@ fn inherits_consumer(ring: &Ring) {
 
 fn leaves_a_child(ring: &Ring, how: &str) {
     let _tx = ring.producer().unwrap();
-    let pid = match how {
-        // SAFETY: the child only reads and exits.
-        "fork" => unsafe { libc::fork() },
-        // Behind the back of `pthread_atfork`, so that all descriptors are inherited.
-        // SAFETY: as above; a fork without flags of its own.
-        _ => unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as libc::pid_t },
-    };
-    if pid == 0 {
-        let mut byte = 0u8;
-        // SAFETY: one byte of ours.
-        unsafe { libc::read(0, (&raw mut byte).cast(), 1) };
-        // SAFETY: ends this process without running what belongs to the parent.
-        unsafe { libc::_exit(0) };
-    }
-    say(pid);
-    loop {
-        std::thread::park();
-    }
-}
-
-fn lives(pid: u32) -> bool {
-    state(pid).is_some_and(|state| state != 'Z' && state != 'X')
-}
-
-fn state(pid: u32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
+    leave_a_child(how)
 }
 
 #[test]

@@ -3,17 +3,21 @@
 //! whole, in order, none lost and none doubled, and every death told.
 //!
 //! A run in which the point is not reached is a run without a kill and must end in good order too.
-//! The test fails when some point of the table was reached in no run.
+//! The test fails when some point of the table was reached in no run. Those of locks are
+//! reached by `rwlock_kill.rs`, those of values and scalars by `value_kill.rs` and `scalar.rs`.
 #![cfg(feature = "failpoints")]
 
+mod common;
+mod killing;
+mod stage;
+
+use killing::{Job, Plan, Run, in_lanes, table};
 use ringspan::{OpenError, PopError, PushError, Ring, Segment};
-use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
+use stage::{Role, Test, role};
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::process::Child;
+use std::time::Duration;
 
 /// Messages that a whole stream has.
 const COUNT: u64 = 300;
@@ -21,7 +25,6 @@ const COUNT: u64 = 300;
 const CAPACITY: u64 = 4096;
 /// How often a notifier notifies.
 const NOTIFIED: u64 = 8;
-const WATCHDOG: Duration = Duration::from_secs(20);
 
 // ---- the children -------------------------------------------------------------------------------
 
@@ -54,10 +57,9 @@ fn open(name: &str) -> Ring {
 /// Does nothing unless it is a child.
 #[test]
 fn child_entry() {
-    let Ok(role) = std::env::var("KILL_ROLE") else { return };
-    let name = std::env::var("KILL_NAME").unwrap();
-    let stream: u64 = std::env::var("KILL_STREAM").unwrap().parse().unwrap();
-    let on_tokio = std::env::var("KILL_ASYNC").is_ok();
+    let Some(Role { role, name, argument }) = role() else { return };
+    let stream: u64 = argument.parse().unwrap();
+    let on_tokio = killing::on_tokio();
     match role.as_str() {
         "producer" => produce(&name, stream, on_tokio),
         "consumer" => consume(&name, on_tokio),
@@ -110,100 +112,6 @@ fn consume(name: &str, on_tokio: bool) {
 
 // ---- the harness --------------------------------------------------------------------------------
 
-static RUN: AtomicU64 = AtomicU64::new(0);
-
-#[derive(Debug, Clone)]
-struct Plan {
-    point: String,
-    pass: u32,
-    on_tokio: bool,
-}
-
-struct Run {
-    name: String,
-    log: PathBuf,
-    what: String,
-    done: Arc<Mutex<bool>>,
-}
-
-impl Run {
-    fn new(what: String) -> Run {
-        let id = RUN.fetch_add(1, Ordering::SeqCst);
-        let name = format!("/kill-{}-{id}", std::process::id());
-        let log = std::env::temp_dir().join(format!("ringspan-kill-{}-{id}", std::process::id()));
-        let done = Arc::new(Mutex::new(false));
-        let (watched, text) = (Arc::clone(&done), what.clone());
-        std::thread::spawn(move || {
-            let start = Instant::now();
-            while start.elapsed() < WATCHDOG {
-                std::thread::sleep(Duration::from_millis(100));
-                if *watched.lock().unwrap() {
-                    return;
-                }
-            }
-            eprintln!("WATCHDOG: hung in {text}");
-            std::process::abort();
-        });
-        Run { name, log, what, done }
-    }
-
-    fn spawn(&self, role: &str, stream: u64, plan: Option<&Plan>) -> Child {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args(["--exact", "child_entry", "--nocapture", "--test-threads=1"])
-            .env("KILL_ROLE", role)
-            .env("KILL_NAME", &self.name)
-            .env("KILL_STREAM", stream.to_string())
-            .env_remove("RINGSPAN_FAILPOINT")
-            .env("RINGSPAN_FAILPOINT_LOG", &self.log)
-            .stdout(Stdio::piped());
-        if let Some(plan) = plan {
-            command.env("RINGSPAN_FAILPOINT", format!("{}:{}", plan.point, plan.pass));
-            if plan.on_tokio {
-                command.env("KILL_ASYNC", "1");
-            }
-        }
-        command.spawn().unwrap()
-    }
-
-    /// Waits for the child's exit; the numbers it printed.
-    fn finish(&self, mut child: Child) -> (ExitStatus, Vec<u64>) {
-        let mut text = String::new();
-        let reader = BufReader::new(child.stdout.take().unwrap());
-        let mut numbers = Vec::new();
-        for line in reader.lines() {
-            let line = line.unwrap();
-            // The test runner prints its own words before the first number.
-            if let Some(number) = line.split(' ').next_back().and_then(|n| n.parse().ok()) {
-                numbers.push(number);
-            }
-            text.push_str(&line);
-        }
-        let status = child.wait().unwrap();
-        use std::os::unix::process::ExitStatusExt;
-        let fine = status.success() || status.signal() == Some(9);
-        assert!(fine, "{}: child ended with {status}: {text}", self.what);
-        (status, numbers)
-    }
-
-    fn reached(&self) -> Option<String> {
-        let mut text = String::new();
-        std::fs::File::open(&self.log).ok()?.read_to_string(&mut text).ok()?;
-        text.lines().next().map(str::to_owned)
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        *self.done.lock().unwrap() = true;
-        let _ = std::fs::remove_file(&self.log);
-        let _ = ringspan::remove(&self.name);
-        if !std::thread::panicking() {
-            assert!(!PathBuf::from(format!("/dev/shm{}", self.name)).exists());
-        }
-    }
-}
-
 /// Until the side is parked or its process has ended.
 fn settle(ring: &Ring, producer: bool, child: &mut Child) -> bool {
     loop {
@@ -227,11 +135,11 @@ fn producer_killed(plan: &Plan, predecessor: bool) -> Option<String> {
     if predecessor {
         // One that died with messages in the ring: the child under test takes over from it.
         let first = Plan { point: "push.published".into(), pass: 5, on_tokio: false };
-        let child = run.spawn("producer", 7, Some(&first));
+        let child = run.spawn("producer", "7", Some(&first));
         run.finish(child);
         let _ = std::fs::remove_file(&run.log);
     }
-    let mut child = run.spawn("producer", 1, Some(plan));
+    let mut child = run.spawn("producer", "1", Some(plan));
     settle(&ring, true, &mut child);
     let mut successor = None;
     let (mut deaths, mut whole) = (0, false);
@@ -239,7 +147,7 @@ fn producer_killed(plan: &Plan, predecessor: bool) -> Option<String> {
     while !whole {
         if successor.is_none() && child.try_wait().unwrap().is_some() {
             // Whatever the first one left behind, the next one gets in and is heard in full.
-            successor = Some(run.spawn("producer", 2, None));
+            successor = Some(run.spawn("producer", "2", None));
         }
         match rx.blocking_pop(Duration::from_millis(20)) {
             Ok(Some(message)) => {
@@ -273,7 +181,7 @@ fn consumer_killed(plan: &Plan) -> Option<String> {
     let run = Run::new(format!("consumer killed at {plan:?}"));
     let ring = open(&run.name);
     let mut tx = ring.producer().unwrap();
-    let mut child = run.spawn("consumer", 0, Some(plan));
+    let mut child = run.spawn("consumer", "0", Some(plan));
     let mut told = 0;
     let mut index = 0;
     let mut alive = true;
@@ -303,7 +211,7 @@ fn consumer_killed(plan: &Plan) -> Option<String> {
             return run.reached();
         }
         let next = numbers.last().copied();
-        let second = run.spawn("consumer", 0, None);
+        let second = run.spawn("consumer", "0", None);
         // The end may have been taken by the first one: another stream ends the second.
         let mut tx = ring.producer().unwrap();
         while let Err(err) = tx.blocking_push(&message(2, COUNT), None) {
@@ -317,7 +225,7 @@ fn consumer_killed(plan: &Plan) -> Option<String> {
         return run.reached();
     }
     let (_, numbers) = run.finish(child);
-    let second = run.spawn("consumer", 0, None);
+    let second = run.spawn("consumer", "0", None);
     while index < COUNT {
         match tx.blocking_push(&message(1, index), None) {
             Ok(()) => index += 1,
@@ -356,7 +264,7 @@ fn remover_killed(plan: &Plan) -> Option<String> {
     let run = Run::new(format!("remover killed at {plan:?}"));
     let ring = open(&run.name);
     let rx = ring.consumer().unwrap();
-    let child = run.spawn("remover", 0, Some(plan));
+    let child = run.spawn("remover", "0", Some(plan));
     run.finish(child);
     match ringspan::remove(&run.name) {
         Ok(()) | Err(OpenError::NotFound(_)) => {}
@@ -374,7 +282,7 @@ fn remover_killed(plan: &Plan) -> Option<String> {
 /// A creator is killed: its name is whole or not there; whoever comes next gets in.
 fn creator_killed(plan: &Plan) -> Option<String> {
     let run = Run::new(format!("creator killed at {plan:?}"));
-    let mut child = run.spawn("producer", 1, Some(plan));
+    let mut child = run.spawn("producer", "1", Some(plan));
     let path = PathBuf::from(format!("/dev/shm{}", run.name));
     while child.try_wait().unwrap().is_none() && !path.exists() {
         std::thread::sleep(Duration::from_micros(200));
@@ -387,7 +295,7 @@ fn creator_killed(plan: &Plan) -> Option<String> {
     let mut successor = None;
     while next.get(&2) != Some(&COUNT) {
         if successor.is_none() && child.try_wait().unwrap().is_some() {
-            successor = Some(run.spawn("producer", 2, None));
+            successor = Some(run.spawn("producer", "2", None));
         }
         match rx.blocking_pop(Duration::from_millis(20)) {
             Ok(Some(message)) => {
@@ -418,28 +326,20 @@ fn notifier_killed(plan: &Plan) -> Option<String> {
                 assert!(seen > before, "{}: the version went back", run.what);
             }
         });
-        run.finish(run.spawn("notifier", 1, Some(plan)));
-        run.finish(run.spawn("notifier", 2, None));
+        run.finish(run.spawn("notifier", "1", Some(plan)));
+        run.finish(run.spawn("notifier", "2", None));
         sleeper.join().unwrap();
     });
     run.reached()
 }
 
-fn table() -> Vec<String> {
-    include_str!("failpoints.txt")
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(|line| line.split('\t').next().unwrap().to_owned())
-        .collect()
-}
-
-/// How many runs go on at once.
-const LANES: usize = 3;
-
 #[test]
 fn killed_at_every_step() {
-    let table = table();
-    let mut jobs: Vec<Box<dyn FnOnce() -> Option<String> + Send>> = Vec::new();
+    let _test = Test::lasting("killed at every step", Duration::from_secs(600));
+    let table = table(|point| {
+        !["lock.", "value.", "grow.", "scalar."].iter().any(|kind| point.starts_with(kind))
+    });
+    let mut jobs: Vec<Job> = Vec::new();
     for point in &table {
         for (pass, on_tokio) in [(1, false), (1, true), (2, false), (4, true)] {
             let plan = Plan { point: point.clone(), pass, on_tokio };
@@ -457,32 +357,8 @@ fn killed_at_every_step() {
             }
         }
     }
-    let total = jobs.len();
-    jobs.reverse();
-    let jobs = Mutex::new(jobs);
-    let reached = Mutex::new(BTreeSet::new());
-    let kills = AtomicU64::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..LANES {
-            scope.spawn(|| {
-                loop {
-                    let Some(job) = jobs.lock().unwrap().pop() else { return };
-                    if let Some(point) = job() {
-                        kills.fetch_add(1, Ordering::SeqCst);
-                        reached.lock().unwrap().insert(point);
-                    }
-                }
-            });
-        }
-    });
+    let reached = in_lanes(jobs);
     ringspan::gc().unwrap(); // the doors of those killed before they had a slot
-    let reached = reached.into_inner().unwrap();
     let missed: Vec<_> = table.iter().filter(|point| !reached.contains(*point)).collect();
-    eprintln!(
-        "{} kills in {total} runs, {} of {} points",
-        kills.into_inner(),
-        reached.len(),
-        table.len()
-    );
     assert!(missed.is_empty(), "points that no run reached: {missed:?}");
 }

@@ -21,6 +21,17 @@ macro_rules! exclusive {
     ($($type:ty),* $(,)?) => { $( <$type as Lacks<_>>::lacks(); send::<$type>(); )* };
 }
 
+trait Unique<Trait> {
+    fn unique() {}
+}
+impl<T: ?Sized> Unique<Any> for T {}
+impl<T: Clone> Unique<HasClone> for T {}
+
+/// Compiles only when `$type` can be shared between threads and not cloned.
+macro_rules! unique {
+    ($($type:ty),* $(,)?) => { $( <$type as Unique<_>>::unique(); sync::<$type>(); )* };
+}
+
 fn send<T: Send>() {}
 fn shared<T: Send + Sync + Clone + Unpin + 'static>() {}
 fn error<T: Send + Sync + Clone + Unpin + std::error::Error + 'static>()
@@ -29,12 +40,27 @@ where
 {
 }
 fn unpin<T: Unpin>() {}
+fn sync<T: Send + Sync + Unpin>() {}
+fn lock_error<T: Send + Sync + std::error::Error + 'static>()
+where
+    std::io::Error: From<T>,
+{
+}
 
 #[test]
 fn table() {
     exclusive!(Producer, Consumer, Grant<'static>, Message<'static>, Batch<'static>);
     send::<RingStream>();
     send::<RingSink>();
+    shared::<RwLock>();
+    shared::<RwLockOptions>();
+    shared::<LockMode>();
+    shared::<HandleStat>();
+    sync::<Holder>();
+    unique!(ReadGuard<'static>, WriteGuard<'static>, OwnedReadGuard, OwnedWriteGuard);
+    unique!(Poisoned<ReadGuard<'static>>, LockError<WriteGuard<'static>>);
+    lock_error::<LockError<OwnedReadGuard>>();
+    lock_error::<TryLockError<OwnedWriteGuard>>();
     shared::<Ring>();
     shared::<RingOptions>();
     shared::<RingStat>();
@@ -80,5 +106,10 @@ fn every_future_is_send() {
     future(rx.pop_value::<String>());
     future(rx.attached());
     drop((tx, rx));
+    let lock = RwLock::options().ephemeral(true).create(&format!("{name}-lock"), 8).unwrap();
+    future(lock.read());
+    future(lock.write());
+    future(lock.read_owned());
+    future(lock.write_owned());
     let _ = std::fs::remove_file(format!("/dev/shm{name}"));
 }

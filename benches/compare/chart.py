@@ -1,4 +1,4 @@
-"""The picture for the README: two bar charts on a log scale, drawn by hand as SVG."""
+"""The pictures: bar charts on a log scale, drawn by hand as SVG."""
 
 import math
 import statistics
@@ -30,6 +30,25 @@ PANELS = [
         "time",
     ),
     ("Round trip of 64 bytes, both processes on one core (less is better)", "rtt/64/same", "time"),
+]
+#: Of the picture of locks and values.
+SHARED_PANELS = [
+    (
+        "Turns per second of two processes that write under one lock, each on its own core",
+        "handover/64/apart",
+        "rate",
+    ),
+    ("The same in Python", "py-handover/64/apart", "rate"),
+    (
+        "Release of a lock to a waiter that slept, each on its own core (less is better)",
+        "handover-wake/64/apart",
+        "time",
+    ),
+    (
+        "A change of 64 bytes awaited and answered, each on its own core (less is better)",
+        "changed/64/apart",
+        "time",
+    ),
 ]
 
 
@@ -75,14 +94,21 @@ def panel(rows: list[Cell], rounds: list[Round], title: str, unit: str, y: float
     return out
 
 
-def draw(cells: list[Cell], rounds: list[Round], note: str) -> str:
-    """The whole picture."""
+def draw(
+    cells: list[Cell],
+    rounds: list[Round],
+    note: str,
+    panels: list[tuple[str, str, str]] = PANELS,
+) -> str:
+    """A whole picture; empty when nothing of it was measured."""
     y, body = float(TOP), list[str]()
-    for title, prefix, unit in PANELS:
+    for title, prefix, unit in panels:
         rows = bars(cells, rounds, prefix, unit)
         if rows:
             body += panel(rows, rounds, title, unit, y)
             y += 40 + ROW * len(rows) + 34
+    if not body:
+        return ""
     legend = [
         ("ringspan", "ringspan"),
         ("bare", "the limit: bare code that is unsafe to use"),

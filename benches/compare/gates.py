@@ -20,7 +20,8 @@ class Gate:
     #: A cell name, or a rule that picks several; the best of them counts. None: no reference,
     #: the figure itself is judged.
     reference: str | Pick | None
-    must: float
+    #: None: the ratio is told, not judged.
+    must: float | None
     goal: float | None = None
     #: True where the ratio must not be larger (times), False where not smaller (rates).
     at_most: bool = False
@@ -56,6 +57,8 @@ class Gate:
 
     def verdict(self, ratio: float) -> str:
         """Met or missed, and by how much."""
+        if self.must is None:
+            return "no target"
         if not self.reaches(ratio, self.must):
             if self.must == 0:
                 return "MISSED"
@@ -67,6 +70,8 @@ class Gate:
 
     def bar(self) -> str:
         """The limits as text."""
+        if self.must is None:
+            return "-"
         sign = "<=" if self.at_most else ">="
         goal = "" if self.goal is None else f" [{self.goal:g}]"
         return f"{sign} {self.must:g}{goal}"

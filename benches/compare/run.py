@@ -1,6 +1,7 @@
 """Compare ringspan, the bare limits and other libraries in one interleaved run.
 
-    python benches/compare/run.py [--rounds 3] [--seconds 0.5] [--only TEXT]... [--quick] [--svg]
+    python benches/compare/run.py [--rounds 3] [--seconds 0.5] [--only TEXT]... [--quick]
+                                  [--svg] [--docs]
 
 Each round measures every cell once, so that a machine which slows down slows all of them; ratios
 are taken inside a round and the median ratio is judged. Run it on a machine that does nothing
@@ -9,6 +10,7 @@ else. Exit status 1 means that a must was missed, 2 that a cell of ringspan fail
 
 import argparse
 import contextlib
+import functools
 import importlib
 import importlib.util
 import json
@@ -36,10 +38,11 @@ PACKAGES = {
     "membridge": "membridge==1.0.0",
     "faster_fifo": "faster-fifo==1.5.2",
     "uvloop": "uvloop==0.23.0",
+    "filelock": "filelock==4.3.1",
 }
 CRATES = (
     "tokio", "tokio-util", "interprocess", "iceoryx2", "ipc-channel", "shmem-ipc", "shmring",
-    "shaq", "ringfire", "ipmpsc",
+    "shaq", "ringfire", "ipmpsc", "parking_lot",
 )  # fmt: skip
 
 
@@ -60,16 +63,30 @@ def build(peers: bool) -> str | None:
     raise SystemExit("compare: the cells do not build; cargo says why above")
 
 
-def missing_modules() -> list[str]:
-    """The Python peers that are not there, after a try to install them into this environment."""
-    missing = [module for module in PACKAGES if importlib.util.find_spec(module) is None]
+def install_modules() -> None:
+    """Try to install the Python peers that are not there into this environment, if it is one."""
     if sys.prefix == sys.base_prefix:
-        return missing
-    for module in missing:
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, PACKAGES[module]], stdout=sys.stderr, check=False)
+        return
+    for module, package in PACKAGES.items():
+        if importlib.util.find_spec(module) is None:
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([*pip, package], stdout=sys.stderr, check=False)
     importlib.invalidate_caches()
-    return [m for m in (*PACKAGES, "ringspan") if importlib.util.find_spec(m) is None]
+
+
+def is_there(need: str) -> bool:
+    """Whether a module can be imported, and has the name that stands behind a dot."""
+    module, _, name = need.partition(".")
+    if importlib.util.find_spec(module) is None:
+        return False
+    return not name or hasattr(importlib.import_module(module), name)
+
+
+def is_wanted(cell: Cell, only: list[str]) -> bool:
+    """Whether a word of the cell's name begins with one of the texts, or there are none."""
+    name = str(cell["id"])
+    texts = [rf"(?<![a-z0-9]){re.escape(text)}" for text in only]
+    return not only or any(re.search(text, name) for text in texts)
 
 
 def listed(command: list[str]) -> list[Cell]:
@@ -175,9 +192,12 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="at least 3 for a verdict (3)")
     parser.add_argument("--seconds", type=float, default=0.5, help="of each cell (0.5)")
-    parser.add_argument("--only", action="append", default=[], help="cells whose name has this")
+    parser.add_argument(
+        "--only", action="append", default=[], help="cells with a word that begins so"
+    )
     parser.add_argument("--quick", action="store_true", help="one round of 0.1 s: does it run?")
-    parser.add_argument("--svg", action="store_true", help="draw docs/img/compare.svg")
+    parser.add_argument("--svg", action="store_true", help="draw docs/img/compare.svg, locks.svg")
+    parser.add_argument("--docs", action="store_true", help="fill in docs/benchmarks.md")
     parser.add_argument("--no-build", action="store_true", help="take the binary that is there")
     parser.add_argument("--no-python", action="store_true", help="leave the Python cells out")
     parser.add_argument("--no-peers", action="store_true", help="leave the other libraries out")
@@ -186,7 +206,23 @@ def parse() -> argparse.Namespace:
         args.rounds, args.seconds = 1, 0.1
     if args.rounds < 1 or args.seconds <= 0:
         parser.error("--rounds and --seconds must be positive")
+    if args.docs and args.rounds < 3:
+        parser.error("what stands in a document needs --rounds 3 or more")
     return args
+
+
+def keep(args: argparse.Namespace, about: str, rows: list[Cell], rounds: list[Round]) -> None:
+    """Draw the pictures and fill in the document, as asked."""
+    if args.svg:
+        for name, panels in {"compare": chart.PANELS, "locks": chart.SHARED_PANELS}.items():
+            picture = ROOT / "docs" / "img" / f"{name}.svg"
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            if drawn := chart.draw(rows, rounds, about, panels):
+                picture.write_text(drawn)
+    if args.docs:
+        page = ROOT / "docs" / "benchmarks.md"
+        judged = report.judge(rows, rounds)
+        page.write_text(report.document(page.read_text(), about, rows, rounds, judged))
 
 
 def main() -> int:
@@ -194,15 +230,16 @@ def main() -> int:
     left_out = [] if args.no_build else [build(not args.no_peers)]
     cells = listed([str(CELLS)])
     if not args.no_python:
-        missing = set(missing_modules())
-        for cell in listed(PYTHON_CELLS):
-            if gone := missing & set(str(cell["needs"]).split()):
-                left_out.append(f"{cell['id']} ({', '.join(sorted(gone))} is not installed)")
-            else:
-                cells.append(cell)
+        install_modules()
+        cells += listed(PYTHON_CELLS)
     if args.no_peers:
         cells = [c for c in cells if c["class"] != "peer"]
-    cells = [c for c in cells if not args.only or any(text in str(c["id"]) for text in args.only)]
+    cells = [c for c in cells if is_wanted(c, args.only)]
+    there = functools.cache(is_there)
+    for cell in list(cells):
+        if gone := [need for need in str(cell.get("needs", "")).split() if not there(need)]:
+            left_out.append(f"{cell['id']} ({', '.join(gone)} is not there)")
+            cells.remove(cell)
     # Cells of one table run one after the other: a ratio then spans seconds, not the whole round.
     cells.sort(key=lambda c: (str(c["kind"]), int(c["size"]), str(c["pin"])))
     if not cells:
@@ -215,7 +252,8 @@ def main() -> int:
     print("Pinning: apart = first and second allowed core, same = both on the first.")
     print(f"{args.rounds} interleaved rounds, {args.seconds} s a cell.")
     print(", ".join(f"{key} {value}" for key, value in about.items()))
-    if float(about["load before"]) > 0.5:
+    busy = float(about["load before"]) > 0.5
+    if busy:
         print("\n**The machine was busy before this run: the figures only show that it runs.**")
     print(report.tables(cells, rounds))
     judged = report.judge(cells, rounds)
@@ -229,11 +267,10 @@ def main() -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     kept = {"about": about, "cells": cells, "rounds": rounds, "failed": failed}
     out.write_text(json.dumps(kept, indent=1))
-    if args.svg:
-        picture = ROOT / "docs" / "img" / "compare.svg"
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        note = f"{about['cpu']}, Linux {about['kernel']}, median and range of {args.rounds} rounds"
-        picture.write_text(chart.draw(cells, rounds, note))
+    note = f"{about['cpu']}, Linux {about['kernel']}, median and range of {args.rounds} rounds"
+    if busy:
+        note += f", on a machine that was busy (load {about['load before']})"
+    keep(args, note, cells, rounds)
     if any("ringspan-" in name.rsplit("/", 1)[1] for name in failed):
         return 2
     missed = [j for j in judged if j.ratios and "MISSED" in j.gate.verdict(report.middle(j.ratios))]

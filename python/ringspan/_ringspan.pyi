@@ -1097,8 +1097,8 @@ class RwLock:
     create: None opens or creates (opens, without a size), True must create, False must open.
 
     Many may read at once, one may write alone: tasks, threads and processes alike. One handle may
-    be used by many threads and event loops at once. A waiting writer keeps out readers that come
-    later. `with RwLock(...) as lock:` closes the handle at the end; it does not take the lock.
+    be used by many threads and event loops at once. A waiting writer keeps out later readers.
+    `with RwLock(...) as lock:` closes the handle at the end; it does not take the lock.
 
     A task (without a task: a thread) that holds a guard of this handle never waits for another one:
     it gets it at once, or WouldDeadlock. Two handles of one lock do not know of each other.
@@ -1112,8 +1112,7 @@ class RwLock:
     Raises:
         InvalidName, InvalidOption: the name or an option cannot be met.
         NotFound, AlreadyExists: as `create` says.
-        Mismatch, Damaged, PermissionDenied, NoSpace, TooManyAttached: what stands there, or
-            /dev/shm.
+        Mismatch, Damaged, PermissionDenied, NoSpace, TooManyAttached: what stands there.
 
     Example:
         lock = ringspan.RwLock("/l", 4096)
@@ -1144,8 +1143,9 @@ class RwLock:
         """
 
     def read(self, *, allow_poisoned: bool = False) -> Acquire:
-        """Waits until nobody writes (or waits to write), and reads. Cancelled, it has taken
-        nothing.
+        """Waits until nobody writes (or waits to write), and reads.
+
+        Cancelled, it has taken nothing.
 
         allow_poisoned: enters a poisoned lock too.
 
@@ -1321,8 +1321,7 @@ class Acquire(Coroutine[Any, Any, Guard]):
         """Waits for the lock.
 
         Raises:
-            Poisoned, WouldDeadlock, HandleClosed, Forked, Damaged, PeerUnreachable: see
-                `RwLock.read`.
+            Poisoned, WouldDeadlock, HandleClosed and others: see `RwLock.read`.
         """
 
     def __aenter__(self) -> Coroutine[Any, Any, memoryview]:
@@ -1355,8 +1354,7 @@ class Guard:
     """The lock is held, until this is left or dropped, and every view of the bytes is gone.
 
     The block is given a memoryview, read-only for a reader. Leaving releases it; what was made of
-    it (slices, casts, arrays) and lives on keeps the lock. May be released by another task or
-    thread.
+    it (slices, casts, arrays) and lives on keeps the lock. Any task or thread may release it.
 
     Example:
         with lock.blocking_write() as buf:
@@ -1690,8 +1688,7 @@ class Holder:
 
     @property
     def since(self) -> float | None:
-        """When it got the lock (the first of its readers), in seconds since 1970; some ms
-        coarse."""
+        """When it got the lock (the first of its readers), in seconds since 1970."""
 
     @property
     def kept_by_views(self) -> int:

@@ -55,7 +55,7 @@ pub(crate) const SEATS: usize = 48;
 #[repr(C, align(128))]
 #[derive(Debug)]
 pub(crate) struct LockLine {
-    /// Owners, mode, hint, poison, count of reaped owners.
+    /// Owners, mode, hint, poison, count of reapings and hints.
     pub(crate) word: AtomicU64,
     pad: [AtomicU64; 15],
 }

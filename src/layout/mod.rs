@@ -29,6 +29,8 @@
 
 mod kinds;
 
+#[cfg(all(test, ringspan_loom))]
+pub(crate) use kinds::VersionLine;
 pub(crate) use kinds::{
     BufferLine, BytesLine, LockArea, LockSeat, RingIndices, SEATS, ScalarLine, ValueArea,
 };

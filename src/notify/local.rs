@@ -28,6 +28,9 @@ pub(crate) trait Sleeper {
     /// Steps 1 and 2: a new park number, and the barrier.
     fn begin(&mut self) -> Result<(), Self::Fault>;
 
+    /// Somebody goes to sleep.
+    fn parks(&mut self) {}
+
     /// Nobody sleeps any more: the number is taken back.
     fn end(&mut self);
 
@@ -134,14 +137,16 @@ impl<E: Sleeper> Waiter<E> {
         let mut state = self.enter(&local);
         state.sleeper.begin()?;
         let came = look(&mut state.sleeper)?;
-        if came.is_some() {
-            self.leave(&mut state);
+        match came {
+            Some(_) => self.leave(&mut state),
+            None => state.sleeper.parks(),
         }
         Ok(came)
     }
 
     /// Steps 1 and 2 only, for a loop of which many operations share this waiter: each of them looks
     /// afterwards, by [`Local::with`].
+    #[cfg(feature = "python")]
     pub(crate) fn arm(&mut self) -> Result<(), E::Fault> {
         let local = self.listen();
         let mut state = self.enter(&local);
@@ -150,6 +155,7 @@ impl<E: Sleeper> Waiter<E> {
 
     /// Undoes [`arm`](Waiter::arm): listens no more, and is not counted. Who wants to harvest does it
     /// after [`deafen`](Waiter::deafen) and before this.
+    #[cfg(feature = "python")]
     pub(crate) fn disarm(&mut self) {
         self.deafen();
         let local = Arc::clone(&self.local);
@@ -157,6 +163,7 @@ impl<E: Sleeper> Waiter<E> {
     }
 
     /// Hears no notification from now on, its own after a harvest neither.
+    #[cfg(feature = "python")]
     pub(crate) fn deafen(&mut self) {
         self.listener = None;
     }

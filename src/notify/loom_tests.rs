@@ -11,14 +11,14 @@ use loom::thread;
 use std::sync::Arc;
 
 /// Every interleaving with at most `preemptions` switches that no thread asked for.
-pub(super) fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+pub(crate) fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.check(model);
 }
 
 /// A doorbell and the poll set around it: level-triggered until it is harvested.
-pub(super) struct Bell {
+pub(crate) struct Bell {
     state: Mutex<(bool, Vec<Arc<Alarm>>)>,
 }
 
@@ -27,7 +27,7 @@ impl Bell {
         Bell { state: Mutex::new((false, Vec::new())) }
     }
 
-    fn ring(&self) {
+    pub(crate) fn ring(&self) {
         let sleepers = {
             let mut state = self.state.lock().unwrap();
             state.0 = true;
@@ -37,7 +37,7 @@ impl Bell {
     }
 
     /// Sleeps until the bell is rung or `alarm` is; true when it was (or is) the bell.
-    pub(super) fn poll(&self, alarm: &Arc<Alarm>) -> bool {
+    pub(crate) fn poll(&self, alarm: &Arc<Alarm>) -> bool {
         {
             let mut state = self.state.lock().unwrap();
             if state.0 {
@@ -49,34 +49,34 @@ impl Bell {
         self.state.lock().unwrap().0
     }
 
-    pub(super) fn harvest(&self) {
+    pub(crate) fn harvest(&self) {
         self.state.lock().unwrap().0 = false;
     }
 
-    fn park(&self) {
+    pub(crate) fn park(&self) {
         self.poll(&Alarm::new());
         self.harvest();
     }
 }
 
 /// One sleeper's slot and bell, and the word that it waits for.
-pub(super) struct Desk {
-    pub(super) slot: Slot,
-    pub(super) bell: Bell,
-    pub(super) word: AtomicU64,
+pub(crate) struct Desk {
+    pub(crate) slot: Slot,
+    pub(crate) bell: Bell,
+    pub(crate) word: AtomicU64,
 }
 
 impl Desk {
-    pub(super) fn new() -> Arc<Desk> {
+    pub(crate) fn new() -> Arc<Desk> {
         Arc::new(Desk { slot: Slot::new(), bell: Bell::new(), word: AtomicU64::new(0) })
     }
 
-    pub(super) fn look(&self, wanted: u64) -> bool {
+    pub(crate) fn look(&self, wanted: u64) -> bool {
         self.word.load(Ordering::Relaxed) >= wanted // Relaxed: the protocol's fences must do
     }
 
     /// Steps 2 to 5 of the waker.
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         let number = park::waiting(&self.slot);
         if number != 0 {
             self.bell.ring();
@@ -84,7 +84,7 @@ impl Desk {
         }
     }
 
-    pub(super) fn publish(&self) {
+    pub(crate) fn publish(&self) {
         self.word.fetch_add(1, Ordering::Relaxed); // Relaxed: as above
         self.wake();
     }

@@ -5,7 +5,7 @@
 //! other: the sleeper parks with work before it. Checked by `docs/models/wake.pml` and by loom.
 
 use crate::layout::Slot;
-use crate::sync::{AtomicU64, Ordering, fence, seqcst_store_load};
+use crate::sync::{AtomicU64, Ordering, fence, load_seqcst, seqcst_store_load};
 
 /// Park numbers of one attachment. Never reused: a waker that was stopped between reading a number
 /// and clearing it must not clear a later one (`docs/models/wake.pml`, -DSTEP3). They start at a
@@ -51,7 +51,7 @@ pub(crate) fn clear_bit(parked: &AtomicU64, bit: u64) {
 #[inline]
 pub(crate) fn anybody(parked: &AtomicU64) -> u64 {
     seqcst_store_load();
-    parked.load(Ordering::SeqCst)
+    load_seqcst(parked)
 }
 
 /// The sleeper leaves, ready or not: nobody needs to ring it.

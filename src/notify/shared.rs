@@ -24,6 +24,10 @@ impl Sleeper for Endpoint {
         Endpoint::begin(self)
     }
 
+    fn parks(&mut self) {
+        self.counters.parks += 1;
+    }
+
     fn end(&mut self) {
         Endpoint::end(self);
     }
@@ -83,6 +87,7 @@ impl Shared {
         Ok(self.local.with(f))
     }
 
+    #[cfg(feature = "python")]
     pub(crate) fn region(&self) -> &Arc<Region> {
         &self.region
     }

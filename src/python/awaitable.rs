@@ -51,6 +51,12 @@ pub(crate) trait Operation: Send + 'static {
         Ok(())
     }
 
+    /// Somebody else should go first: the loop gets a turn, then this is asked again. Asked before the
+    /// first poll only.
+    fn gives_way(&self) -> bool {
+        false
+    }
+
     /// The asyncio face of the handle that this acts on.
     fn face(&self) -> &Arc<Face>;
 
@@ -141,6 +147,10 @@ impl Await {
                     self.replace(State::Done);
                     return Err(err);
                 }
+                if op.gives_way() {
+                    self.replace(State::Waiting { op, ticket: None, future: None });
+                    return Ok(Step::Turn);
+                }
                 if op.face().nobody_inside() {
                     match op.poll(py) {
                         Ok(Some(value)) => {
@@ -156,6 +166,10 @@ impl Await {
                     }
                 }
                 self.enter(py, op)
+            }
+            State::Waiting { op, ticket: None, .. } if op.gives_way() => {
+                self.replace(State::Waiting { op, ticket: None, future: None });
+                Ok(Step::Turn)
             }
             State::Waiting { op, ticket: None, .. } => self.enter(py, op),
             State::Waiting { op, ticket, future } => {

@@ -199,29 +199,19 @@ pub(crate) fn blocking(
         Ok(found) => return Ok(found),
         Err(since) => since,
     };
-    let listening = signals::listen(py);
-    let ended = loop {
+    loop {
         if keep.is_none() && matches!(until, Until::Fits { .. }) {
             keep = source.shared().keep().ok();
         }
-        match py.detach(|| source.changed_blocking(since, &deadline, listening.bell())) {
-            Ok(Blocked::Interrupted) => {
-                listening.silence();
-                if let Err(raised) = py.check_signals() {
-                    break Err(raised);
-                }
-            }
-            Ok(Blocked::Came(_)) => match until.attempt(py, source) {
-                Ok(Err(later)) => since = later,
-                Ok(Ok(found)) => break Ok(found),
-                Err(err) => break Err(err),
-            },
-            Ok(Blocked::TimedOut) => break Err(timed_out(source, until.verb())),
-            Err(fault) => break Err(errors::fault(&fault)),
+        let came = signals::parked(py, |bell| source.changed_blocking(since, &deadline, bell))?;
+        if came.is_none() {
+            return Err(timed_out(source, until.verb()));
         }
-    };
-    listening.end(py);
-    ended
+        match until.attempt(py, source)? {
+            Ok(found) => return Ok(found),
+            Err(later) => since = later,
+        }
+    }
 }
 
 fn timed_out(source: &dyn Source, verb: &str) -> PyErr {

@@ -16,7 +16,8 @@
 //! | `scalar` | SharedInt, SharedFloat, SharedBool |
 //! | `changes` | waiting for a change of either; Watch |
 //! | `buffer` | memory of a mapping as an object that exports it |
-//! | `rwlock`, `rwlock_ops`, `rwlock_guard` | RwLock, its awaits, its guards |
+//! | `rwlock`, `rwlock_take`, `rwlock_ops` | RwLock; how it is taken, at once, blocking, awaited |
+//! | `rwlock_guard`, `rwlock_hold` | its guards, and what the views of the bytes keep |
 //! | `holding` | who holds guards of a handle, so that nobody waits for himself |
 //! | `loop_faces` | a face for each event loop, for handles of many threads and loops |
 //! | `stat` | Peer, RingStat, EndStat, Holder, HandleStat |
@@ -52,7 +53,9 @@ mod producer_ops;
 mod ring;
 mod rwlock;
 mod rwlock_guard;
+mod rwlock_hold;
 mod rwlock_ops;
+mod rwlock_take;
 mod scalar;
 mod seconds;
 mod segment;

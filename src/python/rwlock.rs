@@ -4,20 +4,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use std::sync::Arc;
 
-use super::end::Deadline;
 use super::errors;
-use super::holding::{Holding, Who};
+use super::holding::Holding;
 use super::loop_faces::LoopFaces;
-use super::rwlock_guard::{Hold, PyGuard};
+use super::rwlock_guard::PyGuard;
 use super::rwlock_ops::PyAcquire;
-use super::seconds::seconds;
-use super::signals;
 use super::stat::{PyHandleStat, PyHolder};
 use crate::error::{Fault, FaultKind};
 use crate::notify::find::too_small;
-use crate::notify::shared::Blocked;
-use crate::rwlock::core::Core;
-use crate::rwlock::word::Word;
 use crate::rwlock::{HandleStat, LockMode, RwLock};
 use crate::segment::remove;
 use crate::sync::{Mutex, lock};
@@ -29,8 +23,8 @@ pub(crate) struct PyRwLock {
     faces: LoopFaces,
     /// None once closed. Taken with the interpreter attached, for plain statements only.
     handle: Mutex<Option<RwLock>>,
-    holding: Arc<Holding>,
-    object: Arc<str>,
+    pub(super) holding: Arc<Holding>,
+    pub(super) object: Arc<str>,
     name: String,
     size: usize,
     ephemeral: bool,
@@ -63,98 +57,6 @@ impl PyRwLock {
     pub(crate) fn faces(&self) -> &LoopFaces {
         &self.faces
     }
-
-    /// Refuses a wait for oneself.
-    pub(crate) fn refuse_recursion(&self, who: &Who, verb: &str) -> PyResult<()> {
-        if !self.holding.holds(who) {
-            return Ok(());
-        }
-        Err(errors::would_deadlock(format!(
-            "{}: {verb}: {who} holds it already and would wait for itself; release that guard (and \
-             the views made of it) first, or change its mode by Guard.downgrade() or \
-             Guard.try_upgrade()",
-            self.object,
-            who = who.noun()
-        )))
-    }
-
-    /// The guard of a lock that was taken just now; given back if it must not be had.
-    pub(crate) fn got(
-        &self,
-        py: Python<'_>,
-        core: &Arc<Core>,
-        mode: LockMode,
-        word: Word,
-        who: PyResult<Who>,
-        allow_poisoned: bool,
-    ) -> PyResult<Py<PyGuard>> {
-        let who = who.inspect_err(|_| core.give(mode, false))?;
-        let hold = Hold::new(Arc::clone(core), mode, who, &self.holding);
-        if word.is_poisoned() && !allow_poisoned {
-            let cause = "a writer died while it held the lock, so the bytes may be half written; \
-                         enter with allow_poisoned=True, check or rewrite them, then clear_poison()";
-            let fault = core.region().fault(FaultKind::Poisoned, cause);
-            return Err(errors::fault(&fault));
-        }
-        let region = Arc::clone(core.region());
-        Py::new(py, PyGuard::new(py, Arc::clone(&self.object), region, mode, hold)?)
-    }
-
-    fn attempt(
-        &self,
-        py: Python<'_>,
-        mode: LockMode,
-        allow_poisoned: bool,
-    ) -> PyResult<Option<Py<PyGuard>>> {
-        let handle = self.open_handle()?;
-        let who = Who::here(py)?;
-        let taken = handle.core().try_take(mode).map_err(|fault| errors::fault(&fault))?;
-        let got = |word| self.got(py, handle.core(), mode, word, Ok(who), allow_poisoned);
-        taken.map(got).transpose()
-    }
-
-    fn block(
-        &self,
-        py: Python<'_>,
-        verb: &str,
-        mode: LockMode,
-        timeout: Option<&Bound<'_, PyAny>>,
-        allow_poisoned: bool,
-    ) -> PyResult<Py<PyGuard>> {
-        let limit = seconds(timeout, "timeout")?;
-        let handle = self.open_handle()?;
-        let who = Who::here(py)?;
-        let word = match handle.core().take_at_once(mode) {
-            Some(word) => word,
-            None => {
-                self.refuse_recursion(&who, verb)?;
-                wait(py, &handle, mode, &Deadline::after(limit))?
-            }
-        };
-        self.got(py, handle.core(), mode, word, Ok(who), allow_poisoned)
-    }
-}
-
-/// Parks the thread with the interpreter lock given back; signals are answered.
-fn wait(py: Python<'_>, handle: &RwLock, mode: LockMode, deadline: &Deadline) -> PyResult<Word> {
-    let listening = signals::listen(py);
-    let ended = loop {
-        let taken =
-            py.detach(|| handle.core().take_blocking(mode, deadline.at(), listening.bell()));
-        match taken {
-            Ok(Blocked::Interrupted) => {
-                listening.silence();
-                if let Err(raised) = py.check_signals() {
-                    break Err(raised);
-                }
-            }
-            Ok(Blocked::Came(word)) => break Ok(word),
-            Ok(Blocked::TimedOut) => break Err(errors::timeout(&handle.timed_out())),
-            Err(fault) => break Err(errors::fault(&fault)),
-        }
-    };
-    listening.end(py);
-    ended
 }
 
 /// Opens or makes the lock, as the arguments say.

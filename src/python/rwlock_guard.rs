@@ -1,145 +1,19 @@
 //! A hold on a lock, as Python has it: a memoryview of the bytes, and the rule of lent memory.
 //!
-//! The Rust guard is owned by [`Hold`], which every view keeps alive through its [`Memory`]; it is
-//! dropped with the last of them. Leaving the `with` block releases the view that was handed out;
-//! while others made of it live on, the lock is kept, and `holders()` says so.
+//! Leaving the `with` block releases the view that was handed out; while others made of it live on,
+//! the lock is kept, and `holders()` says so.
 
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 use std::sync::Arc;
 
-use super::buffer::{GiveBack, Memory, references};
+use super::buffer::{Memory, references};
 use super::errors;
-use super::holding::{Holding, Who};
+use super::rwlock_hold::Hold;
 use crate::region::Region;
-use crate::rwlock::core::Core;
-use crate::rwlock::{LockMode, OwnedReadGuard, OwnedWriteGuard};
+use crate::rwlock::LockMode;
 use crate::sync::{Mutex, lock};
-
-enum Owned {
-    Read(OwnedReadGuard),
-    Write(OwnedWriteGuard),
-}
-
-impl Owned {
-    fn core(&self) -> &Arc<Core> {
-        match self {
-            Owned::Read(guard) => guard.core(),
-            Owned::Write(guard) => guard.core(),
-        }
-    }
-}
-
-struct Inner {
-    /// None once it was given back.
-    guard: Option<Owned>,
-    /// Of the memory that keeps the lock; that of a former mode keeps nothing.
-    number: u64,
-    /// It is counted among those that views keep.
-    kept: bool,
-}
-
-/// A lock that was taken, until the last view of its bytes is gone.
-pub(crate) struct Hold {
-    inner: Mutex<Inner>,
-    who: Who,
-    holding: Arc<Holding>,
-}
-
-impl Hold {
-    /// Of a lock that was taken just now.
-    pub(crate) fn new(
-        core: Arc<Core>,
-        mode: LockMode,
-        who: Who,
-        holding: &Arc<Holding>,
-    ) -> Arc<Hold> {
-        holding.enter(&who);
-        let guard = match mode {
-            LockMode::Read => Owned::Read(OwnedReadGuard::new(core)),
-            LockMode::Write => Owned::Write(OwnedWriteGuard::new(core)),
-        };
-        let inner = Mutex::new(Inner { guard: Some(guard), number: 0, kept: false });
-        Arc::new(Hold { inner, who, holding: Arc::clone(holding) })
-    }
-
-    /// A memory that keeps the lock, in place of the one before.
-    fn memory(self: &Arc<Self>, py: Python<'_>, over: Arc<Region>) -> PyResult<Py<Memory>> {
-        let (number, writable) = {
-            let mut inner = lock(&self.inner);
-            inner.number += 1;
-            (inner.number, matches!(inner.guard, Some(Owned::Write(_))))
-        };
-        // Where it fails, the memory is dropped, and with it the lock.
-        Py::new(py, Memory::locked(over, writable, Arc::clone(self) as Arc<_>, number))
-    }
-
-    /// The writer reads on.
-    fn downgrade(&self) {
-        let mut inner = lock(&self.inner);
-        inner.guard = match inner.guard.take() {
-            Some(Owned::Write(guard)) => Some(Owned::Read(guard.downgrade())),
-            other => other,
-        };
-    }
-
-    /// The only reader writes on, if it is that.
-    fn try_upgrade(&self) -> bool {
-        let mut inner = lock(&self.inner);
-        let (guard, upgraded) = match inner.guard.take() {
-            Some(Owned::Read(guard)) => match guard.try_upgrade() {
-                Ok(guard) => (Some(Owned::Write(guard)), true),
-                Err(guard) => (Some(Owned::Read(guard)), false),
-            },
-            other => (other, true),
-        };
-        inner.guard = guard;
-        upgraded
-    }
-
-    /// The guard was left, and views live on.
-    fn keep(&self) {
-        let mut inner = lock(&self.inner);
-        if inner.kept {
-            return;
-        }
-        inner.kept = true;
-        if let Some(guard) = &inner.guard {
-            guard.core().count_kept(true);
-        }
-    }
-}
-
-impl GiveBack for Hold {
-    fn give_back(&self, number: u64) {
-        if lock(&self.inner).number == number {
-            self.end();
-        }
-    }
-}
-
-impl Hold {
-    fn end(&self) {
-        let (guard, kept) = {
-            let mut inner = lock(&self.inner);
-            (inner.guard.take(), std::mem::take(&mut inner.kept))
-        };
-        let Some(guard) = guard else { return };
-        if kept {
-            guard.core().count_kept(false);
-        }
-        self.holding.leave(&self.who);
-        drop(guard);
-    }
-}
-
-impl Drop for Hold {
-    /// Does nothing, but where no memory was made of it.
-    fn drop(&mut self) {
-        self.end();
-    }
-}
 
 struct Held {
     hold: Arc<Hold>,
@@ -179,15 +53,19 @@ impl PyGuard {
         errors::closed_handle(&self.object, "guard", "released")
     }
 
-    /// Takes back the view that was handed out; how many live on beside it.
-    fn take_view(py: Python<'_>, view: Option<Py<PyAny>>, memory: &Py<Memory>) -> PyResult<usize> {
-        if let Some(view) = view
-            && let Err(err) = view.bind(py).call_method0("release")
-            && !err.is_instance_of::<PyBufferError>(py)
-        {
-            return Err(err);
+    /// Takes back the view that was handed out. False: somebody exports from it (an array), so that it
+    /// lives on.
+    fn take_view(py: Python<'_>, view: &Py<PyAny>) -> PyResult<bool> {
+        match view.bind(py).call_method0("release") {
+            Ok(_) => Ok(true),
+            Err(err) if err.is_instance_of::<PyBufferError>(py) => Ok(false),
+            Err(err) => Err(err),
         }
-        Ok(references(memory.bind(py).as_any()).saturating_sub(1))
+    }
+
+    /// How many views live.
+    fn living(py: Python<'_>, memory: &Py<Memory>) -> usize {
+        references(memory.bind(py).as_any()).saturating_sub(1)
     }
 
     fn views_live(&self, living: usize, what: &str) -> PyErr {
@@ -202,16 +80,18 @@ impl PyGuard {
     fn leave(&self, py: Python<'_>) -> PyResult<usize> {
         let held = lock(&self.body).held.take();
         let Some(Held { hold, memory, view }) = held else { return Ok(0) };
-        let living = Self::take_view(py, view, &memory)?;
+        let taken = view.map_or(Ok(true), |view| Self::take_view(py, &view));
+        let living = Self::living(py, &memory);
         if living > 0 {
             hold.keep();
         }
+        taken?;
         drop(memory);
         Ok(living)
     }
 
-    /// Replaces memory and view after a change of mode that was made in `held.hold`; puts all back as
-    /// it was, by `undo`, if views live on.
+    /// Takes the view back, changes the hold by `make`, and gives it a memory of the new mode. While
+    /// views live on nothing is changed.
     fn change(
         &self,
         py: Python<'_>,
@@ -219,15 +99,21 @@ impl PyGuard {
         to: LockMode,
         make: impl FnOnce(&Hold),
     ) -> PyResult<()> {
-        let living = match Self::take_view(py, held.view.take(), &held.memory) {
-            Ok(living) => living,
+        let taken = match &held.view {
+            Some(view) => Self::take_view(py, view),
+            None => Ok(true),
+        };
+        match taken {
+            Ok(true) => drop(held.view.take()),
+            Ok(false) => {} // it stays the one that was handed out
             Err(err) => {
-                lock(&self.body).held = Some(held);
+                self.put_back(held);
                 return Err(err);
             }
-        };
+        }
+        let living = Self::living(py, &held.memory);
         if living > 0 {
-            lock(&self.body).held = Some(held);
+            self.put_back(held);
             return Err(self.views_live(living, "The mode of the lock was not changed"));
         }
         let region = held.memory.get().mapping();

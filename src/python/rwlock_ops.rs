@@ -33,6 +33,8 @@ struct Acquiring {
     face: Arc<Face>,
     mode: LockMode,
     allow_poisoned: bool,
+    /// None before the start.
+    core: Option<Arc<Core>>,
     /// Who awaits; none before the start.
     who: Option<Who>,
     /// Looked once. From now on through the endpoint, which watches who may wake us.
@@ -51,10 +53,14 @@ impl Operation for Acquiring {
 
     fn start(&mut self, py: Python<'_>) -> PyResult<()> {
         let lock = self.lock.get();
-        lock.open_handle()?;
+        self.core = Some(Arc::clone(lock.open_handle()?.core()));
         self.face = lock.faces().here(py, self.name())?;
         self.who = Some(Who::here(py)?);
         Ok(())
+    }
+
+    fn gives_way(&self) -> bool {
+        self.core.as_ref().is_some_and(|core| core.owes_turn() && core.still_owes_turn())
     }
 
     fn face(&self) -> &Arc<Face> {
@@ -73,17 +79,18 @@ impl Operation for Acquiring {
             if self.waiting.is_none() {
                 self.waiting = Some(Waiting::new(Arc::clone(core), mode));
             }
-            let looked = core.shared().with(|endpoint| core.look(endpoint, mode));
+            let looked = core.shared().with(|endpoint| {
+                let found = core.look(endpoint, mode)?;
+                endpoint.counters.parks += u64::from(found.is_none());
+                Ok(found)
+            });
             looked.and_then(|looked| looked).map_err(|fault| errors::fault(&fault))?
         } else {
             self.looked = true;
-            let taken = core.take_at_once(mode);
-            if taken.is_none()
-                && let Some(who) = &self.who
-            {
-                rwlock.refuse_recursion(who, self.name())?;
+            match (core.take_at_once(mode), &self.who) {
+                (None, Some(who)) => rwlock.take_again(core, mode, who, self.name())?,
+                (taken, _) => taken,
             }
-            taken
         };
         let Some(word) = taken else { return Ok(None) };
         if let Some(waiting) = self.waiting.take() {
@@ -128,6 +135,7 @@ impl PyAcquire {
             face: Arc::clone(&nowhere),
             mode,
             allow_poisoned,
+            core: None,
             who: None,
             looked: false,
             waiting: None,

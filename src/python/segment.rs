@@ -229,6 +229,10 @@ impl PySegment {
         let segment = self.open_handle()?;
         let mut raised = None;
         let listening = signals::listen(py);
+        if let Err(err) = py.check_signals() {
+            listening.end(py); // one that came before we listened
+            return Err(err);
+        }
         let bell = listening.bell();
         let waited = py.detach(|| {
             segment.blocking_changed_or(since, limit, bell, &mut || {

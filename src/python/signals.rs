@@ -15,6 +15,9 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use super::asyncio_loop::loop_runs;
+use super::errors;
+use crate::error::Fault;
+use crate::notify::shared::Blocked;
 use crate::sync::{Mutex, lock};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::fd::{self, Fd};
@@ -79,6 +82,30 @@ pub(crate) fn listen(py: Python<'_>) -> Listening {
             Listening(None)
         }
     }
+}
+
+/// Parks the thread by `park` with the interpreter lock given back, again after every interruption.
+/// Python's handlers run before each sleep; before the first one too, since a signal may have come before
+/// we listened. `None`: the time is over.
+pub(crate) fn parked<T: Send>(
+    py: Python<'_>,
+    mut park: impl FnMut(Option<&Fd>) -> Result<Blocked<T>, Fault> + Send,
+) -> PyResult<Option<T>> {
+    let listening = listen(py);
+    let ended = loop {
+        listening.silence();
+        if let Err(raised) = py.check_signals() {
+            break Err(raised);
+        }
+        match py.detach(|| park(listening.bell())) {
+            Ok(Blocked::Interrupted) => {}
+            Ok(Blocked::Came(found)) => break Ok(Some(found)),
+            Ok(Blocked::TimedOut) => break Ok(None),
+            Err(fault) => break Err(errors::fault(&fault)),
+        }
+    };
+    listening.end(py);
+    ended
 }
 
 fn the_pipe() -> Option<Arc<Pipe>> {

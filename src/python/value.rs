@@ -18,7 +18,6 @@ use super::stat::PyHandleStat;
 use super::value_ops::{Action, Changing, Handle};
 use crate::error::Fault;
 use crate::notify::find::How;
-use crate::notify::shared::Blocked;
 use crate::rwlock::{HandleStat, LockMode};
 use crate::segment::remove;
 use crate::sync::{Mutex, lock};
@@ -132,22 +131,9 @@ impl PyValue {
         }
         self.inner.refuse_recursion(action.verb())?;
         let deadline = Deadline::after(limit);
-        let listening = signals::listen(py);
-        let ended = loop {
-            match py.detach(|| core.begin_blocking(deadline.at(), listening.bell())) {
-                Ok(Blocked::Interrupted) => {
-                    listening.silence();
-                    if let Err(raised) = py.check_signals() {
-                        break Err(raised);
-                    }
-                }
-                Ok(Blocked::Came(change)) => break Ok(change),
-                Ok(Blocked::TimedOut) => break Err(errors::timeout(&timed_out(core))),
-                Err(fault) => break Err(errors::fault(&fault)),
-            }
-        };
-        listening.end(py);
-        action.run(py, &self.inner, &handle, ended?)
+        let change = signals::parked(py, |bell| core.begin_blocking(deadline.at(), bell))?
+            .ok_or_else(|| errors::timeout(&timed_out(core)))?;
+        action.run(py, &self.inner, &handle, change)
     }
 
     fn wait(&self, py: Python<'_>, name: &'static str, until: Until) -> PyResult<Py<PyAny>> {

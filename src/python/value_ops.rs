@@ -317,6 +317,13 @@ impl Operation for Changing {
         Ok(())
     }
 
+    fn gives_way(&self) -> bool {
+        self.inner.open().is_ok_and(|handle| {
+            let lock = &handle.core.lock;
+            lock.owes_turn() && lock.still_owes_turn()
+        })
+    }
+
     fn face(&self) -> &Arc<Face> {
         &self.face
     }

@@ -1,12 +1,14 @@
 //! One attached handle of a lock: taking and giving with all that follows from it, but no waiting. A
 //! [`Value`](crate::Value) has the same lock in front of its buffers.
 
-use super::raw::{Busy, Left, RawLock, Reaped, reap};
+use super::raw::{Busy, Left, RawLock, Reaped, Why, reap};
 use super::stake::Stake;
 use super::word::{Word, owner_bit};
 use crate::error::{Fault, FaultKind};
 use crate::layout::{Header, Kind, LockArea, LockSeat, SEATS, Slot};
-use crate::notify::awake::{Awake, SPINS, TURNS};
+#[cfg(feature = "tokio")]
+use crate::notify::awake::TURNS;
+use crate::notify::awake::{Awake, SPINS};
 use crate::notify::link::{self, Proof};
 use crate::notify::shared::Shared;
 use crate::notify::{Endpoint, park};
@@ -17,7 +19,7 @@ use crate::sys::failpoint::failpoint;
 use crate::sys::process;
 use std::sync::Arc;
 
-/// Failed attempts in a row after which a `try_` verb asks whether the owners live.
+/// Failed attempts in a row after which a `try_` verb asks whether those who keep it out live.
 const PROVE_EVERY: u64 = 64;
 
 /// Nanoseconds that one who was woken gets to come.
@@ -50,6 +52,7 @@ pub(crate) struct Core {
     /// Attempts of `try_` verbs that failed, in a row.
     failures: AtomicU64,
     /// Guards that were left while views of them live.
+    #[cfg(feature = "python")]
     kept: AtomicU64,
     /// Somebody was woken: until then whoever of this handle asks next lets it go first; 0: no.
     turn_until: AtomicU64,
@@ -57,6 +60,7 @@ pub(crate) struct Core {
     turn_given: AtomicU64,
     /// Lent to the one who stays awake.
     pub(super) spins: Mutex<Option<Awake>>,
+    #[cfg(feature = "tokio")]
     pub(super) turns: Mutex<Option<Awake>>,
 }
 
@@ -99,10 +103,12 @@ impl Core {
             tag,
             writers: Mutex::new(0),
             failures: AtomicU64::new(0),
+            #[cfg(feature = "python")]
             kept: AtomicU64::new(0),
             turn_until: AtomicU64::new(0),
             turn_given: AtomicU64::new(0),
             spins: Mutex::new(Some(Awake::new(SPINS))),
+            #[cfg(feature = "tokio")]
             turns: Mutex::new(Some(Awake::new(TURNS))),
             header: region.header_words(),
             area,
@@ -137,9 +143,20 @@ impl Core {
         self.raw().load()
     }
 
-    /// Takes the lock if nobody keeps it from us. In a forked child it is never called.
+    /// Takes the lock if nobody keeps it from us. In a forked child it is never called, nor with the
+    /// endpoint locked.
     #[inline]
     pub(super) fn take(&self, mode: LockMode) -> Result<Word, Busy> {
+        let taken = self.take_silently(mode);
+        if let Err(Busy { freed: true, .. }) = taken {
+            self.tell_others();
+        }
+        taken
+    }
+
+    /// The same with the endpoint locked: who is told that the lock is `freed` must ring all.
+    #[inline]
+    pub(super) fn take_silently(&self, mode: LockMode) -> Result<Word, Busy> {
         let raw = self.raw();
         let taken = match mode {
             LockMode::Read => raw.try_read(),
@@ -159,7 +176,7 @@ impl Core {
     }
 
     /// As [`take`](Core::take), for verbs that never wait: if they fail again and again they ask whether
-    /// the owners live.
+    /// those live who keep them out.
     ///
     /// # Errors
     ///
@@ -182,16 +199,28 @@ impl Core {
         if !self.failures.fetch_add(1, Ordering::Relaxed).is_multiple_of(PROVE_EVERY) {
             return Ok(None);
         }
+        let hint_only = busy.is_hint_only(mode == LockMode::Read);
+        let mut awaited = *lock(&self.writers) > 0;
         let mut buried = false;
-        for (index, slot) in self.region.slots().enumerate() {
+        for (index, slot) in self.region.slots().enumerate().filter(|(it, _)| *it != self.index) {
             let tag = slot.tag.load(Ordering::SeqCst);
-            let owns = busy.word.has(owner_bit(index)) && index != self.index;
-            if owns && tag != 0 && matches!(link::prove(&self.region, tag), Proof::Dead { .. }) {
+            let wants = hint_only && self.wants(index);
+            if tag == 0 || !wants && !busy.word.has(owner_bit(index)) {
+                continue;
+            }
+            if matches!(link::prove(&self.region, tag), Proof::Dead { .. }) {
                 self.shared.with(|endpoint| bury(endpoint, index, tag))??;
                 buried = true;
+            } else {
+                awaited |= wants;
             }
         }
-        Ok(if buried { self.take(mode).ok() } else { None })
+        let mended = hint_only && !awaited;
+        if mended {
+            self.tell_all();
+            self.raw().unhint(busy.word); // seen before the seats
+        }
+        Ok(if buried || mended { self.take(mode).ok() } else { None })
     }
 
     /// Gives the lock back. `torn`: the writer did not get to the end of what it did.
@@ -239,6 +268,7 @@ impl Core {
     }
 
     /// Counts the guards that were left while views of them live, for `holders`.
+    #[cfg(feature = "python")]
     pub(crate) fn count_kept(&self, more: bool) {
         let before = match more {
             true => self.kept.fetch_add(1, Ordering::SeqCst) + 1,
@@ -296,13 +326,13 @@ impl Core {
 
     /// Whether somebody else should go first.
     #[inline]
-    pub(super) fn owes_turn(&self) -> bool {
+    pub(crate) fn owes_turn(&self) -> bool {
         self.turn_until.load(Ordering::Relaxed) != 0
     }
 
     /// The same, until it came or its time is over.
     #[cold]
-    pub(super) fn still_owes_turn(&self) -> bool {
+    pub(crate) fn still_owes_turn(&self) -> bool {
         let until = self.turn_until.load(Ordering::Relaxed);
         let owes = process::monotonic() < until && self.word().owners() == 0;
         if !owes && until != 0 {
@@ -369,7 +399,7 @@ impl Drop for Core {
 impl Core {
     /// An error if an attempt met damage.
     pub(super) fn refuse_damage(&self, busy: Busy) -> Result<(), Fault> {
-        if busy.why != super::raw::Why::Damaged {
+        if busy.why != Why::Damaged {
             return Ok(());
         }
         Err(self.damaged(&format!("{:?}", busy.word)))

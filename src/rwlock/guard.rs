@@ -61,6 +61,10 @@ macro_rules! guard {
 
         impl $(<$life>)? $name $(<$life>)? {
             /// Of a lock that has just been taken.
+            #[cfg_attr(
+                not(any(feature = "tokio", feature = "python")),
+                allow(dead_code, reason = "the owned ones are awaited, or Python's")
+            )]
             pub(crate) fn new(core: $core) -> Self {
                 Self { hold: Hold::new(core, $mode) }
             }

@@ -2,7 +2,9 @@
 
 use super::core::{Core, LockMode};
 use super::error::{LockError, Poisoned, TryLockError, poisoned};
-use super::guard::{OwnedReadGuard, OwnedWriteGuard, ReadGuard, WriteGuard};
+#[cfg(feature = "tokio")]
+use super::guard::{OwnedReadGuard, OwnedWriteGuard};
+use super::guard::{ReadGuard, WriteGuard};
 use super::holders::{HandleStat, Holder};
 use super::options::RwLockOptions;
 use super::word::Word;
@@ -197,8 +199,8 @@ impl RwLock {
         judged(&self.core, word, OwnedWriteGuard::new(Arc::clone(&self.core)))
     }
 
-    /// Reads, if nobody writes or waits to write. Never waits. Should the owner be dead, the first and
-    /// then every 64th attempt in a row finds that out.
+    /// Reads, if nobody writes or waits to write. Never waits. Should those who keep it out be dead, the
+    /// first and then every 64th attempt in a row finds that out.
     ///
     /// # Errors
     ///

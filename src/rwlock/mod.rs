@@ -32,6 +32,10 @@ mod handle;
 pub(crate) mod holders;
 #[cfg(all(test, ringspan_loom))]
 mod loom_tests;
+#[cfg(all(test, ringspan_loom))]
+mod loom_value_tests;
+#[cfg(all(test, ringspan_loom))]
+mod loom_wait_tests;
 #[cfg(not(ringspan_loom))]
 mod options;
 pub(crate) mod raw;

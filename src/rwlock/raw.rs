@@ -7,7 +7,8 @@
 
 use super::stake::{Mode, Snapshot, Stake};
 use super::word::Word;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, load_seqcst};
+use std::cell::Cell;
 
 /// The lock as one handle sees it.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +37,16 @@ pub(crate) struct Busy {
     pub(crate) why: Why,
     /// Our stake was moved on the way: the waiters of this handle have to look again.
     pub(crate) stirred: bool,
+    /// On the way we were the last of this handle and gave back what another of us had taken; nobody
+    /// owns the lock now, and the parked have to be rung.
+    pub(crate) freed: bool,
+}
+
+impl Busy {
+    /// Nobody writes: a reader is kept out by the hint alone.
+    pub(crate) fn is_hint_only(self, reads: bool) -> bool {
+        reads && self.why == Why::Owned && !self.word.is_written()
+    }
 }
 
 /// The lock was given back.
@@ -45,7 +56,7 @@ pub(crate) struct Left {
     pub(crate) word: Word,
     /// Others of this handle still read.
     pub(crate) held_here: bool,
-    /// The word did not say that we held it: somebody overwrote it.
+    /// The word did not say that we held it as we did: somebody overwrote it.
     pub(crate) damaged: bool,
 }
 
@@ -63,7 +74,7 @@ pub(crate) enum Reaped {
 impl RawLock<'_> {
     #[inline]
     pub(crate) fn load(&self) -> Word {
-        Word(self.word.load(Ordering::SeqCst))
+        Word(load_seqcst(self.word))
     }
 
     #[inline]
@@ -124,7 +135,7 @@ impl RawLock<'_> {
 
     /// We are counted; the bit may have to be set.
     #[inline]
-    fn set_reader(&self) -> Result<Word, Busy> {
+    pub(super) fn set_reader(&self) -> Result<Word, Busy> {
         let taken = self.change(|word| match word.has(self.bit) {
             true => None,
             false => word.with_reader(self.bit),
@@ -134,8 +145,10 @@ impl RawLock<'_> {
             Err(word) if word.has(self.bit) && !word.is_written() => Ok(word),
             Err(word) => {
                 let why = if word.has(self.bit) { Why::Damaged } else { Why::Owned };
-                self.leave_read();
-                Err(Busy { stirred: true, ..self.busy(word, why) })
+                // Meanwhile one who joined us may have set the bit, and left it to us.
+                let left = self.leave_read();
+                let freed = !left.held_here && !left.damaged && left.word.owners() == 0;
+                Err(Busy { stirred: true, freed, ..self.busy(word, why) })
             }
         }
     }
@@ -169,7 +182,7 @@ impl RawLock<'_> {
 
     fn busy(&self, word: Word, why: Why) -> Busy {
         let why = if word.is_sane() { why } else { Why::Damaged };
-        Busy { word, why, stirred: false }
+        Busy { word, why, stirred: false, freed: false }
     }
 
     /// Our bit stands, though our stake is idle: one of us is about to clear it, or somebody else set
@@ -213,29 +226,36 @@ impl RawLock<'_> {
             }
             // If the bit was not set then it never was in this era, and one that is set from now on
             // is not ours to clear.
+            let beside_writer = Cell::new(false);
             let cleared = match ours {
-                true => self.change(|word| word.has(self.bit).then(|| word.without(self.bit))),
+                true => self.change(|word| {
+                    beside_writer.set(word.is_written());
+                    word.has(self.bit).then(|| word.without(self.bit))
+                }),
                 false => Err(word),
             };
             self.stake.settle(idle);
             let (Ok(word) | Err(word)) = cleared;
-            return Left { word, held_here: false, damaged: cleared.is_err() };
+            let damaged = cleared.is_err() || beside_writer.get();
+            return Left { word, held_here: false, damaged };
         }
     }
 
     /// The writer leaves; the data is half written if it says so.
     #[inline]
     pub(crate) fn leave_write(&self, torn: bool) -> Left {
+        let alone = Cell::new(true);
+        // Our bit goes in any case: left standing, it would keep out others who see that we live.
         let cleared = self.change(|word| {
-            let ours = word.has(self.bit) && word.is_written();
-            ours.then(|| word.without(self.bit)).map(|left| match torn {
-                true => left.poisoned(true),
-                false => left,
+            alone.set(word.is_written() && word.is_sane());
+            word.has(self.bit).then(|| match torn {
+                true => word.without(self.bit).poisoned(true),
+                false => word.without(self.bit),
             })
         });
         self.idle(self.stake.load());
         let (Ok(word) | Err(word)) = cleared;
-        Left { word, held_here: false, damaged: cleared.is_err() }
+        Left { word, held_here: false, damaged: cleared.is_err() || !alone.get() }
     }
 
     /// The writer becomes a reader, and nobody writes between.
@@ -264,16 +284,19 @@ impl RawLock<'_> {
         upgraded
     }
 
-    /// Leaves the hint that somebody waits to write, if the word is still this one. It counts for a
-    /// sleeper only if its own look has found it set.
+    /// Leaves the hint that somebody waits to write, if the word is still this one. The word is another
+    /// one afterwards, also if the hint was there: see `unhint`.
     pub(crate) fn hint(&self, seen: Word) -> bool {
-        seen.is_awaited() || self.swap(seen, seen.awaited(true))
+        self.swap(seen, seen.hinted())
     }
 
-    /// Takes the hint back. Whoever does rings all the parked: another one may wait to write
-    /// (`docs/models/rw.pml`, -DCANCEL).
-    pub(crate) fn unhint(&self) -> bool {
-        self.change(|word| word.is_awaited().then(|| word.awaited(false))).is_ok()
+    /// Takes the hint back, if the word is still this one. Whoever does rings all the parked *before*,
+    /// and after it loaded `seen`: then every writer that sleeps behind this hint has been rung, since
+    /// one that went to sleep later changed the word. Rung afterwards, a kill in between would leave a
+    /// writer asleep that watches only the owners of its look, while new ones come
+    /// (`docs/models/lock.pml`, -DUNRUNG).
+    pub(crate) fn unhint(&self, seen: Word) -> bool {
+        seen.is_awaited() && self.swap(seen, seen.unhinted())
     }
 
     pub(crate) fn set_poisoned(&self, poisoned: bool) {
@@ -292,7 +315,7 @@ pub(crate) fn reap(
     still_theirs: impl Fn() -> bool,
 ) -> Reaped {
     loop {
-        let seen = Word(word.load(Ordering::SeqCst));
+        let seen = Word(load_seqcst(word));
         if !still_theirs() {
             return Reaped::TooLate;
         }

@@ -15,7 +15,7 @@
 //! still have to set the bit. It is compared with the rest in one CAS, so that nobody acts on a bit
 //! that belongs to another era (`loom_tests.rs` has the twins that lose the lock without it).
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, load_seqcst};
 
 /// What the handle holds, or is about to take or to give back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Stake {
 
     #[inline]
     pub(crate) fn load(&self) -> Snapshot {
-        Snapshot::of(self.word.load(Ordering::SeqCst))
+        Snapshot::of(load_seqcst(&self.word))
     }
 
     /// From exactly this to that.
@@ -101,8 +101,11 @@ impl Stake {
     /// The bit of this era has been cleared, or was never set.
     #[inline]
     pub(crate) fn settle(&self, idle: Snapshot) {
-        // Release: pairs with the Acquire below.
-        self.settled.store(u64::from(idle.era), Ordering::Release);
+        let known = self.settled.load(Ordering::Relaxed) as u32; // Relaxed: only its age matters
+        if idle.era.wrapping_sub(known) < 1 << 31 {
+            // Release: pairs with the Acquire below.
+            self.settled.store(u64::from(idle.era), Ordering::Release);
+        }
     }
 
     /// Nobody of us is about to clear a bit of this era.

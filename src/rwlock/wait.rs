@@ -6,10 +6,11 @@
 //! watches them.
 //!
 //! A reader that only the hint keeps out also watches those who say that they wait to write. When none
-//! of them lives (any more), it takes the hint back and rings all: a killed waiter delays nobody.
+//! of them lives (any more), it rings all and takes the hint back: a killed waiter delays nobody. So does
+//! a writer that gives up.
 
 use super::core::{Core, Lent, LockMode, bury};
-use super::raw::{Busy, Why};
+use super::raw::Busy;
 use super::word::{Word, owner_bit};
 use crate::error::Fault;
 use crate::layout::SEATS;
@@ -23,6 +24,8 @@ use std::time::Instant;
 
 /// How often the lock may change under a sleeper's look before it is called damaged.
 const CHANGES: usize = 1000;
+/// How often a writer that gives up tries to take its hint back; what it leaves readers see to.
+const UNHINTS: usize = 8;
 /// Spins between two looks of a thread that stays awake.
 const SPINS_PER_LOOK: u32 = 4;
 
@@ -65,14 +68,26 @@ impl Core {
         }
         drop(writers);
         failpoint!("lock.wait.left");
-        // Our hint may keep readers out for nobody, and another one's is renewed by its own look.
-        if last && !came && self.raw().unhint() {
-            failpoint!("lock.wait.unhinted");
-            self.tell_all();
+        if last && !came {
+            self.leave_hint();
         }
     }
 
-    fn tell_all(&self) {
+    /// Our hint may keep readers out for nobody. They are rung in any case: those who sleep for our sake
+    /// watch us, and see now that it is no longer us.
+    fn leave_hint(&self) {
+        for _ in 0..UNHINTS {
+            let word = self.word();
+            self.tell_all(); // before the hint goes, see `unhint`
+            failpoint!("lock.wait.rung");
+            let wanted = (0..SEATS).any(|index| self.wants(index));
+            if wanted || !word.is_awaited() || self.raw().unhint(word) {
+                break; // wanted: the hint is theirs, or that of the dead, which readers see to
+            }
+        }
+    }
+
+    pub(super) fn tell_all(&self) {
         self.shared.notify_local();
         self.tell_others();
     }
@@ -87,10 +102,13 @@ impl Core {
         for _ in 0..CHANGES {
             endpoint.check_fork()?;
             endpoint.check_slot()?;
-            let busy = match self.take(mode) {
+            let busy = match self.take_silently(mode) {
                 Ok(word) => return Ok(Some(word)),
                 Err(busy) => busy,
             };
+            if busy.freed {
+                endpoint.wake_all();
+            }
             self.refuse_damage(busy)?;
             if mode == LockMode::Write {
                 // Before the hint, so that who finds the hint finds out whose it is.
@@ -125,8 +143,7 @@ impl Core {
                 endpoint.watch(index)?;
             }
         }
-        let hint_only = mode == LockMode::Read && busy.why == Why::Owned && !word.is_written();
-        if !hint_only {
+        if !busy.is_hint_only(mode == LockMode::Read) {
             return Ok(true);
         }
         let mut awaited = *lock(&self.writers) > 0;
@@ -136,9 +153,11 @@ impl Core {
                 awaited = true;
             }
         }
-        if !awaited && self.raw().unhint() {
+        if !awaited {
             self.shared.notify_local();
             endpoint.wake_all();
+            failpoint!("lock.hint.rung");
+            self.raw().unhint(word); // seen before the seats
         }
         Ok(awaited)
     }

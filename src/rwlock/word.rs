@@ -3,12 +3,16 @@
 //! ```text
 //! bits 0..48   one for each slot: its handle owns the lock     48  the owner writes
 //! 49  somebody waits to write (a hint)                         50  poisoned
-//! 51..64  how many owners were reaped, modulo 8192
+//! 51..55  how many looks of writers left or confirmed the hint, modulo 16
+//! 55..64  how many owners were reaped, modulo 512
 //! ```
 //!
 //! The owner's identity is *in* the word, so a death at any instruction can be mended: the bit names
-//! the slot, the slot names the process. The count makes every reaping visible to a slow reaper, which
-//! would else rob the next owner of the slot (`docs/models/reap.pml`, without -DGEN).
+//! the slot, the slot names the process. The count of reaped owners makes every reaping visible to a slow
+//! reaper, which would else rob the next owner of the slot (`docs/models/reap.pml`, without -DGEN); it moves
+//! by nothing else, so that a reaper that was stopped meets it again after 512 deaths, not after so many
+//! looks. The count of looks makes every writer that goes to sleep visible to whoever is about to take the
+//! hint back (`docs/models/lock.pml`, -DCOUNT); there a wrap costs the writer its precedence, not the lock.
 
 use crate::layout::SEATS;
 use std::fmt;
@@ -17,7 +21,9 @@ const OWNERS: u64 = (1 << SEATS) - 1;
 const WRITER: u64 = 1 << 48;
 const WAITING: u64 = 1 << 49;
 const POISONED: u64 = 1 << 50;
-const REAPED_ONE: u64 = 1 << 51;
+const LOOKED_ONE: u64 = 1 << 51;
+const LOOKED: u64 = 15 * LOOKED_ONE;
+const REAPED_ONE: u64 = 1 << 55;
 
 /// A snapshot of the word.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,9 +97,15 @@ impl Word {
         if left.owners() == 0 { left.downgraded() } else { left }
     }
 
-    /// With or without the hint that somebody waits to write.
-    pub(crate) fn awaited(self, awaited: bool) -> Word {
-        Word(if awaited { self.0 | WAITING } else { self.0 & !WAITING })
+    /// With the hint that somebody waits to write; never the same word, also when the hint is there.
+    pub(crate) fn hinted(self) -> Word {
+        let looks = self.0.wrapping_add(LOOKED_ONE) & LOOKED;
+        Word((self.0 & !LOOKED) | looks | WAITING)
+    }
+
+    /// Without the hint.
+    pub(crate) fn unhinted(self) -> Word {
+        Word(self.0 & !WAITING)
     }
 
     pub(crate) fn poisoned(self, poisoned: bool) -> Word {
@@ -120,7 +132,7 @@ impl fmt::Debug for Word {
         for (_, text) in flags.iter().filter(|(set, _)| *set) {
             f.write_str(text)?;
         }
-        write!(f, ", reaped {})", self.0 >> 51)
+        write!(f, ", looks {}, reaped {})", (self.0 & LOOKED) >> 51, self.0 >> 55)
     }
 }
 
@@ -144,23 +156,27 @@ mod tests {
 
     #[test]
     fn the_hint_counts_only_while_somebody_owns_it() {
-        let awaited = Word(0).with_reader(1).unwrap().awaited(true);
+        let awaited = Word(0).with_reader(1).unwrap().hinted();
         assert_eq!(awaited.with_reader(2), None);
         let free = awaited.without(1);
         assert!(free.is_awaited());
         assert!(!free.with_reader(2).unwrap().is_awaited());
+        assert!(awaited.hinted() != awaited && awaited.hinted().is_awaited());
+        let wrapped = (0..16).fold(awaited, |word, _| word.hinted());
+        assert_eq!(wrapped, awaited, "the count of looks stays in its bits");
+        assert!(!awaited.unhinted().is_awaited());
         assert!(!free.with_writer(2).unwrap().is_awaited());
     }
 
     #[test]
     fn reaping_counts_and_wraps_without_touching_the_rest() {
-        let written = Word(0).with_writer(8).unwrap().awaited(true);
+        let written = Word(0).with_writer(8).unwrap().hinted();
         let reaped = written.reaped(8, true);
         assert_eq!((reaped.owners(), reaped.is_written()), (0, false));
-        assert!(reaped.is_poisoned() && reaped.is_awaited() && reaped.0 >> 51 == 1);
+        assert!(reaped.is_poisoned() && reaped.is_awaited() && reaped.0 >> 55 == 1);
         assert!(!written.reaped(8, false).is_poisoned());
         let mut word = Word(0).with_reader(1).unwrap();
-        for _ in 0..8192 {
+        for _ in 0..512 {
             word = word.with_reader(2).unwrap().reaped(2, true);
         }
         assert_eq!(word, Word(1));

@@ -6,6 +6,7 @@
 //! that `RINGSPAN_FAILPOINT_LOG` names, so that the harness knows that the point was reached.
 
 #[cfg(feature = "failpoints")]
+#[allow(unsafe_code, reason = "rustix sends no signal to a thread")]
 mod armed {
     use crate::sync::{AtomicU64, Ordering};
     use std::io::Write;
@@ -39,9 +40,14 @@ mod armed {
             let file = std::fs::OpenOptions::new().append(true).create(true).open(log);
             let _ = file.and_then(|mut f| writeln!(f, "{name}"));
         }
-        let signal =
-            if plan.stop { rustix::process::Signal::STOP } else { rustix::process::Signal::KILL };
-        let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
+        if plan.stop {
+            // To this very thread: sent to the process, another one takes it, and we run on a while.
+            // SAFETY: a signal that no handler can catch.
+            unsafe { libc::raise(libc::SIGSTOP) };
+            return;
+        }
+        let kill = rustix::process::Signal::KILL;
+        let _ = rustix::process::kill_process(rustix::process::getpid(), kill);
     }
 }
 

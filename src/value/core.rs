@@ -29,6 +29,10 @@ pub(crate) struct Core {
 impl Store for Region {
     type Fault = Fault;
 
+    fn is_there(&self, offset: u64, len: u64) -> Result<(), Fault> {
+        self.file_bytes(offset, len).map(drop)
+    }
+
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Fault> {
         let bytes = self.file_bytes(offset, out.len() as u64)?;
         bytes.read(0, out).ok_or_else(|| Store::damaged(self, "a length"))

@@ -18,6 +18,8 @@ pub(crate) mod core;
 mod error;
 #[cfg(not(ringspan_loom))]
 mod handle;
+#[cfg(all(test, ringspan_loom))]
+mod loom_tests;
 #[cfg(not(ringspan_loom))]
 mod options;
 pub(crate) mod raw;

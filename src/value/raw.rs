@@ -31,6 +31,9 @@ pub(crate) trait Store {
     /// What can be wrong with it.
     type Fault;
 
+    /// Whether so many bytes are there to be read, whatever the words of the region say.
+    fn is_there(&self, offset: u64, len: u64) -> Result<(), Self::Fault>;
+
     /// Copies out by atomic words.
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Self::Fault>;
 
@@ -148,6 +151,7 @@ impl<S: Store> RawValue<'_, S> {
         if found.len > found.capacity || !self.store.may_hold(found.offset, found.capacity) {
             return Err(self.store.damaged(&format!("{found:?}")));
         }
+        self.store.is_there(found.offset, found.len)?; // before memory is asked for it
         let Some(room) = sink.room(len) else {
             return Err(self.store.damaged(&format!("no memory for a copy of {len} bytes")));
         };

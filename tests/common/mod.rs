@@ -195,6 +195,17 @@ impl Peer {
         status
     }
 
+    /// Whether the child has ended. Does not wait.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        if self.status.is_none() {
+            self.status = self.child.try_wait().expect("the child can be waited for");
+            if self.status.is_some() {
+                children().remove(&self.child.id());
+            }
+        }
+        self.status.is_some()
+    }
+
     /// Waits for the end of the child, which must be a good one.
     pub(crate) fn finish(mut self) {
         let status = self.wait();

@@ -155,6 +155,52 @@ pub(crate) fn until(mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Nanoseconds on a processor and times that it was switched to, over all threads of a process.
+fn used(pid: u32) -> (u64, u64) {
+    let mut sum = (0, 0);
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+        let mut words = text.split_whitespace().map(|word| word.parse::<u64>().unwrap());
+        sum.0 += words.next().unwrap();
+        sum.1 += words.nth(1).unwrap();
+    }
+    sum
+}
+
+/// Those processes use no processor time and are not switched to once, for a second.
+pub(crate) fn use_nothing(pids: &[u32]) {
+    // Until they have settled: equal looks for half a second, since on a busy machine a thread that
+    // wants to run may have to wait for its turn.
+    let look = || pids.iter().map(|&pid| used(pid)).collect::<Vec<_>>();
+    let (mut before, mut equal) = (look(), 0);
+    until(|| {
+        std::thread::sleep(Duration::from_millis(20));
+        let now = look();
+        equal = if std::mem::replace(&mut before, now.clone()) == now { equal + 1 } else { 0 };
+        equal == 25
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    for (before, after) in before.into_iter().zip(look()) {
+        assert!(after.0 - before.0 < 1_000_000, "{} ns on a processor", after.0 - before.0);
+        assert_eq!(after.1, before.1, "switched to while there was nothing to do");
+    }
+}
+
+/// Handles of the object in that file that may be asleep: the mask in its header (`docs/format.md`).
+pub(crate) fn parked(path: &Path) -> u32 {
+    use std::os::unix::fs::FileExt;
+    let mut mask = [0; 8];
+    let file = std::fs::File::open(path).unwrap();
+    file.read_exact_at(&mut mask, 272).unwrap();
+    u64::from_le_bytes(mask).count_ones()
+}
+
+/// The state of a process as the kernel has it, `T` for stopped.
+pub(crate) fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 /// The cpus that this thread may use.
 pub(crate) fn cpus() -> Vec<usize> {
     // SAFETY: zeroes are an empty set.

@@ -136,4 +136,36 @@ class ReusedBlockUntouched(ReusedBlock):
     copies = False
 
 
-SUBJECTS: list[type[Subject]] = [AddReader, AddReaderUvloop, ReusedBlock, ReusedBlockUntouched]
+class SharedBytes(Subject):
+    """A `bytes` of what stands in shared memory: one copy, which nobody keeps whole."""
+
+    name = "bare-shm-bytes"
+    waits = "-"
+    subject_class = "bare"
+    gets: ClassVar[tuple[int, ...]] = (64, 1 << 20)
+
+    def open(self, parent: bool) -> None:  # noqa: ARG002
+        self.block = SharedMemory(create=True, size=self.size)
+        buf = self.block.buf
+        assert buf is not None
+        buf[: self.size] = bytes(range(64)) * (self.size // 64)
+
+    def calls(self, n: int) -> float:
+        buf, size = self.block.buf, self.size
+        assert buf is not None
+        begin = time.perf_counter()
+        for _ in range(n):
+            found = bytes(buf[:size])
+        spent = time.perf_counter() - begin
+        if found[:64] != bytes(range(64)):
+            raise RuntimeError("the bytes are not those that were written")
+        return spent
+
+    def close(self, parent: bool) -> None:  # noqa: ARG002
+        self.block.close()
+        self.block.unlink()
+
+
+SUBJECTS: list[type[Subject]] = [
+    AddReader, AddReaderUvloop, ReusedBlock, ReusedBlockUntouched, SharedBytes
+]  # fmt: skip

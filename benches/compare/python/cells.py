@@ -18,8 +18,11 @@ from harness import Subject, measure
 def subjects() -> list[type[Subject]]:
     """All subjects, ringspan last."""
     import ours
+    import ours_shared
+    import turns
 
-    return [*bare.SUBJECTS, *peers.SUBJECTS, *ours.SUBJECTS]
+    others = [*bare.SUBJECTS, *peers.SUBJECTS, *turns.SUBJECTS]
+    return [*others, *ours.SUBJECTS, *ours_shared.SUBJECTS]
 
 
 def cells() -> dict[str, tuple[type[Subject], str, int, str]]:
@@ -29,6 +32,9 @@ def cells() -> dict[str, tuple[type[Subject], str, int, str]]:
         rows = [("py-stream", size, "apart") for size in subject.streams]
         rows += [("py-rtt", 64, pin) for pin in subject.trip_pins]
         rows += [("py-array", 1 << 20, "apart")] if subject.array else []
+        rows += [("py-handover", 64, pin) for pin in subject.handover]
+        rows += [("py-handover-wake", 64, pin) for pin in subject.handover]
+        rows += [("py-value", size, "one") for size in subject.gets]
         for kind, size, pin in rows:
             found[f"{kind}/{size}/{pin}/{subject.name}"] = (subject, kind, size, pin)
     return found

@@ -49,7 +49,10 @@ class Subject:
     streams: ClassVar[tuple[int, ...]] = ()
     trip_pins: ClassVar[tuple[str, ...]] = ()
     array: ClassVar[bool] = False
-    #: The modules it imports, separated by spaces.
+    #: Pinnings of the lock cells (see `turns.Lock`), sizes of `calls`.
+    handover: ClassVar[tuple[str, ...]] = ()
+    gets: ClassVar[tuple[int, ...]] = ()
+    #: The modules it imports, or the names in them, separated by spaces.
     needs: ClassVar[str] = ""
 
     def __init__(self, size: int, unique: str) -> None:
@@ -73,6 +76,10 @@ class Subject:
 
     def echo(self, n: int) -> None:
         """The child's side of `trips`."""
+        raise NotImplementedError
+
+    def calls(self, n: int) -> float:
+        """The seconds of n gets, in one process."""
         raise NotImplementedError
 
     def parks(self) -> int | None:
@@ -119,6 +126,11 @@ def _child(subject: Subject, control: Connection, cpu: int) -> None:
             subject.produce(n, body, last)
         elif what == "echo":
             subject.echo(n)
+        elif what.startswith("py-handover"):
+            import turns
+
+            assert isinstance(subject, turns.Lock)
+            control.send(turns.play(subject, what, False, n))
         else:
             break
     subject.close(parent=False)
@@ -128,6 +140,8 @@ def measure(
     subject: Subject, kind: str, pin: str, seconds: float
 ) -> tuple[float, dict[str, float]]:
     """Run one cell: the figure in the unit of its kind, and named extra figures."""
+    if kind == "py-value":
+        return _gets(subject, seconds)
     if pin == "apart" and len(CPUS) < 2:
         raise RuntimeError("this cell needs two processors")
     context = multiprocessing.get_context("spawn")
@@ -143,6 +157,8 @@ def measure(
         last: bytes = control.recv()
         if kind == "py-stream":
             found = _stream(subject, control, seconds, last)
+        elif kind.startswith("py-handover"):
+            found = _turns(subject, control, kind, seconds)
         else:
             found = _trips(subject, control, seconds)
         control.send(("quit", 0))
@@ -158,7 +174,7 @@ def _stream(
 ) -> tuple[float, dict[str, float]]:
     n = 64
     while True:
-        parks, sleeps = subject.parks(), _sleeps()
+        parks, slept = subject.parks(), sleeps()
         control.send(("stream", n))
         begin = time.perf_counter()
         got = subject.consume(n)
@@ -167,7 +183,7 @@ def _stream(
             raise RuntimeError(f"the last of {n} messages is not the one that was sent last")
         # The rounds before the last one warm up and find how many messages fill the time.
         if spent >= 0.6 * seconds:
-            more = {"sleeps/msg": (_sleeps() - sleeps) / n}
+            more = {"sleeps/msg": (sleeps() - slept) / n}
             if parks is not None and (now := subject.parks()) is not None:
                 more["parks/msg"] = (now - parks) / n
             return n / spent, more
@@ -188,7 +204,33 @@ def _trips(subject: Subject, control: Connection, seconds: float) -> tuple[float
     return statistics.median(times), {"p99 us": times[int(len(times) * 0.99)] * 1e6}
 
 
-def _sleeps() -> int:
+def _turns(
+    subject: Subject, control: Connection, kind: str, seconds: float
+) -> tuple[float, dict[str, float]]:
+    import turns
+
+    assert isinstance(subject, turns.Lock)
+    control.send((kind, seconds))
+    ours = turns.play(subject, kind, True, seconds)
+    return turns.judged(kind, ours, control.recv())
+
+
+def _gets(subject: Subject, seconds: float) -> tuple[float, dict[str, float]]:
+    os.sched_setaffinity(0, {CPUS[0]})
+    faulthandler.dump_traceback_later(60 + 20 * seconds, exit=True)
+    try:
+        subject.open(parent=True)
+        n = 1
+        while (spent := subject.calls(n)) < seconds / 20:
+            n *= 2
+        times = [subject.calls(n) / n for _ in range(max(3, int(seconds / spent)))]
+        return statistics.median(times), {}
+    finally:
+        subject.close(parent=True)
+
+
+def sleeps() -> int:
+    """Voluntary switches of this process so far."""
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw

@@ -4,11 +4,11 @@ use std::cell::Cell as StdCell;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::bare::{eventfd, line, ring};
+use crate::bare::{copied, eventfd, line, ring};
 use crate::child::{CPU, NAME, watchdog};
 use crate::link::{Link, Place, Res};
 use crate::measure::{self, Outcome};
-use crate::{memory, os};
+use crate::{latest, memory, os};
 
 /// Where the two processes run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +19,8 @@ pub enum Pin {
     Same,
     /// There is only one process.
     One,
+    /// There is only one process, and its threads may run anywhere.
+    Any,
 }
 
 impl Pin {
@@ -27,6 +29,7 @@ impl Pin {
             Self::Apart => "apart",
             Self::Same => "same",
             Self::One => "one",
+            Self::Any => "any",
         }
     }
 }
@@ -44,7 +47,8 @@ pub type Run = Box<dyn Fn(&Cell, &Place, &Side<'_>) -> Res<Outcome>>;
 
 /// One measurement that `run.py` can ask for.
 pub struct Cell {
-    /// What is measured: `stream`, `rtt`, `memory`, `large`, `idle`.
+    /// What is measured: `stream`, `rtt`, `memory`, `large`, `idle`; `lock-...` and `handover...`;
+    /// `value-...` and `changed`.
     pub kind: &'static str,
     /// Bytes of a message.
     pub size: usize,
@@ -99,12 +103,23 @@ pub fn streams<L: Link + 'static>(cells: &mut Vec<Cell>, who: Subject, sizes: &[
 
 /// Round trips of 64 bytes. `block` trips share a reading of the clock: 1 where they sleep.
 pub fn trips<L: Link + 'static>(cells: &mut Vec<Cell>, who: Subject, pins: &[Pin], block: u64) {
+    trips_as::<L>("rtt", cells, who, pins, block);
+}
+
+/// The same for a table of their own.
+pub fn trips_as<L: Link + 'static>(
+    kind: &'static str,
+    cells: &mut Vec<Cell>,
+    who: Subject,
+    pins: &[Pin],
+    block: u64,
+) {
     for &pin in pins {
         let run = move |_: &Cell, place: &Place, side: &Side<'_>| match side {
             Side::Parent(seconds) => measure::round_trip::<L>(place, *seconds, block),
             Side::Child(place) => measure::serve::<L>(place).map(|()| Outcome::default()),
         };
-        cells.push(cell("rtt", 64, pin, who, Box::new(run)));
+        cells.push(cell(kind, 64, pin, who, Box::new(run)));
     }
 }
 
@@ -127,6 +142,7 @@ fn bare(cells: &mut Vec<Cell>) {
     trips::<ring::Ring<1>>(cells, bare("bare-spin-ring", "spins"), &BOTH[..1], 64);
     trips::<eventfd::Blocking>(cells, bare("bare-eventfd", "parks"), &BOTH, 1);
     trips::<eventfd::Async>(cells, bare("bare-eventfd-tokio", "tokio"), &BOTH, 1);
+    latest::latest::<copied::Copied>(cells, bare("bare-memcpy", "-"));
     for (name, work) in [
         ("bare-memcpy", memory::copy as fn(usize, f64) -> Res<Outcome>),
         ("bare-fill-sum", memory::fill_and_sum),
@@ -188,7 +204,9 @@ pub fn run(id: &str, seconds: f64) -> Res<()> {
     let cpus = os::cpus()?;
     let wanted = usize::from(cell.pin == Pin::Apart);
     place.child_cpu = Some(*cpus.get(wanted).ok_or("this cell needs two processors")?);
-    os::pin(*cpus.first().ok_or("no processor is allowed")?)?;
+    if cell.pin != Pin::Any {
+        os::pin(*cpus.first().ok_or("no processor is allowed")?)?;
+    }
     let found = (cell.run)(&cell, &place, &Side::Parent(seconds))?;
     let mut line = format!(r#"{{"id":"{id}","value":{:e},"more":{{"#, found.value);
     for (n, (name, value)) in found.more.iter().enumerate() {

@@ -26,7 +26,15 @@ impl Child {
         // SAFETY: the closure runs between fork and exec and makes one system call, which is
         // async-signal-safe; it touches no memory of the parent.
         unsafe { command.pre_exec(os::die_with_parent) };
-        Ok(Self(command.spawn()?))
+        let child = command.spawn()?;
+        let id = child.id();
+        // A parent that waits for a lock or a value would not notice that the child has failed.
+        std::thread::spawn(move || {
+            if os::failed(id) {
+                os::exit_now(3); // the child has said why
+            }
+        });
+        Ok(Self(child))
     }
 
     /// Its process id.

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::error::Error;
+use std::fs::{File, OpenOptions};
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -49,6 +50,24 @@ impl Place {
     /// A path in memory for sockets and files, removed after the cell.
     pub fn path(&self, suffix: &str) -> PathBuf {
         PathBuf::from(format!("/dev/shm/{}-{suffix}", self.name))
+    }
+
+    /// A file in memory for both sides: the parent makes it, before it starts the child; the child
+    /// opens it and takes its name away.
+    pub fn shared(&self, suffix: &str, len: usize, parent: bool) -> Res<File> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create_new(parent).open(self.path(suffix))?;
+        if parent {
+            file.set_len(len as u64)?;
+        } else {
+            std::fs::remove_file(self.path(suffix))?;
+        }
+        Ok(file)
+    }
+
+    /// Waits for the orderly end of the child.
+    pub fn join(&self) -> Res<()> {
+        self.child.take().ok_or("the child was never started")?.join()
     }
 
     /// The `n`th thing the parent passed, parsed.

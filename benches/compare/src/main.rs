@@ -6,12 +6,21 @@
 //! ```
 //!
 //! A cell is named `kind/size/pinning/subject`. Each subject is one small file that implements
-//! [`link::Link`]; the same measuring loops ([`measure`]) drive all of them, always between two
-//! processes: the program starts itself again as the other side.
+//! [`link::Link`], [`turns::Lock`], [`alone::ReadWrite`] or [`latest::Latest`]; the same measuring
+//! loops ([`measure`], or beside the trait) drive all of them. Where there are two processes the
+//! program starts itself again as the other side.
 
+#![cfg_attr(
+    not(all(feature = "ringspan", feature = "peers")),
+    allow(dead_code, reason = "some loops have subjects in one of them only")
+)]
+
+mod alone;
 mod bare;
+mod board;
 mod cells;
 mod child;
+mod latest;
 mod link;
 mod measure;
 mod memory;
@@ -20,6 +29,8 @@ mod os;
 mod ours;
 #[cfg(feature = "peers")]
 mod peers;
+mod tally;
+mod turns;
 
 use std::process::ExitCode;
 

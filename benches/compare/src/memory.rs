@@ -24,6 +24,20 @@ fn rate(seconds: f64, mut work: impl FnMut()) -> f64 {
     rates[rates.len() / 2]
 }
 
+/// Seconds of one call: the median of twenty slices of `seconds`. The clock is read after every
+/// `batch` calls.
+pub fn per_call(seconds: f64, batch: u64, mut work: impl FnMut() -> Res<()>) -> Res<f64> {
+    let mut failed = Ok(());
+    let rate = rate(seconds, || {
+        for _ in 0..batch {
+            if let Err(e) = work() {
+                failed = Err(e);
+            }
+        }
+    });
+    failed.map(|()| 1.0 / (rate * batch as f64))
+}
+
 /// The step from one word of a filled message to the next.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 

@@ -46,10 +46,36 @@ pub fn usage() -> io::Result<(Duration, u64)> {
     Ok((time(usage.ru_utime) + time(usage.ru_stime), usage.ru_nvcsw as u64))
 }
 
+/// Nanoseconds of a clock that all processes share.
+pub fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: fills the struct it is given; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// For `pre_exec`: the kernel kills the child when its parent's thread ends.
 pub fn die_with_parent() -> io::Result<()> {
     // SAFETY: a plain system call.
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }).map(drop)
+}
+
+/// Waits until a child ends, and leaves it to be waited for; whether it ended by itself, with an
+/// error.
+pub fn failed(child: u32) -> bool {
+    // SAFETY: waitid fills the struct it is given.
+    let info = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let options = libc::WEXITED | libc::WNOWAIT;
+        while libc::waitid(libc::P_PID, child, &mut info, options) != 0 {
+            if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+                return false; // somebody else has waited for it
+            }
+        }
+        info
+    };
+    // SAFETY: waitid has filled the fields of a SIGCHLD.
+    info.si_code == libc::CLD_EXITED && unsafe { info.si_status() } != 0
 }
 
 /// Ends the process without running anything.

@@ -1,12 +1,19 @@
 //! ringspan itself: the same shape as every peer, and the cells that only it has.
 
+mod changed;
 mod idle;
 mod large;
 mod link;
+mod lock;
+mod value;
 
-use crate::cells::{BOTH, Cell, Pin, SIZES, Side, Subject, cell, streams, trips};
+use crate::alone::alone;
+use crate::cells::{BOTH, Cell, Pin, SIZES, Side, Subject, cell, streams, trips, trips_as};
+use crate::latest::latest;
 use crate::link::{Link, Place};
 use crate::measure::{self, Outcome};
+use crate::turns::turns;
+use changed::{Bytes, Int, Told, Trip, Watched};
 use link::{Async, Blocking, Many};
 
 /// One way through an 8 MiB ring, in bytes per second.
@@ -43,4 +50,33 @@ pub fn cells(cells: &mut Vec<Cell>) {
         Side::Child(place) => idle::park(place).map(|()| Outcome::default()),
     };
     cells.push(cell("idle", 64, Pin::Apart, ours("ringspan-idle", "tokio"), Box::new(run)));
+
+    shared(cells);
+}
+
+/// The lock, the value and the waits for a change.
+fn shared(cells: &mut Vec<Cell>) {
+    let ours = |name, waits| Subject { name, class: "ringspan", waits };
+    alone::<lock::Blocking>(cells, ours("ringspan-blocking", "parks"));
+    turns::<lock::Blocking>(cells, ours("ringspan-blocking", "parks"));
+    turns::<lock::Async>(cells, ours("ringspan-tokio", "tokio"));
+
+    latest::<value::Blocking>(cells, ours("ringspan-value", "parks"));
+
+    // The ring's parked round trip once more, beside what is held against it.
+    let ring = ours("ringspan-ring-parked", "tokio");
+    trips_as::<Async<false>>("changed", cells, ring, &BOTH, 1);
+    let ring = ours("ringspan-ring-blocking-parked", "parks");
+    trips_as::<Blocking<false>>("changed", cells, ring, &BOTH, 1);
+    told::<Bytes<true>>(cells, ours("ringspan-value", "tokio"));
+    told::<Bytes<false>>(cells, ours("ringspan-value-blocking", "parks"));
+    told::<Watched<true>>(cells, ours("ringspan-watch", "tokio"));
+    told::<Watched<false>>(cells, ours("ringspan-watch-blocking", "parks"));
+    told::<Int<true>>(cells, ours("ringspan-int", "tokio"));
+    told::<Int<false>>(cells, ours("ringspan-int-blocking", "parks"));
+}
+
+/// A change and its answer, there and back.
+fn told<T: Told + 'static>(cells: &mut Vec<Cell>, who: Subject) {
+    trips_as::<Trip<T>>("changed", cells, who, &BOTH, 1);
 }

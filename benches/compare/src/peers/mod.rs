@@ -1,21 +1,27 @@
-//! The other libraries, one file each, all behind [`crate::link::Link`].
+//! The other libraries, one file each, behind [`crate::link::Link`], and other locks.
 //!
 //! Each is used the way its documentation shows, with one publication per message unless the
 //! name says `batched`. `waits` tells what an empty queue costs: `tokio` sleeps in a tokio
 //! reactor, `parks` blocks the thread in the kernel, `spins` burns a core, `polls` sleeps on a
 //! timer.
 
+mod fcntl;
 mod framed;
 #[cfg(feature = "iceoryx2")]
 mod iceoryx2;
 mod ipc_channel;
 mod ipmpsc;
+mod process;
+mod pthread;
 mod ringfire;
 mod shaq;
 mod shmem_ipc;
 mod shmring;
+mod spin;
 
+use crate::alone::alone;
 use crate::cells::{BOTH, Cell, SIZES, Subject, streams, trips};
+use crate::turns::turns;
 
 /// Adds every cell of every peer.
 pub fn cells(cells: &mut Vec<Cell>) {
@@ -80,4 +86,18 @@ pub fn cells(cells: &mut Vec<Cell>) {
     let ipmpsc = peer("ipmpsc", "parks");
     streams::<ipmpsc::Ipmpsc>(cells, ipmpsc, &SIZES[..2]);
     trips::<ipmpsc::Ipmpsc>(cells, ipmpsc, &BOTH, 1);
+
+    locks(cells);
+}
+
+/// The locks: two that know one process only, and those that processes share.
+fn locks(cells: &mut Vec<Cell>) {
+    let peer = |name, waits| Subject { name, class: "peer", waits };
+    alone::<process::Parking>(cells, peer("parking-lot", "parks"));
+    alone::<process::Std>(cells, peer("std", "parks"));
+
+    turns::<pthread::RwLock>(cells, peer("pthread-rwlock", "parks"));
+    turns::<fcntl::Record<true>>(cells, peer("fcntl-ofd", "parks"));
+    turns::<fcntl::Record<false>>(cells, peer("fcntl-classic", "parks"));
+    turns::<spin::Spin>(cells, peer("spin-yield", "spins"));
 }

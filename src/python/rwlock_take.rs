@@ -1,0 +1,106 @@
+//! How `RwLock` is taken: at once, parking the thread, never in wait for oneself; and what is handed
+//! out then.
+
+use pyo3::prelude::*;
+use std::sync::Arc;
+
+use super::end::Deadline;
+use super::errors;
+use super::holding::Who;
+use super::rwlock::PyRwLock;
+use super::rwlock_guard::PyGuard;
+use super::rwlock_hold::Hold;
+use super::seconds::seconds;
+use super::signals;
+use crate::error::FaultKind;
+use crate::rwlock::LockMode;
+use crate::rwlock::core::Core;
+use crate::rwlock::word::Word;
+
+impl PyRwLock {
+    /// The lock cannot be had at once. For one who holds it: takes it again if nobody else waits,
+    /// refuses a wait for oneself.
+    pub(crate) fn take_again(
+        &self,
+        core: &Core,
+        mode: LockMode,
+        who: &Who,
+        verb: &str,
+    ) -> PyResult<Option<Word>> {
+        if !self.holding.holds(who) {
+            return Ok(None);
+        }
+        if let Some(word) = core.try_take(mode).map_err(|fault| errors::fault(&fault))? {
+            return Ok(Some(word));
+        }
+        Err(errors::would_deadlock(format!(
+            "{}: {verb}: {who} holds it already and would wait for itself; release that guard (and \
+             the views made of it) first, or change its mode by Guard.downgrade() or \
+             Guard.try_upgrade()",
+            self.object,
+            who = who.noun()
+        )))
+    }
+
+    /// The guard of a lock that was taken just now; given back if it must not be had.
+    pub(crate) fn got(
+        &self,
+        py: Python<'_>,
+        core: &Arc<Core>,
+        mode: LockMode,
+        word: Word,
+        who: PyResult<Who>,
+        allow_poisoned: bool,
+    ) -> PyResult<Py<PyGuard>> {
+        let who = who.inspect_err(|_| core.give(mode, false))?;
+        let hold = Hold::new(Arc::clone(core), mode, who, &self.holding);
+        if word.is_poisoned() && !allow_poisoned {
+            let cause = "a writer died while it held the lock, so the bytes may be half written; \
+                         enter with allow_poisoned=True, check or rewrite them, then clear_poison()";
+            let fault = core.region().fault(FaultKind::Poisoned, cause);
+            return Err(errors::fault(&fault));
+        }
+        let region = Arc::clone(core.region());
+        Py::new(py, PyGuard::new(py, Arc::clone(&self.object), region, mode, hold)?)
+    }
+
+    pub(super) fn attempt(
+        &self,
+        py: Python<'_>,
+        mode: LockMode,
+        allow_poisoned: bool,
+    ) -> PyResult<Option<Py<PyGuard>>> {
+        let handle = self.open_handle()?;
+        let who = Who::here(py)?;
+        let taken = handle.core().try_take(mode).map_err(|fault| errors::fault(&fault))?;
+        let got = |word| self.got(py, handle.core(), mode, word, Ok(who), allow_poisoned);
+        taken.map(got).transpose()
+    }
+
+    pub(super) fn block(
+        &self,
+        py: Python<'_>,
+        verb: &str,
+        mode: LockMode,
+        timeout: Option<&Bound<'_, PyAny>>,
+        allow_poisoned: bool,
+    ) -> PyResult<Py<PyGuard>> {
+        let limit = seconds(timeout, "timeout")?;
+        let handle = self.open_handle()?;
+        let who = Who::here(py)?;
+        let core = handle.core();
+        let taken = match core.take_at_once(mode) {
+            None => self.take_again(core, mode, &who, verb)?,
+            taken => taken,
+        };
+        let word = match taken {
+            Some(word) => word,
+            None => {
+                let deadline = Deadline::after(limit);
+                signals::parked(py, |bell| core.take_blocking(mode, deadline.at(), bell))?
+                    .ok_or_else(|| errors::timeout(&handle.timed_out()))?
+            }
+        };
+        self.got(py, handle.core(), mode, word, Ok(who), allow_poisoned)
+    }
+}
