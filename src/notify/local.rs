@@ -18,7 +18,7 @@
 //! rings his own slot.
 
 use crate::sync::{Event, EventListener, Mutex, MutexGuard, lock};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// What the fan-out needs of an endpoint.
 pub(crate) trait Sleeper {
@@ -90,7 +90,7 @@ impl<E: Sleeper> Local<E> {
     /// As long as it lives, what one wait has made ready stays for the next.
     pub(crate) fn keep(self: &Arc<Self>) -> Keep<E> {
         lock(&self.state).keepers += 1;
-        Keep { local: Arc::clone(self) }
+        Keep { local: Arc::downgrade(self) }
     }
 
     /// Gives back what only sleepers need, if there are none.
@@ -104,16 +104,18 @@ impl<E: Sleeper> Local<E> {
     }
 }
 
-/// See [`Local::keep`].
+/// See [`Local::keep`]. It does not keep the endpoint itself: a closed handle is gone.
 #[derive(Debug)]
 pub(crate) struct Keep<E: Sleeper> {
-    local: Arc<Local<E>>,
+    local: Weak<Local<E>>,
 }
 
 impl<E: Sleeper> Drop for Keep<E> {
     fn drop(&mut self) {
-        if !self.local.is_inherited() {
-            let mut state = lock(&self.local.state);
+        if let Some(local) = self.local.upgrade()
+            && !local.is_inherited()
+        {
+            let mut state = lock(&local.state);
             state.keepers -= 1;
             rest(&mut state);
         }

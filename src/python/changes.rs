@@ -55,17 +55,21 @@ pub(crate) trait Changing: Send + Sync + 'static {
 pub(crate) enum Until {
     /// The version differs from this one (`None`: from what it is at the start).
     Changed(Option<u64>),
-    /// The callable says true of the value.
-    Fits(Py<PyAny>),
+    /// The callable says true of the value. It is asked once of each version.
+    Fits { wanted: Py<PyAny>, asked: Option<u64> },
     /// There is a value of another version than the last one seen.
     Next(Arc<Mutex<u64>>),
 }
 
 impl Until {
+    pub(crate) fn fits(wanted: Py<PyAny>) -> Until {
+        Until::Fits { wanted, asked: None }
+    }
+
     fn verb(&self) -> &'static str {
         match self {
             Until::Changed(_) => "changed",
-            Until::Fits(_) => "wait_for",
+            Until::Fits { .. } => "wait_for",
             Until::Next(_) => "__anext__",
         }
     }
@@ -81,8 +85,12 @@ impl Until {
                 }
                 Ok(Ok(now.into_pyobject(py)?.into_any().unbind()))
             }
-            Until::Fits(wanted) => {
+            Until::Fits { wanted, asked } => {
+                if let Some(version) = asked.filter(|&asked| asked == source.version()) {
+                    return Ok(Err(version));
+                }
                 let (version, value) = source.read(py)?;
+                *asked = Some(version);
                 if let Some(value) = value
                     && wanted.bind(py).call1((value.clone_ref(py),))?.is_truthy()?
                 {
@@ -146,7 +154,7 @@ impl Operation for Waiting {
                 self.looked = true;
                 return Ok(None);
             }
-            if self.keep.is_none() && matches!(self.until, Until::Fits(_)) {
+            if self.keep.is_none() && matches!(self.until, Until::Fits { .. }) {
                 self.keep = source.shared().keep().ok();
             }
             let looked = source.shared().with(|endpoint| source.look(endpoint, since));
@@ -160,7 +168,7 @@ impl Operation for Waiting {
     }
 
     fn visit(&self, each: &mut dyn FnMut(&Py<PyAny>)) {
-        if let Until::Fits(wanted) = &self.until {
+        if let Until::Fits { wanted, .. } = &self.until {
             each(wanted);
         }
     }
@@ -192,7 +200,7 @@ pub(crate) fn blocking(
         Err(since) => since,
     };
     loop {
-        if keep.is_none() && matches!(until, Until::Fits(_)) {
+        if keep.is_none() && matches!(until, Until::Fits { .. }) {
             keep = source.shared().keep().ok();
         }
         let came = signals::parked(py, |bell| source.changed_blocking(since, &deadline, bell))?;

@@ -100,7 +100,7 @@ impl PyConsumer {
     /// The oldest message, if one is there now.
     #[pyo3(signature = (*default), text_signature = "($self, default=..., /)")]
     fn try_pop<'py>(&self, py: Python<'py>, default: &Bound<'py, PyTuple>) -> PyResult<Py<PyAny>> {
-        ops::check_default(default)?;
+        ops::check_default(default, "Consumer.try_pop")?;
         let found = ops::try_one(py, &self.handle, "Consumer.try_pop")?;
         match found {
             Some(value) => Ok(value),

@@ -239,14 +239,11 @@ pub(crate) fn try_lend(
 
 /// `try_pop` takes at most one default.
 #[inline]
-pub(crate) fn check_default(default: &Bound<'_, PyTuple>) -> PyResult<()> {
+pub(crate) fn check_default(default: &Bound<'_, PyTuple>, verb: &str) -> PyResult<()> {
     if default.len() <= 1 {
         return Ok(());
     }
-    Err(PyTypeError::new_err(format!(
-        "Consumer.try_pop() takes at most one default, not {} arguments",
-        default.len()
-    )))
+    Err(PyTypeError::new_err(format!("{verb}() takes at most one default, not {}", default.len())))
 }
 
 /// A batch of no messages is a mistake.

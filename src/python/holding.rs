@@ -30,18 +30,22 @@ pub(crate) struct Who {
 static CURRENT_TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 impl Who {
+    /// The thread, whatever task it runs.
+    pub(crate) fn this_thread() -> Who {
+        Who { key: Key::Thread(thread_key()), _task: None }
+    }
+
     /// Whoever runs this.
     pub(crate) fn here(py: Python<'_>) -> PyResult<Who> {
-        let thread = || Who { key: Key::Thread(thread_key()), _task: None };
         if !loop_runs(py)? {
-            return Ok(thread());
+            return Ok(Who::this_thread());
         }
         let current = CURRENT_TASK.get_or_try_init(py, || {
             py.import("asyncio")?.getattr(intern!(py, "current_task")).map(Bound::unbind)
         })?;
         let task = current.bind(py).call0()?;
         if task.is_none() {
-            return Ok(thread());
+            return Ok(Who::this_thread());
         }
         let weak = PyWeakrefReference::new(&task)?;
         Ok(Who { key: Key::Task(weak.as_ptr().addr()), _task: Some(weak.unbind()) })

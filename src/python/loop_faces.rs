@@ -43,6 +43,7 @@ const ALARM: u64 = 2;
 
 /// What one loop sleeps on.
 struct Live {
+    shared: Shared,
     waiter: Waiter<Endpoint>,
     alarm: Arc<Alarm>,
     endpoint: Arc<Fd>,
@@ -64,7 +65,7 @@ impl Live {
         let set = PollSet::new().map_err(os("epoll_create1"))?;
         set.add(&endpoint, ENDPOINT, Interest::Level).map_err(os("epoll_ctl"))?;
         set.add(alarm.fd(), ALARM, Interest::Level).map_err(os("epoll_ctl"))?;
-        Ok(Live { waiter, alarm, endpoint, set, keys: Vec::new(), region })
+        Ok(Live { shared: shared.clone(), waiter, alarm, endpoint, set, keys: Vec::new(), region })
     }
 
     /// False: something was notified between the first step and the last, look again.
@@ -74,7 +75,10 @@ impl Live {
         let waker = Waker::from(Arc::clone(&self.alarm));
         let mut cx = Context::from_waker(&waker);
         match poll_notified(&mut self.waiter, &mut cx) {
-            Poll::Pending => Ok(true),
+            Poll::Pending => {
+                self.shared.with(|endpoint| endpoint.counters.parks += 1)?;
+                Ok(true)
+            }
             Poll::Ready(()) => {
                 self.waiter.disarm();
                 Ok(false)

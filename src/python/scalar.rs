@@ -300,7 +300,7 @@ macro_rules! scalar_class {
 
             /// Waits until `wanted` says true of the number, and returns it.
             fn wait_for(&self, py: Python<'_>, wanted: Py<PyAny>) -> PyResult<Py<PyAny>> {
-                self.inner.wait(py, concat!($name, ".wait_for"), Until::Fits(wanted))
+                self.inner.wait(py, concat!($name, ".wait_for"), Until::fits(wanted))
             }
 
             /// As `wait_for`, parking the thread.
@@ -311,7 +311,7 @@ macro_rules! scalar_class {
                 wanted: Py<PyAny>,
                 timeout: Option<&Bound<'_, PyAny>>,
             ) -> PyResult<Py<PyAny>> {
-                self.inner.wait_blocking(py, Until::Fits(wanted), timeout)
+                self.inner.wait_blocking(py, Until::fits(wanted), timeout)
             }
 
             /// What this handle holds and has done.

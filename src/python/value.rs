@@ -44,13 +44,10 @@ impl Inner {
         Ok(handle)
     }
 
-    /// Runs Python code under the lock, in which nobody may wait for the lock.
-    pub(crate) fn holding_while<R>(
-        &self,
-        py: Python<'_>,
-        run: impl FnOnce() -> PyResult<R>,
-    ) -> PyResult<R> {
-        let who = Who::here(py)?;
+    /// Runs Python code under the lock, in which nobody may wait for the lock: not this task, and no other
+    /// one that the code runs in a loop of its own. All that this thread does meanwhile is part of it.
+    pub(crate) fn holding_while<R>(&self, run: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+        let who = Who::this_thread();
         self.holding.enter(&who);
         let result = run();
         self.holding.leave(&who);
@@ -58,8 +55,9 @@ impl Inner {
     }
 
     /// Refuses a wait for oneself.
-    pub(crate) fn refuse_recursion(&self, who: &Who, verb: &str) -> PyResult<()> {
-        if !self.holding.holds(who) {
+    pub(crate) fn refuse_recursion(&self, verb: &str) -> PyResult<()> {
+        let who = Who::this_thread();
+        if !self.holding.holds(&who) {
             return Ok(());
         }
         Err(errors::would_deadlock(format!(
@@ -131,7 +129,7 @@ impl PyValue {
         if core.lock.take_at_once(LockMode::Write).is_some() {
             return action.run(py, &self.inner, &handle, core.taken());
         }
-        self.inner.refuse_recursion(&Who::here(py)?, action.verb())?;
+        self.inner.refuse_recursion(action.verb())?;
         let deadline = Deadline::after(limit);
         let change = signals::parked(py, |bell| core.begin_blocking(deadline.at(), bell))?
             .ok_or_else(|| errors::timeout(&timed_out(core)))?;
@@ -217,7 +215,7 @@ impl PyValue {
         f: Py<PyAny>,
         default: &Bound<'_, PyTuple>,
     ) -> PyResult<Py<PyAny>> {
-        let default = one_default(default)?;
+        let default = one_default(default, "Value.update")?;
         self.begin(py, Action::Update { f, default })
     }
 
@@ -230,7 +228,7 @@ impl PyValue {
         default: &Bound<'_, PyTuple>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        let default = one_default(default)?;
+        let default = one_default(default, "Value.blocking_update")?;
         self.block(py, &Action::Update { f, default }, timeout)
     }
 
@@ -281,7 +279,7 @@ impl PyValue {
 
     /// Waits until `wanted` says true of the latest value, and returns that one.
     fn wait_for(&self, py: Python<'_>, wanted: Py<PyAny>) -> PyResult<Py<PyAny>> {
-        self.wait(py, "Value.wait_for", Until::Fits(wanted))
+        self.wait(py, "Value.wait_for", Until::fits(wanted))
     }
 
     /// As `wait_for`, parking the thread.
@@ -292,7 +290,7 @@ impl PyValue {
         wanted: Py<PyAny>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        self.wait_blocking(py, Until::Fits(wanted), timeout)
+        self.wait_blocking(py, Until::fits(wanted), timeout)
     }
 
     /// The present value, then each time the latest.
@@ -359,7 +357,7 @@ impl PyValue {
 
 impl PyValue {
     fn got(&self, py: Python<'_>, default: &Bound<'_, PyTuple>, wait: bool) -> PyResult<Py<PyAny>> {
-        let default = one_default(default)?;
+        let default = one_default(default, if wait { "Value.get" } else { "Value.try_get" })?;
         match self.inner.open()?.read(py, wait)? {
             Some((_, Some(value))) => Ok(value.unbind()),
             _ => default.ok_or_else(|| errors::empty(&format!("value {}", self.inner.name))),
@@ -368,8 +366,8 @@ impl PyValue {
 }
 
 /// The one positional argument that may follow.
-fn one_default(given: &Bound<'_, PyTuple>) -> PyResult<Option<Py<PyAny>>> {
-    check_default(given)?;
+fn one_default(given: &Bound<'_, PyTuple>, verb: &str) -> PyResult<Option<Py<PyAny>>> {
+    check_default(given, verb)?;
     given.iter().next().map(|default| Ok(default.unbind())).transpose()
 }
 

@@ -11,7 +11,6 @@ use super::changes::Source;
 use super::convert::{self, Encoded, Options};
 use super::end::Deadline;
 use super::errors;
-use super::holding::Who;
 use super::value::Inner;
 use crate::codec::Tag;
 use crate::error::Fault;
@@ -25,8 +24,9 @@ use crate::sys::fd::Fd;
 use crate::value::core::{Change, Core};
 use crate::value::raw::{Read, Sink};
 
-/// How often a value may change its size while room is made for it.
-const RESIZES: usize = 64;
+/// How often a large value may change its size while an object of that size is made, before it is copied
+/// twice.
+const RESIZES: usize = 3;
 
 /// The handle, and how its objects are written.
 #[derive(Clone)]
@@ -67,15 +67,15 @@ impl Sink for Exactly<'_> {
 
 /// Where the bytes went.
 enum Got<'py> {
-    Small(Vec<u8>),
-    Large(Bound<'py, PyBytes>),
+    Ours(Vec<u8>),
+    Theirs(Bound<'py, PyBytes>),
 }
 
 impl Got<'_> {
     fn bytes(&self) -> &[u8] {
         match self {
-            Got::Small(bytes) => bytes,
-            Got::Large(bytes) => bytes.as_bytes(),
+            Got::Ours(bytes) => bytes,
+            Got::Theirs(bytes) => bytes.as_bytes(),
         }
     }
 }
@@ -91,7 +91,7 @@ impl Handle {
         let Some((read, got)) = self.copy(py, wait)? else { return Ok(None) };
         let Some(tag) = read.tag else { return Ok(Some((read.version, None))) };
         let value = match (tag, got) {
-            (tag, Got::Large(bytes)) if tag == Tag::RAW.byte() => bytes.into_any(),
+            (tag, Got::Theirs(bytes)) if tag == Tag::RAW.byte() => bytes.into_any(),
             (tag, got) => self.decode(py, tag, got.bytes())?,
         };
         Ok(Some((read.version, Some(value))))
@@ -112,7 +112,7 @@ impl Handle {
         let mut small = Vec::new();
         let mut sink = Limited { copy: &mut small, wanted: None };
         let mut wanted = match self.core.try_read(&mut sink) {
-            Ok(Some(read)) => return Ok(Some((read, Got::Small(small)))),
+            Ok(Some(read)) => return Ok(Some((read, Got::Ours(small)))),
             Ok(None) if !wait => return Ok(None),
             Ok(None) => 0,
             Err(err) => sink.wanted.ok_or_else(|| fault(err))?,
@@ -138,13 +138,17 @@ impl Handle {
                 Ok(())
             })?;
             match read {
-                Ok(Some(read)) => return Ok(Some((read, Got::Large(bytes)))),
+                Ok(Some(read)) => return Ok(Some((read, Got::Theirs(bytes)))),
                 Ok(None) => {}
                 Err(None) => return Ok(None),
                 Err(Some(err)) => return Err(fault(err)),
             }
         }
-        Ok(None)
+        let copied = py.detach(|| match wait {
+            true => self.core.read(&mut small).map(Some),
+            false => self.core.try_read(&mut small),
+        });
+        Ok(copied.map_err(fault)?.map(|read| (read, Got::Ours(small))))
     }
 }
 
@@ -175,11 +179,8 @@ impl Source for Handle {
     }
 
     fn read(&self, py: Python<'_>) -> PyResult<(u64, Option<Py<PyAny>>)> {
-        match Handle::read(self, py, true)? {
-            Some((version, value)) => Ok((version, value.map(Bound::unbind))),
-            // Its size changes faster than room is made: the next look may have more luck.
-            None => Ok((self.core.version().wrapping_sub(1), None)),
-        }
+        let read = Handle::read(self, py, true)?; // some: it waits
+        Ok(read.map_or((0, None), |(version, value)| (version, value.map(Bound::unbind))))
     }
 }
 
@@ -235,14 +236,14 @@ impl Action {
                         })?
                     }
                 };
-                let new = inner.holding_while(py, || f.bind(py).call1((old,)))?;
+                let new = inner.holding_while(|| f.bind(py).call1((old,)))?;
                 let encoded = convert::encode(&new, handle.codec, &mut Vec::new())?;
                 set(py, change, &encoded)?;
                 Ok(new.unbind())
             }
             Action::Compare(expected, encoded) => {
                 let equal = match old(py, handle, &change)? {
-                    Some(old) => inner.holding_while(py, || old.eq(expected.bind(py)))?,
+                    Some(old) => inner.holding_while(|| old.eq(expected.bind(py)))?,
                     None => false,
                 };
                 if equal {
@@ -344,7 +345,7 @@ impl Operation for Changing {
             self.looked = true;
             let taken = core.lock.take_at_once(LockMode::Write);
             if taken.is_none() {
-                self.inner.refuse_recursion(&Who::here(py)?, self.name())?;
+                self.inner.refuse_recursion(self.name())?;
             }
             taken
         };
