@@ -307,6 +307,8 @@ fn a_peer_that_never_waits_can_be_waited_for_without_end() {
     let int = SharedInt::create(&test.name).unwrap();
     let idle = SharedInt::open(&test.name).unwrap();
     let setter = SharedInt::open(&test.name).unwrap();
+    // This one has waited, and keeps what it needs for that.
+    assert!(setter.blocking_changed(None, Duration::from_micros(1)).is_err());
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -325,6 +327,8 @@ fn a_peer_that_never_waits_can_be_waited_for_without_end() {
         assert!(int.blocking_changed(None, Duration::from_micros(1)).is_err());
     }
     assert!(int.stat().unwrap().connections <= 2);
+    setter.add(1).unwrap();
+    assert!(setter.stat().unwrap().inbound <= 100, "{:?}", setter.stat());
     drop(idle);
 }
 

@@ -185,6 +185,11 @@ impl Endpoint {
         }
     }
 
+    /// Somebody waits here.
+    pub(crate) fn is_in_mask(&self) -> bool {
+        self.in_mask
+    }
+
     /// The slot is ours now: its last owner may have been killed asleep.
     pub(crate) fn clear_stale_mask(&self) {
         if let Some(bit) = self.mask_bit()

@@ -149,7 +149,7 @@ fn take_in(
 
 /// Accepts until nobody knocks any more; each caller gets our doorbell, or is closed. False: out of
 /// descriptors, the spare one too.
-pub(super) fn accept_all(parking: &mut Parking, door: &Fd, region: &Region) -> bool {
+fn accept_all(parking: &mut Parking, door: &Fd, region: &Region) -> bool {
     loop {
         match door::accept(door) {
             Caller::None => return true,

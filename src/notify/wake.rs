@@ -2,8 +2,8 @@
 //! down. The waker never waits for the sleeper.
 
 use crate::error::errno;
+use crate::notify::Endpoint;
 use crate::notify::park;
-use crate::notify::{Endpoint, harvest};
 use crate::region::Region;
 use crate::sync::Ordering;
 use crate::sys::door::{self, Caller, Knock};
@@ -59,16 +59,17 @@ impl Endpoint {
     }
 
     /// Takes in who stands at our door, also if we never wait: those who wait for us knock anew for every
-    /// wait, and the door must not fill. Closing wakes them, as the ring that follows does.
+    /// wait, and the door must not fill. Closing wakes them, as the ring that follows does. While somebody
+    /// waits here the harvest is theirs.
     fn empty_door(&mut self) {
-        if self.is_inherited() {
+        if self.is_inherited() || self.is_in_mask() {
             return;
         }
-        let Some(door) = &self.door else { return };
-        match &mut self.parking {
-            // A fault: out of descriptors. The next harvest says so.
-            Some(parking) => drop(harvest::accept_all(parking, door, &self.region)),
-            None => while let Caller::Some(_conn) = door::accept(door) {},
+        if self.parking.is_some() {
+            // A fault: out of descriptors. The next wait says so.
+            let _ = self.harvest();
+        } else if let Some(door) = &self.door {
+            while let Caller::Some(_conn) = door::accept(door) {}
         }
     }
 
