@@ -264,7 +264,9 @@ impl Endpoint {
             return;
         }
         failpoint!("detach.begin");
-        self.end();
+        if self.in_mask {
+            self.end(); // else the slot may be somebody else's: an attach that failed ends here too
+        }
         let held = slots::release(self.slot(), self.tag);
         failpoint!("detach.freed");
         self.wake_all();

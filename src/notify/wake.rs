@@ -45,7 +45,6 @@ impl Endpoint {
         if mask == 0 {
             return;
         }
-        self.empty_door();
         let mut all = true;
         for index in 0..self.region.kind().slots() {
             if mask & (1 << index) != 0 && index != self.index {
@@ -53,14 +52,16 @@ impl Endpoint {
                 all &= number == 0 || self.wake_sleeper(index, number);
             }
         }
-        if !all {
+        if all {
+            self.empty_door();
+        } else {
             self.hang_up();
         }
     }
 
     /// Takes in who stands at our door, also if we never wait: those who wait for us knock anew for every
-    /// wait, and the door must not fill. Closing wakes them, as the ring that follows does. While somebody
-    /// waits here the harvest is theirs.
+    /// wait, and the door must not fill. Closing wakes them, as the ring before did. While somebody waits
+    /// here the harvest is theirs.
     fn empty_door(&mut self) {
         if self.is_inherited() || self.is_in_mask() {
             return;
