@@ -11,7 +11,6 @@ import asyncio
 import sys
 
 import numpy as np
-
 import ringspan
 
 SHAPE = (480, 640)
