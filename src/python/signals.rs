@@ -31,6 +31,8 @@ struct Pipe {
 
 /// One for the process: there is one main thread.
 static PIPE: Mutex<Option<Arc<Pipe>>> = Mutex::new(None);
+/// From `_signal`, which every interpreter has loaded: importing `signal` would run Python code, in whose
+/// callbacks a KeyboardInterrupt is lost.
 static SET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 thread_local! {
@@ -136,8 +138,9 @@ fn the_pipe() -> Option<Arc<Pipe>> {
 }
 
 fn set(py: Python<'_>, number: i32) -> PyResult<i32> {
-    let set = SET
-        .get_or_try_init(py, || py.import("signal")?.getattr("set_wakeup_fd").map(Bound::unbind))?;
+    let set = SET.get_or_try_init(py, || {
+        py.import("_signal")?.getattr("set_wakeup_fd").map(Bound::unbind)
+    })?;
     let options = PyDict::new(py);
     options.set_item(intern!(py, "warn_on_full_buffer"), false)?;
     set.bind(py).call((number,), Some(&options))?.extract()
