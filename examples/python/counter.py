@@ -2,6 +2,8 @@
 
     python examples/python/counter.py wait /jobs 3000
     python examples/python/counter.py add /jobs 1000      # three times, at once or later
+
+The Rust example of the same name understands it.
 """
 
 import asyncio
