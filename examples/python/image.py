@@ -34,7 +34,7 @@ async def look(image: ringspan.RwLock, drawn: ringspan.SharedInt, count: int) ->
     """Looks at frames until the last one."""
     seen = torn = 0
     while seen < count:
-        await drawn.wait_for(lambda frame, seen=seen: frame > seen)
+        await drawn.wait_for(seen.__lt__)  # until there is a later one
         async with image.read() as buf:
             seen = ringspan.View(buf).read(int)
             torn += int((np.frombuffer(buf, np.uint8, offset=HEADER) != seen % 256).any())

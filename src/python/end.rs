@@ -304,7 +304,13 @@ impl<R: Role> Handle<R> {
         self.face.enter(py, verb)?;
         let core = &*self.core;
         let mut raised = None;
-        let listening = signals::listen(py);
+        let listening = match signals::listen(py) {
+            Ok(listening) => listening,
+            Err(raised) => {
+                self.face.leave(py);
+                return Err(raised);
+            }
+        };
         let bell = listening.bell();
         let outcome = py.detach(|| {
             let mut state = core.try_lock()?;

@@ -228,11 +228,7 @@ impl PySegment {
         let limit = seconds(timeout, "timeout")?;
         let segment = self.open_handle()?;
         let mut raised = None;
-        let listening = signals::listen(py);
-        if let Err(err) = py.check_signals() {
-            listening.end(py); // one that came before we listened
-            return Err(err);
-        }
+        let listening = signals::listen(py)?;
         let bell = listening.bell();
         let waited = py.detach(|| {
             segment.blocking_changed_or(since, limit, bell, &mut || {

@@ -6,6 +6,7 @@
 //! ring. Where an event loop runs in this thread it has asked for that itself, and is left alone: then
 //! EINTR has to do. Only the main thread runs Python's handlers, so no other thread needs this.
 
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -30,6 +31,8 @@ struct Pipe {
 
 /// One for the process: there is one main thread.
 static PIPE: Mutex<Option<Arc<Pipe>>> = Mutex::new(None);
+/// From `_signal`, which every interpreter has loaded: importing `signal` would run Python code, in whose
+/// callbacks a KeyboardInterrupt is lost.
 static SET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 thread_local! {
@@ -65,40 +68,57 @@ impl Listening {
 }
 
 /// Listens to signals in the main thread; elsewhere, and where it cannot be had, nothing is heard.
-pub(crate) fn listen(py: Python<'_>) -> Listening {
-    if NOT_MAIN.get() == fd::fork_count() + 1 || loop_runs(py).unwrap_or(true) {
-        return Listening(None);
-    }
-    let Some(pipe) = the_pipe() else { return Listening(None) };
-    match set(py, pipe.bell.for_waker().as_raw_fd()) {
-        Ok(-1) => Listening(Some(pipe)),
-        Ok(other) => {
-            // Somebody listens already.
-            let _ = set(py, other);
-            Listening(None)
-        }
-        Err(_) => {
-            NOT_MAIN.set(fd::fork_count() + 1);
-            Listening(None)
+///
+/// # Errors
+///
+/// What Python's handlers raise for a signal that came before we listened.
+pub(crate) fn listen(py: Python<'_>) -> PyResult<Listening> {
+    let listening = begin(py)?;
+    match py.check_signals() {
+        Ok(()) => Ok(listening),
+        Err(raised) => {
+            listening.end(py);
+            Err(raised)
         }
     }
 }
 
-/// Parks the thread by `park` with the interpreter lock given back, again after every interruption.
-/// Python's handlers run before each sleep; before the first one too, since a signal may have come before
-/// we listened. `None`: the time is over.
+fn begin(py: Python<'_>) -> PyResult<Listening> {
+    // The first time modules are imported: Python code, in which a handler may raise.
+    if NOT_MAIN.get() == fd::fork_count() + 1 || loop_runs(py)? {
+        return Ok(Listening(None));
+    }
+    let Some(pipe) = the_pipe() else { return Ok(Listening(None)) };
+    match set(py, pipe.bell.for_waker().as_raw_fd()) {
+        Ok(-1) => Ok(Listening(Some(pipe))),
+        Ok(other) => {
+            // Somebody listens already.
+            let _ = set(py, other);
+            Ok(Listening(None))
+        }
+        Err(err) if err.is_instance_of::<PyValueError>(py) => {
+            NOT_MAIN.set(fd::fork_count() + 1);
+            Ok(Listening(None))
+        }
+        Err(err) => Err(err),
+    }
+}
+
+/// Parks the thread by `park` with the interpreter lock given back, again after every interruption that
+/// Python's handlers have answered. `None`: the time is over.
 pub(crate) fn parked<T: Send>(
     py: Python<'_>,
     mut park: impl FnMut(Option<&Fd>) -> Result<Blocked<T>, Fault> + Send,
 ) -> PyResult<Option<T>> {
-    let listening = listen(py);
+    let listening = listen(py)?;
     let ended = loop {
-        listening.silence();
-        if let Err(raised) = py.check_signals() {
-            break Err(raised);
-        }
         match py.detach(|| park(listening.bell())) {
-            Ok(Blocked::Interrupted) => {}
+            Ok(Blocked::Interrupted) => {
+                listening.silence();
+                if let Err(raised) = py.check_signals() {
+                    break Err(raised);
+                }
+            }
             Ok(Blocked::Came(found)) => break Ok(Some(found)),
             Ok(Blocked::TimedOut) => break Ok(None),
             Err(fault) => break Err(errors::fault(&fault)),
@@ -118,8 +138,9 @@ fn the_pipe() -> Option<Arc<Pipe>> {
 }
 
 fn set(py: Python<'_>, number: i32) -> PyResult<i32> {
-    let set = SET
-        .get_or_try_init(py, || py.import("signal")?.getattr("set_wakeup_fd").map(Bound::unbind))?;
+    let set = SET.get_or_try_init(py, || {
+        py.import("_signal")?.getattr("set_wakeup_fd").map(Bound::unbind)
+    })?;
     let options = PyDict::new(py);
     options.set_item(intern!(py, "warn_on_full_buffer"), false)?;
     set.bind(py).call((number,), Some(&options))?.extract()
