@@ -189,6 +189,7 @@ impl Region {
     }
 
     /// Start and length of the payload. The memory stays mapped while this region lives.
+    #[inline]
     pub(crate) fn payload(&self) -> (NonNull<u8>, usize) {
         let offset = self.constants.payload_off as usize;
         let len = self.constants.payload_len as usize;

@@ -129,6 +129,7 @@ impl Core {
         Ok(core)
     }
 
+    #[inline]
     pub(crate) fn region(&self) -> &Arc<Region> {
         &self.region
     }
@@ -167,9 +168,13 @@ impl Core {
     #[inline]
     pub(super) fn take_silently(&self, mode: LockMode) -> Result<Word, Busy> {
         let raw = self.raw();
-        let taken = match mode {
-            LockMode::Read => raw.try_read(),
-            LockMode::Write => raw.try_write(),
+        let quick = match mode {
+            LockMode::Read => raw.quick_read(),
+            LockMode::Write => raw.quick_write(),
+        };
+        let taken = match quick {
+            Some(taken) => taken,
+            None => self.take_slowly(mode),
         };
         match taken {
             Ok(_) => {
@@ -182,6 +187,14 @@ impl Core {
             Err(_) => {}
         }
         taken
+    }
+
+    #[inline(never)]
+    fn take_slowly(&self, mode: LockMode) -> Result<Word, Busy> {
+        match mode {
+            LockMode::Read => self.raw().try_read(),
+            LockMode::Write => self.raw().try_write(),
+        }
     }
 
     /// As [`take`](Core::take), for verbs that never wait: if they fail again and again they ask whether

@@ -24,10 +24,12 @@ struct Hold<C: Deref<Target = Core>> {
 }
 
 impl<C: Deref<Target = Core>> Hold<C> {
+    #[inline]
     fn new(core: C, mode: LockMode) -> Self {
         Hold { core, mode, panicking: mode == LockMode::Write && thread::panicking() }
     }
 
+    #[inline]
     fn bytes(&self) -> &[u8] {
         let (at, len) = self.core.region().payload();
         // SAFETY: mapped as long as the region, which the core holds. We hold the lock, so nobody writes
@@ -36,6 +38,7 @@ impl<C: Deref<Target = Core>> Hold<C> {
         unsafe { slice::from_raw_parts(at.as_ptr(), len) }
     }
 
+    #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
         let (at, len) = self.core.region().payload();
         // SAFETY: as in `bytes`; we write, so nobody else even reads there.
@@ -44,6 +47,7 @@ impl<C: Deref<Target = Core>> Hold<C> {
 }
 
 impl<C: Deref<Target = Core>> Drop for Hold<C> {
+    #[inline]
     fn drop(&mut self) {
         let torn = self.mode == LockMode::Write && !self.panicking && thread::panicking();
         self.core.give(self.mode, torn);
@@ -73,6 +77,7 @@ macro_rules! guard {
         impl $(<$life>)? Deref for $name $(<$life>)? {
             type Target = [u8];
 
+            #[inline]
             fn deref(&self) -> &[u8] {
                 self.hold.bytes()
             }
@@ -92,6 +97,7 @@ macro_rules! guard {
 macro_rules! write_guard {
     ($name:ident $(<$life:lifetime>)?, $read:ident) => {
         impl $(<$life>)? DerefMut for $name $(<$life>)? {
+            #[inline]
             fn deref_mut(&mut self) -> &mut [u8] {
                 self.hold.bytes_mut()
             }

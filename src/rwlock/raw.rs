@@ -94,6 +94,38 @@ impl RawLock<'_> {
         }
     }
 
+    /// Takes it for reading where nobody has it and nobody of this handle is about to: the first steps of
+    /// [`try_read`](RawLock::try_read), short enough to stand where they are called. `None`: nothing has
+    /// changed, look closer.
+    #[inline]
+    pub(crate) fn quick_read(&self) -> Option<Result<Word, Busy>> {
+        let stake = self.stake.load();
+        let word = self.load();
+        if stake.mode != Mode::Idle || !word.is_free() {
+            return None;
+        }
+        if !self.stake.swap(stake, stake.with(Mode::Readers(1))) {
+            return None;
+        }
+        let taken = word.as_first(self.bit, false);
+        Some(if self.swap(word, taken) { Ok(taken) } else { self.set_reader() })
+    }
+
+    /// The same for writing.
+    #[inline]
+    pub(crate) fn quick_write(&self) -> Option<Result<Word, Busy>> {
+        let stake = self.stake.load();
+        let word = self.load();
+        if stake.mode != Mode::Idle || !word.is_free() {
+            return None;
+        }
+        if !self.stake.swap(stake, stake.with(Mode::Writer)) {
+            return None;
+        }
+        let taken = word.as_first(self.bit, true);
+        Some(if self.swap(word, taken) { Ok(taken) } else { self.set_writer(stake) })
+    }
+
     /// Takes it for reading, or joins those of this handle who read.
     #[inline]
     pub(crate) fn try_read(&self) -> Result<Word, Busy> {
@@ -134,7 +166,6 @@ impl RawLock<'_> {
     }
 
     /// We are counted; the bit may have to be set.
-    #[inline]
     pub(super) fn set_reader(&self) -> Result<Word, Busy> {
         let taken = self.change(|word| match word.has(self.bit) {
             true => None,
@@ -172,12 +203,17 @@ impl RawLock<'_> {
                 return Err(self.busy(word, Why::Owned));
             }
             if self.stake.swap(stake, stake.with(Mode::Writer)) {
-                return self.change(|word| word.with_writer(self.bit)).map_err(|word| {
-                    self.idle(stake);
-                    Busy { stirred: true, ..self.busy(word, Why::Owned) }
-                });
+                return self.set_writer(stake);
             }
         }
+    }
+
+    /// The stake is ours; bit and mode have to be set.
+    fn set_writer(&self, stake: Snapshot) -> Result<Word, Busy> {
+        self.change(|word| word.with_writer(self.bit)).map_err(|word| {
+            self.idle(stake);
+            Busy { stirred: true, ..self.busy(word, Why::Owned) }
+        })
     }
 
     fn busy(&self, word: Word, why: Why) -> Busy {

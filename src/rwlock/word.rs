@@ -30,44 +30,64 @@ const REAPED_ONE: u64 = 1 << 55;
 pub(crate) struct Word(pub(crate) u64);
 
 /// The bit of the handle in slot `index`.
+#[inline]
 pub(crate) fn owner_bit(index: usize) -> u64 {
     1 << index
 }
 
 impl Word {
     /// One bit for each owner.
+    #[inline]
     pub(crate) fn owners(self) -> u64 {
         self.0 & OWNERS
     }
 
+    #[inline]
     pub(crate) fn has(self, bit: u64) -> bool {
         self.0 & bit != 0
     }
 
+    #[inline]
     pub(crate) fn is_written(self) -> bool {
         self.has(WRITER)
     }
 
+    #[inline]
     pub(crate) fn is_awaited(self) -> bool {
         self.has(WAITING)
     }
 
+    #[inline]
     pub(crate) fn is_poisoned(self) -> bool {
         self.has(POISONED)
     }
 
     /// Whether correct handles can have brought it here: who writes is the only owner.
+    #[inline]
     pub(crate) fn is_sane(self) -> bool {
         !self.is_written() || self.owners().is_power_of_two()
     }
 
+    /// Nobody owns it.
+    #[inline]
+    pub(crate) fn is_free(self) -> bool {
+        self.0 & (OWNERS | WRITER) == 0
+    }
+
+    /// A free word with `bit` as its only owner, without the hint.
+    #[inline]
+    pub(crate) fn as_first(self, bit: u64, writes: bool) -> Word {
+        Word((self.0 | bit | if writes { WRITER } else { 0 }) & !WAITING)
+    }
+
     /// With `bit` among the readers. The hint counts only while somebody owns the lock, so whoever
     /// finds it free clears the hint. `None`: it cannot be read now.
+    #[inline]
     pub(crate) fn with_reader(self, bit: u64) -> Option<Word> {
         if self.is_written() {
             None
         } else if self.owners() == 0 {
-            Some(Word((self.0 | bit) & !WAITING))
+            Some(self.as_first(bit, false))
         } else if self.is_awaited() {
             None
         } else {
@@ -76,9 +96,9 @@ impl Word {
     }
 
     /// With `bit` as the writer. `None`: it cannot be written now.
+    #[inline]
     pub(crate) fn with_writer(self, bit: u64) -> Option<Word> {
-        let free = self.owners() == 0 && !self.is_written();
-        free.then_some(Word((self.0 | bit | WRITER) & !WAITING))
+        self.is_free().then_some(self.as_first(bit, true))
     }
 
     /// With the only reader `bit` as the writer. `None`: others read.
@@ -87,11 +107,13 @@ impl Word {
     }
 
     /// With the writer as a reader.
+    #[inline]
     pub(crate) fn downgraded(self) -> Word {
         Word(self.0 & !WRITER)
     }
 
     /// Without the owner `bit`.
+    #[inline]
     pub(crate) fn without(self, bit: u64) -> Word {
         let left = Word(self.0 & !bit);
         if left.owners() == 0 { left.downgraded() } else { left }

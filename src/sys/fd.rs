@@ -66,6 +66,7 @@ extern "C" fn after_fork_in_child() {
 
 /// How many forks this process is away from the first one; a handle made under another count is
 /// inherited and must not be used.
+#[inline]
 pub(crate) fn fork_count() -> u64 {
     FORKS.load(Ordering::Relaxed) // Relaxed: changes only inside fork, before the child runs
 }
