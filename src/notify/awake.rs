@@ -81,6 +81,11 @@ impl Awake {
         self.mean = (self.mean * 3 + waited) / 4;
     }
 
+    /// The wait is over, and nothing came of it.
+    pub(crate) fn gave_up(&mut self) {
+        self.wait = None;
+    }
+
     /// We park: no more looks in this wait.
     pub(crate) fn parks(&mut self) {
         let since = self.wait.map_or_else(Instant::now, |(_, since)| since);

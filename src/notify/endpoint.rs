@@ -157,6 +157,10 @@ impl Endpoint {
     /// Steps 1 and 2 of the sleeper.
     pub(crate) fn begin(&mut self) -> Result<(), Fault> {
         self.check_fork()?; // the slot is the parent's
+        if self.door.is_none() {
+            let cause = "its handle was dropped while this waited; open it again";
+            return Err(self.region.fault(FaultKind::Removed, cause)); // the slot may be another's
+        }
         self.ready_to_park()?;
         if !self.in_mask
             && let Some(bit) = self.mask_bit()

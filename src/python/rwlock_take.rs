@@ -97,7 +97,8 @@ impl PyRwLock {
             Some(word) => word,
             None => {
                 let deadline = Deadline::after(limit);
-                signals::parked(py, |bell| core.take_blocking(mode, deadline.at(), bell))?
+                let mut taking = core.taking(mode);
+                signals::parked(py, |bell| taking.park(deadline.at(), bell))?
                     .ok_or_else(|| errors::timeout(&handle.timed_out()))?
             }
         };

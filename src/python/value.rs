@@ -21,6 +21,7 @@ use crate::notify::find::How;
 use crate::rwlock::{HandleStat, LockMode};
 use crate::segment::remove;
 use crate::sync::{Mutex, lock};
+use crate::sys::fd::Fd;
 use crate::value::{Plain, timed_out};
 
 /// What the object and its awaitables share.
@@ -131,8 +132,9 @@ impl PyValue {
         }
         self.inner.refuse_recursion(action.verb())?;
         let deadline = Deadline::after(limit);
-        let change = signals::parked(py, |bell| core.begin_blocking(deadline.at(), bell))?
-            .ok_or_else(|| errors::timeout(&timed_out(core)))?;
+        let mut taking = core.lock.taking(LockMode::Write);
+        let park = |bell: Option<&Fd>| core.begin_blocking(&mut taking, deadline.at(), bell);
+        let change = signals::parked(py, park)?.ok_or_else(|| errors::timeout(&timed_out(core)))?;
         action.run(py, &self.inner, &handle, change)
     }
 

@@ -36,6 +36,7 @@ impl Region {
 
     /// Copies from `offset` of the file on into `out`.
     pub(crate) fn read_file(&self, offset: u64, out: &mut [u8]) -> Result<(), Fault> {
+        self.check_fork()?; // the file's number may be another file's
         if let Some(at) = self.in_payload(offset, out.len()) {
             return self
                 .bytes()
@@ -50,6 +51,7 @@ impl Region {
 
     /// Copies `bytes` to `offset` of the file.
     pub(crate) fn write_file(&self, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
+        self.check_fork()?; // the file's number may be another file's
         if let Some(at) = self.in_payload(offset, bytes.len()) {
             let written = self.bytes().write(at, bytes);
             return written.ok_or_else(|| self.outside(offset, bytes.len() as u64));
@@ -83,6 +85,7 @@ impl Region {
     ///
     /// `NoSpace`; nothing has changed then.
     pub(crate) fn grow(&self, from: u64, len: u64) -> Result<(), Fault> {
+        self.check_fork()?; // the file's number may be another file's
         let old = self.length();
         let size = file::info(&self.file).map_err(|err| self.os_fault("fstat", &err))?.size;
         if old < self.constants.total || old > size {
@@ -108,7 +111,7 @@ impl Region {
     /// Gives the memory of a grown part back that nobody reads any more; its bytes read as zeros. The
     /// creator's part is kept: it is read through mappings.
     pub(crate) fn give_back(&self, offset: u64, len: u64) {
-        if offset >= self.constants.total {
+        if offset >= self.constants.total && !self.is_inherited() {
             file::give_back(&self.file, offset, len);
         }
     }

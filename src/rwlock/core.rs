@@ -2,7 +2,7 @@
 //! [`Value`](crate::Value) has the same lock in front of its buffers.
 
 use super::raw::{Busy, Left, RawLock, Reaped, Why, reap};
-use super::stake::Stake;
+use super::stake::{Mode, Stake};
 use super::word::{Word, owner_bit};
 use crate::error::{Fault, FaultKind};
 use crate::layout::{Header, Kind, LockArea, LockSeat, SEATS, Slot};
@@ -179,14 +179,26 @@ impl Core {
         match taken {
             Ok(_) => {
                 failpoint!("lock.taken");
-                // Relaxed: for people.
-                self.seat().since.store(process::coarse_wall_clock(), Ordering::Relaxed);
+                if quick.is_some() || self.is_first() {
+                    self.note_since();
+                }
                 self.tell_ours();
             }
             Err(busy) if busy.stirred => self.tell_ours(),
             Err(_) => {}
         }
         taken
+    }
+
+    /// For `holders`; of the readers of a handle the first one counts.
+    #[inline]
+    fn note_since(&self) {
+        // Relaxed: for people.
+        self.seat().since.store(process::coarse_wall_clock(), Ordering::Relaxed);
+    }
+
+    fn is_first(&self) -> bool {
+        matches!(self.stake.load().mode, Mode::Readers(1) | Mode::Writer)
     }
 
     #[inline(never)]
@@ -276,7 +288,9 @@ impl Core {
             return false;
         }
         let upgraded = self.raw().try_upgrade();
-        if !upgraded {
+        if upgraded {
+            self.note_since();
+        } else {
             self.tell_ours();
         }
         upgraded
@@ -321,7 +335,9 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn tell_parked(&self, parked: u64, left: Left) {
-        if left.damaged {
+        // A slot that names another is a table that was overwritten: nobody could be found by it.
+        let slot = self.region.slot(self.index);
+        if left.damaged || slot.tag.load(Ordering::SeqCst) != self.tag {
             self.cry_out();
             return;
         }
@@ -331,6 +347,23 @@ impl Core {
         if left.word.owners() == 0 && parked & !owner_bit(self.index) != 0 {
             self.tell_others();
             self.owe_turn();
+        } else if !left.held_here && left.word.owners() != 0 {
+            self.tell_left_behind(parked, left.word);
+        }
+    }
+
+    /// Others own it still. Should one of them be in a free slot, or asleep for the very lock, then these bits
+    /// were written by somebody else, and nobody would ever give them back.
+    fn tell_left_behind(&self, parked: u64, word: Word) {
+        let free = |index: usize| self.region.slot(index).tag.load(Ordering::SeqCst) == 0;
+        let nobody = |index: &usize| word.has(owner_bit(*index)) && free(*index);
+        if (0..SEATS).any(|index| nobody(&index)) && self.word() == word {
+            self.cry_out();
+            return;
+        }
+        let asleep = parked & word.owners() & !owner_bit(self.index);
+        if asleep != 0 {
+            let _ = self.shared.with(|endpoint| endpoint.wake_these(asleep));
         }
     }
 
@@ -409,11 +442,15 @@ impl Core {
 impl Drop for Core {
     /// A guard that was leaked (`mem::forget`) is given back with its handle.
     fn drop(&mut self) {
-        use super::stake::Mode;
         match self.stake.load().mode {
             Mode::Idle => {}
             Mode::Readers(count) => (0..count).for_each(|_| self.give(LockMode::Read, false)),
             Mode::Writer => self.give(LockMode::Write, false),
+        }
+        if !self.region.is_inherited() {
+            // A wait that was leaked keeps the endpoint; it must not keep others out.
+            self.seat().wants.store(0, Ordering::SeqCst);
+            let _ = self.shared.with(Endpoint::detach);
         }
     }
 }
@@ -436,7 +473,23 @@ pub(super) struct Lent<'a> {
 
 impl<'a> Lent<'a> {
     pub(super) fn from(place: &'a Mutex<Option<Awake>>) -> Lent<'a> {
-        Lent { place, awake: lock(place).take() }
+        let mut lent = Lent::none(place);
+        lent.borrow();
+        lent
+    }
+
+    /// Not lent yet.
+    pub(super) fn none(place: &'a Mutex<Option<Awake>>) -> Lent<'a> {
+        Lent { place, awake: None }
+    }
+
+    pub(super) fn borrow(&mut self) {
+        // Taken by somebody just now (or, in a forked child, for ever): then it is not for us.
+        if self.awake.is_none()
+            && let Ok(mut place) = self.place.try_lock()
+        {
+            self.awake = place.take();
+        }
     }
 
     /// One more look instead of a park?
@@ -459,8 +512,12 @@ impl<'a> Lent<'a> {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        if let Some(awake) = self.awake.take() {
-            *lock(self.place) = Some(awake);
+        if let Some(mut awake) = self.awake.take() {
+            awake.gave_up();
+            // Failing that it is lost, and nobody stays awake from now on: in a forked child.
+            if let Ok(mut place) = self.place.try_lock() {
+                *place = Some(awake);
+            }
         }
     }
 }

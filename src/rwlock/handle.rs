@@ -288,8 +288,9 @@ impl RwLock {
         timeout: Option<Duration>,
     ) -> Result<Word, LockError<G>> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut taking = self.core.taking(mode);
         loop {
-            match self.core.take_blocking(mode, deadline, None)? {
+            match taking.park(deadline, None)? {
                 Blocked::Came(word) => return Ok(word),
                 Blocked::TimedOut => return Err(LockError::Timeout(self.timed_out())),
                 Blocked::Interrupted => {}

@@ -58,6 +58,63 @@ impl<C: Deref<Target = Core>> Drop for Waiting<C> {
     }
 }
 
+/// The way of a thread to the lock, over all interruptions by signals: its place among those who wait is
+/// kept, or a writer that is interrupted often would let every reader pass.
+pub(crate) struct Taking<'a> {
+    core: &'a Core,
+    mode: LockMode,
+    waiting: Option<Waiting<&'a Core>>,
+    lent: Lent<'a>,
+}
+
+impl Taking<'_> {
+    /// Parks until the lock is ours or the deadline is over; a signal interrupts, and a readable `bell`.
+    pub(crate) fn park(
+        &mut self,
+        deadline: Option<Instant>,
+        bell: Option<&Fd>,
+    ) -> Result<Blocked<Word>, Fault> {
+        let (core, mode) = (self.core, self.mode);
+        core.region.check_fork()?;
+        if self.waiting.is_none() {
+            if let Some(word) = self.spin()? {
+                return Ok(Blocked::Came(word));
+            }
+            self.waiting = Some(Waiting::new(core, mode));
+        }
+        let look = |endpoint: &mut Endpoint| core.look(endpoint, mode);
+        let ended = core.shared.wait_blocking(deadline, bell, look)?;
+        if matches!(ended, Blocked::Came(_)) {
+            self.waiting.take().into_iter().for_each(Waiting::came);
+            self.lent.came();
+        }
+        Ok(ended)
+    }
+
+    /// Stays awake for about as long as a park would cost, while that has paid of late.
+    fn spin(&mut self) -> Result<Option<Word>, Fault> {
+        let core = self.core;
+        while core.owes_turn() && core.still_owes_turn() {
+            (0..SPINS_PER_LOOK).for_each(|_| std::hint::spin_loop());
+        }
+        loop {
+            let busy = match core.take(self.mode) {
+                Ok(word) => {
+                    self.lent.came();
+                    return Ok(Some(word));
+                }
+                Err(busy) => busy,
+            };
+            core.refuse_damage(busy)?;
+            let owner = core.owner_elsewhere(busy);
+            if !owner.is_some_and(|index| self.lent.stay(core.region.slot(index))) {
+                return Ok(None);
+            }
+            (0..SPINS_PER_LOOK).for_each(|_| std::hint::spin_loop());
+        }
+    }
+}
+
 impl Core {
     fn leave_writers(&self, came: bool) {
         let mut writers = lock(&self.writers);
@@ -167,47 +224,9 @@ impl Core {
         (0..SEATS).find(|&index| busy.word.has(owner_bit(index)) && index != self.index)
     }
 
-    /// Stays awake for about as long as a park would cost, while that has paid of late.
-    fn spin(&self, mode: LockMode) -> Result<Option<Word>, Fault> {
-        while self.owes_turn() && self.still_owes_turn() {
-            (0..SPINS_PER_LOOK).for_each(|_| std::hint::spin_loop());
-        }
-        let mut lent = Lent::from(&self.spins);
-        loop {
-            let busy = match self.take(mode) {
-                Ok(word) => {
-                    lent.came();
-                    return Ok(Some(word));
-                }
-                Err(busy) => busy,
-            };
-            self.refuse_damage(busy)?;
-            let owner = self.owner_elsewhere(busy);
-            if !owner.is_some_and(|index| lent.stay(self.region.slot(index))) {
-                return Ok(None);
-            }
-            (0..SPINS_PER_LOOK).for_each(|_| std::hint::spin_loop());
-        }
-    }
-
-    /// Takes the lock, parking the thread until the deadline; a readable `bell` interrupts.
-    pub(crate) fn take_blocking(
-        &self,
-        mode: LockMode,
-        deadline: Option<Instant>,
-        bell: Option<&Fd>,
-    ) -> Result<Blocked<Word>, Fault> {
-        self.region.check_fork()?;
-        if let Some(word) = self.spin(mode)? {
-            return Ok(Blocked::Came(word));
-        }
-        let waiting = Waiting::new(self, mode);
-        let ended =
-            self.shared.wait_blocking(deadline, bell, |endpoint| self.look(endpoint, mode))?;
-        if matches!(ended, Blocked::Came(_)) {
-            waiting.came();
-        }
-        Ok(ended)
+    /// Begins to take the lock, parking the thread.
+    pub(crate) fn taking(&self, mode: LockMode) -> Taking<'_> {
+        Taking { core: self, mode, waiting: None, lent: Lent::from(&self.spins) }
     }
 
     /// Takes the lock if that can be done on the spot; `None`: whatever it is, look closer.
@@ -221,32 +240,33 @@ impl Core {
     #[cfg(feature = "tokio")]
     pub(crate) async fn take_async(&self, mode: LockMode) -> Result<Word, Fault> {
         self.region.check_fork()?;
-        if let Some(word) = self.take_turns(mode).await? {
+        let mut lent = Lent::none(&self.turns);
+        if let Some(word) = self.take_turns(mode, &mut lent).await? {
             return Ok(word);
         }
         let waiting = Waiting::new(self, mode);
         let word = self.shared.wait_async(|endpoint| self.look(endpoint, mode)).await?;
         waiting.came();
+        lent.came();
         Ok(word)
     }
 
-    /// As [`spin`](Core::spin), giving other tasks their turn between the looks.
+    /// Stays awake as [`Taking::spin`] does, giving other tasks their turn between the looks.
     #[cfg(feature = "tokio")]
-    async fn take_turns(&self, mode: LockMode) -> Result<Option<Word>, Fault> {
+    async fn take_turns(&self, mode: LockMode, lent: &mut Lent<'_>) -> Result<Option<Word>, Fault> {
         while self.owes_turn() && self.still_owes_turn() {
             tokio::task::yield_now().await;
         }
-        let mut lent = None;
         loop {
             let busy = match self.take(mode) {
                 Ok(word) => {
-                    lent.iter_mut().for_each(Lent::came);
+                    lent.came();
                     return Ok(Some(word));
                 }
                 Err(busy) => busy,
             };
             self.refuse_damage(busy)?;
-            let lent = lent.get_or_insert_with(|| Lent::from(&self.turns));
+            lent.borrow();
             let owner = self.owner_elsewhere(busy);
             if !owner.is_some_and(|index| lent.stay(self.region.slot(index))) {
                 return Ok(None);
@@ -261,14 +281,17 @@ impl Core {
         let how = if word.is_written() { "written" } else { "read" };
         let pids: Vec<String> = (0..SEATS)
             .filter(|&index| word.has(owner_bit(index)))
-            .map(|index| {
+            .filter_map(|index| {
                 let slot = self.region.slot(index);
                 let tag = slot.tag.load(Ordering::SeqCst);
+                if tag == 0 {
+                    return None; // gone meanwhile, or never there
+                }
                 let pid = crate::notify::slots::read_hints(slot, tag).map_or(0, |hints| hints.pid);
                 let kept = self.area.seats[index].kept.load(Ordering::SeqCst);
                 let kept = if kept > 0 { " (kept by views)" } else { "" };
                 let me = if index == self.index { " (this handle)" } else { "" };
-                format!("pid {pid}{me}{kept}")
+                Some(format!("pid {pid}{me}{kept}"))
             })
             .collect();
         match pids.as_slice() {

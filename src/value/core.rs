@@ -2,7 +2,7 @@
 //! tag; what they mean is for `handle.rs` and for the Python binding.
 
 use super::raw::{LEAST, RawValue, Read, Sink, Store};
-use crate::error::{Fault, FaultKind};
+use crate::error::{Fault, FaultKind, errno};
 use crate::layout::ValueArea;
 use crate::notify::Endpoint;
 use crate::notify::local::Keep;
@@ -11,6 +11,7 @@ use crate::region::Region;
 use crate::region::map::Words;
 use crate::rwlock::LockMode;
 use crate::rwlock::core::{Core as Lock, bury};
+use crate::rwlock::wait::Taking;
 use crate::sys::failpoint::failpoint;
 use crate::sys::fd::Fd;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Attempts to read beside the writers before the reader keeps them out.
 const ATTEMPTS: usize = 8;
+/// The same before it sleeps because a writer has the lock.
+const ATTEMPTS_BESIDE: usize = 64;
 
 /// An attached handle.
 #[derive(Debug)]
@@ -43,7 +46,19 @@ impl Store for Region {
 
     fn may_hold(&self, offset: u64, len: u64) -> bool {
         let inside = offset.checked_add(len).is_some_and(|end| end <= self.length());
-        inside && offset >= self.constants().payload_off && offset.is_multiple_of(LEAST)
+        inside
+            && offset >= self.constants().payload_off
+            && offset.is_multiple_of(LEAST)
+            && len.is_multiple_of(LEAST)
+    }
+
+    fn no_memory(&self, len: usize) -> Fault {
+        let cause = format!("this process has no memory for a copy of {len} bytes");
+        self.fault(FaultKind::Os, cause).with_errno(errno::ENOMEM)
+    }
+
+    fn is_full(fault: &Fault) -> bool {
+        fault.kind() == FaultKind::NoSpace
     }
 
     fn damaged(&self, what: &str) -> Fault {
@@ -84,6 +99,7 @@ pub(crate) struct Change<'a> {
 impl Change<'_> {
     /// Copies the present value.
     pub(crate) fn read(&self, sink: &mut impl Sink) -> Result<Read, Fault> {
+        self.core.region().check_fork()?;
         // Nobody sets meanwhile, so the first attempt is the last.
         match self.core.raw().try_read(sink)? {
             Some(read) => Ok(read),
@@ -99,6 +115,9 @@ impl Change<'_> {
 
     /// The same of two pieces, one behind the other.
     pub(crate) fn set_parts(self, parts: [&[u8]; 2], tag: u8) -> Result<u64, Fault> {
+        // What ran under the lock may have forked: here the lock is the parent's, and the file's number
+        // may be another file's.
+        self.core.region().check_fork()?;
         let (raw, region) = (self.core.raw(), self.core.region());
         let len = parts[0].len() + parts[1].len();
         let prepared = raw.prepare(len as u64)?;
@@ -161,14 +180,27 @@ impl Core {
             if let Some(read) = self.try_read(sink)? {
                 return Ok(read);
             }
-            // A signal interrupts; then the attempts may succeed, and do no harm if not.
-            if let Blocked::Came(_) = self.lock.take_blocking(LockMode::Read, None, None)? {
-                let read = self.raw().try_read(sink);
-                self.lock.give(LockMode::Read, false);
-                if let Some(read) = read? {
-                    return Ok(read);
+            // Interrupted by a signal: then the attempts may succeed, and do no harm if not.
+            let ended = self.shared().wait_blocking(None, None, |endpoint| {
+                if self.lock.look(endpoint, LockMode::Read)?.is_some() {
+                    return Ok(Some(None)); // the lock is ours
                 }
-                return Err(Store::damaged(&**self.region(), "its version moves under the lock"));
+                // A writer has it. One that stands still (stopped, say) must not keep readers out: then the
+                // version stands too. While it moves, somebody sets, gives the lock back, and rings.
+                let beside = || self.raw().try_read(sink).transpose();
+                let read = std::iter::repeat_with(beside).take(ATTEMPTS_BESIDE).flatten().next();
+                Ok(read.transpose()?.map(Some))
+            })?;
+            match ended {
+                Blocked::Came(Some(read)) => return Ok(read),
+                Blocked::Came(None) => {
+                    let read = self.raw().try_read(sink);
+                    self.lock.give(LockMode::Read, false);
+                    let moves =
+                        || Store::damaged(&**self.region(), "its version moves under the lock");
+                    return read?.ok_or_else(moves);
+                }
+                Blocked::TimedOut | Blocked::Interrupted => {}
             }
         }
     }
@@ -193,10 +225,11 @@ impl Core {
     /// The same, parking the thread.
     pub(crate) fn begin_blocking(
         &self,
+        taking: &mut Taking<'_>,
         deadline: Option<Instant>,
         bell: Option<&Fd>,
     ) -> Result<Blocked<Change<'_>>, Fault> {
-        Ok(match self.lock.take_blocking(LockMode::Write, deadline, bell)? {
+        Ok(match taking.park(deadline, bell)? {
             Blocked::Came(_) => Blocked::Came(self.taken()),
             Blocked::TimedOut => Blocked::TimedOut,
             Blocked::Interrupted => Blocked::Interrupted,

@@ -77,6 +77,14 @@ impl Store for File {
         [at(0), at(1)].contains(&offset) && len <= 8
     }
 
+    fn no_memory(&self, len: usize) -> String {
+        format!("no memory for {len} bytes")
+    }
+
+    fn is_full(_fault: &String) -> bool {
+        false
+    }
+
     fn damaged(&self, what: &str) -> String {
         what.to_owned()
     }

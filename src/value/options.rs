@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// What a value is to be like; see [`Value::options`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ValueOptions<T> {
     options: Plain,
     of: PhantomData<fn(T) -> T>,
@@ -25,6 +25,12 @@ pub(crate) struct Plain {
     pub(crate) capacity: u64,
     pub(crate) mode: u32,
     pub(crate) ephemeral: bool,
+}
+
+impl<T> Clone for ValueOptions<T> {
+    fn clone(&self) -> Self {
+        ValueOptions { options: self.options.clone(), of: PhantomData }
+    }
 }
 
 impl<T> Default for ValueOptions<T> {

@@ -43,6 +43,12 @@ pub(crate) trait Store {
     /// Whether `len` bytes at `offset` may be a buffer.
     fn may_hold(&self, offset: u64, len: u64) -> bool;
 
+    /// The reader has no memory for a copy.
+    fn no_memory(&self, len: usize) -> Self::Fault;
+
+    /// Whether `grow` failed for want of room.
+    fn is_full(fault: &Self::Fault) -> bool;
+
     /// The descriptor of a buffer cannot be right.
     fn damaged(&self, what: &str) -> Self::Fault;
 }
@@ -153,7 +159,7 @@ impl<S: Store> RawValue<'_, S> {
         }
         self.store.is_there(found.offset, found.len)?; // before memory is asked for it
         let Some(room) = sink.room(len) else {
-            return Err(self.store.damaged(&format!("no memory for a copy of {len} bytes")));
+            return Err(self.store.no_memory(len));
         };
         self.store.read(found.offset, room)?;
         Ok(self.stands(version).then_some(Read { version, tag: Some(tag) }))
@@ -174,17 +180,29 @@ impl<S: Store> RawValue<'_, S> {
         if len <= old.capacity {
             return Ok(Prepared { next, offset: old.offset, len, left: None });
         }
-        let room = len.checked_next_power_of_two().unwrap_or(len).max(LEAST);
         // What a killed setter left behind the two is used again.
         let offset = old.end().max(other.end());
-        self.store.grow(offset, room)?;
-        // Relaxed: the store of the version publishes them. In this order: killed between, the buffer has
-        // a place and no room.
+        let room = self.make_room(offset, len)?;
+        // Killed between these, the buffer has a place and no room. Release, here and below: in this order,
+        // also to who comes after us; pairs with the lock.
         line.capacity.store(0, Ordering::Relaxed);
-        line.offset.store(offset, Ordering::Relaxed);
-        line.capacity.store(room, Ordering::Relaxed);
+        line.offset.store(offset, Ordering::Release);
+        line.capacity.store(room, Ordering::Release);
         let left = (old.capacity > 0).then_some((old.offset, old.capacity));
         Ok(Prepared { next, offset, len, left })
+    }
+
+    /// Room that grows by doubling, so that it seldom has to; where that is not to be had, just enough.
+    fn make_room(&self, offset: u64, len: u64) -> Result<u64, S::Fault> {
+        let enough = len.checked_next_multiple_of(LEAST).unwrap_or(len);
+        let room = len.checked_next_power_of_two().unwrap_or(enough).max(LEAST);
+        match self.store.grow(offset, room) {
+            Ok(()) => Ok(room),
+            Err(fault) if S::is_full(&fault) && enough < room => {
+                self.store.grow(offset, enough).map(|()| enough)
+            }
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Ends a set whose bytes are written; the version afterwards.
@@ -201,6 +219,9 @@ impl<S: Store> RawValue<'_, S> {
     /// Both buffers lie where buffers may lie, and not in one another: or a set would write over what it
     /// must not.
     fn check_rooms(&self, ours: Descriptor, other: Descriptor) -> Result<(), S::Fault> {
+        // Whatever the header says of the length.
+        self.store.is_there(ours.offset, ours.capacity)?;
+        self.store.is_there(other.offset, other.capacity)?;
         let apart = ours.end() <= other.offset || other.end() <= ours.offset;
         let held = |room: Descriptor| self.store.may_hold(room.offset, room.capacity);
         if held(ours) && held(other) && (apart || ours.capacity == 0) {

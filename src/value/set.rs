@@ -6,6 +6,7 @@ use super::handle::{Value, with_scratch};
 use crate::codec::Tag;
 use crate::error::{Fault, FaultKind, errno};
 use crate::notify::shared::Blocked;
+use crate::rwlock::LockMode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -54,8 +55,9 @@ impl<T> Value<T> {
 
     fn begin_blocking(&self, timeout: Option<Duration>) -> Result<Change<'_>, SetError> {
         let deadline = deadline(timeout);
+        let mut taking = self.core.lock.taking(LockMode::Write);
         loop {
-            match self.core.begin_blocking(deadline, None)? {
+            match self.core.begin_blocking(&mut taking, deadline, None)? {
                 Blocked::Came(change) => return Ok(change),
                 Blocked::TimedOut => return Err(SetError::Timeout(timed_out(&self.core))),
                 Blocked::Interrupted => {}

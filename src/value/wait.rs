@@ -213,10 +213,19 @@ impl<T: Serialize + DeserializeOwned> Watch<T> {
     }
 
     fn look(&mut self) -> Result<Option<T>, Fault> {
-        // Taken first: should the value be no `T`, this version has been told of.
-        self.seen = self.value.version();
-        let (version, value) = self.value.get_versioned()?;
-        self.seen = version;
-        Ok(value)
+        let now = self.value.version();
+        match self.value.get_versioned() {
+            Ok((version, value)) => {
+                self.seen = version;
+                Ok(value)
+            }
+            Err(fault) => {
+                // A value that is no `T` has been told of; one that could not be read now may be later.
+                if matches!(fault.kind(), FaultKind::Decode | FaultKind::Damaged) {
+                    self.seen = now;
+                }
+                Err(fault)
+            }
+        }
     }
 }
