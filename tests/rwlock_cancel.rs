@@ -284,3 +284,65 @@ fn removed_while_it_is_held_and_waited_for() {
     assert_eq!(read_all(&lock.try_read().unwrap()), 11);
     assert_eq!(read_all(&test.handle().try_read().unwrap()), 1);
 }
+
+/// A future that is leaked never leaves by itself; with its handle it does.
+#[test]
+fn a_forgotten_wait_goes_with_its_handle() {
+    let test = Test::new("a forgotten wait");
+    let lock = test.lock();
+    let (held, wants) = (test.handle(), test.handle());
+    let guard = held.blocking_read(None).unwrap();
+    let rt = timed_runtime();
+    let mut write = Box::pin(wants.write());
+    let before = parks_of(&wants);
+    rt.block_on(park(write.as_mut(), &wants, before));
+    assert!(would_block(lock.try_read()), "a writer waits");
+    std::mem::forget(write);
+    drop(wants);
+    drop(lock.blocking_read(None).unwrap());
+    assert_eq!(lock.stat().unwrap().attached, 2);
+    drop(guard);
+}
+
+extern "C" fn nothing(_signal: libc::c_int) {}
+
+/// Signals end the sleep of a thread again and again; its place among those who wait it keeps.
+#[test]
+#[allow(unsafe_code, reason = "a signal for one thread")]
+fn a_writer_that_is_interrupted_all_the_time_is_not_starved() {
+    let test = Test::new("interrupted");
+    let lock = test.lock();
+    // SAFETY: a plain handler; without SA_RESTART, so that it ends system calls.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as *const () as usize;
+        libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut());
+    }
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let reader = test.handle();
+            let done = &done;
+            scope.spawn(move || {
+                while !done.load(Ordering::SeqCst) {
+                    let _guard = reader.blocking_read(None).unwrap();
+                    std::thread::sleep(Duration::from_millis(4));
+                }
+            });
+        }
+        // SAFETY: ourselves.
+        let me = unsafe { libc::pthread_self() };
+        let done = &done;
+        scope.spawn(move || {
+            while !done.load(Ordering::SeqCst) {
+                // SAFETY: that thread waits for this one before it ends.
+                unsafe { libc::pthread_kill(me, libc::SIGUSR1) };
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        for _ in 0..20 {
+            drop(lock.blocking_write(None).unwrap());
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+}

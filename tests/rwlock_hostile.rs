@@ -187,6 +187,10 @@ fn a_wrong_word_is_cried_out_by_who_gives_it_back() {
     for word in [ours, ours | AWAITED] {
         over_waiters(LockMode::Write, End::Gives, Target::Word(word), word % 97);
     }
+    // Who reads is no witness of other readers: but they must be somebody, and not asleep for the lock.
+    for others in [2, 1 << 40, 1 << 9 | 1 << 40, 1 << 40 | 2, OWNERS & !ours] {
+        over_waiters(LockMode::Read, End::Gives, Target::Word(ours | others), others % 97);
+    }
     for others in [2, 1 << 2, 1 << 40, OWNERS & !ours, 6] {
         let word = ours | others | WRITTEN;
         over_waiters(LockMode::Write, End::Gives, Target::Word(word), others % 97);

@@ -235,7 +235,7 @@ fn own_tmpfs(name: &str) {
     };
     let old = "old".repeat(2000);
     value.try_set(&old).unwrap();
-    let large = "x".repeat(600_000);
+    let large = "x".repeat(1_100_000);
     for round in 0..4 {
         let before = (value.version(), std::fs::metadata("/dev/shm/full").unwrap().blocks());
         let Err(TrySetError::Fault(fault)) = value.try_set(&large) else { panic!() };

@@ -72,6 +72,8 @@ pub(crate) struct Endpoint {
     pub(crate) bells: Bells,
     /// Our bit in the mask of the parked is set.
     in_mask: bool,
+    /// Free slots whose bits in the mask stand, and for which we have hung up on all.
+    pub(crate) hung_up_for: u64,
     forks: u64,
 }
 
@@ -88,6 +90,7 @@ impl Endpoint {
             counters: Counters::default(),
             bells: Bells::default(),
             in_mask: false,
+            hung_up_for: 0,
             forks: fd::fork_count(),
         }
     }

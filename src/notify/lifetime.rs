@@ -7,6 +7,7 @@ use crate::notify::link::{self, Proof};
 use crate::notify::wake;
 use crate::region::{Claim, Region};
 use crate::sync::Ordering;
+use crate::sys::door;
 
 /// Marks, rings everybody who sleeps, unlinks last. False: the name leads elsewhere by now.
 pub(crate) fn remove(region: &Region) -> Result<bool, Fault> {
@@ -83,9 +84,13 @@ fn was_used(region: &Region) -> bool {
 
 /// Every slot is free or its owner proven dead.
 fn is_deserted(region: &Region) -> bool {
+    let mut listening = None;
     region.slots().all(|slot| {
         let tag = slot.tag.load(Ordering::SeqCst);
-        tag == 0 || matches!(link::prove(region, tag), Proof::Dead { .. })
+        // Only those that the kernel does not list are knocked at: a knock at the door of one that never
+        // waits stands there for ever.
+        let mut lives = |tag| listening.get_or_insert_with(door::listening).contains(tag);
+        tag == 0 || (!lives(&tag) && matches!(link::prove(region, tag), Proof::Dead { .. }))
     })
 }
 

@@ -15,6 +15,7 @@ use crate::sys::doorbell::Bell;
 use crate::sys::failpoint::failpoint;
 use crate::sys::fd::Fd;
 use crate::sys::poll;
+use crate::sys::process;
 
 /// One peer, known by its tag.
 #[derive(Debug)]
@@ -81,7 +82,10 @@ pub(crate) fn prove(region: &Region, tag: u64) -> Proof {
     };
     match region.doors().knock(tag) {
         Knock::Refused => Proof::Dead { pid: 0 },
-        Knock::Full => Proof::Alive { conn: None, pidfd: None, pid: 0 },
+        Knock::Full => {
+            let (pid, pidfd) = hinted(region, tag).unwrap_or((0, None));
+            Proof::Alive { conn: None, pidfd, pid }
+        }
         Knock::Failed(err) => Proof::Unknown(unreachable(&err)),
         Knock::Open(conn) => match door::credentials(&conn) {
             Err(err) => Proof::Unknown(unreachable(&err)),
@@ -102,6 +106,16 @@ pub(crate) fn prove(region: &Region, tag: u64) -> Proof {
             }
         },
     }
+}
+
+/// The process that the owner of `tag` said it is, and a pidfd of it. A hint: what fires there has to be
+/// proven at the door.
+fn hinted(region: &Region, tag: u64) -> Option<(u32, Option<Fd>)> {
+    let slot = region.slots().find(|slot| slot.tag.load(Ordering::SeqCst) == tag)?;
+    let hints = slots::read_hints(slot, tag)?;
+    let same_space = hints.pid_ns == process::pid_namespace();
+    let pidfd = if same_space { process::pidfd_of(hints.pid, hints.start) } else { None };
+    Some((hints.pid, pidfd))
 }
 
 /// Takes a dead owner out of its slot and removes its door.
@@ -180,7 +194,8 @@ impl Endpoint {
                 if !link.fired && link.conn.is_some() {
                     return Ok(Meeting::Live { tag });
                 }
-                if link.pidfd.as_ref().is_some_and(poll::is_readable) {
+                // That of a full door is only hinted at, and proves nothing.
+                if link.conn.is_some() && link.pidfd.as_ref().is_some_and(poll::is_readable) {
                     return Ok(Meeting::Dead { tag, pid: link.pid });
                 }
             }
@@ -263,8 +278,14 @@ impl Endpoint {
             return Ok(());
         }
         let Some(conn) = &link.conn else {
-            let cause = "the other end's door is full, so its death could not be noticed";
-            return Err(self.region.fault(FaultKind::PeerUnreachable, cause));
+            // Its door is full of callers, perhaps of the gone: it has not looked there for long.
+            let Some(pidfd) = &link.pidfd else {
+                let cause = "the other end's door is full, so its death could not be noticed";
+                return Err(self.region.fault(FaultKind::PeerUnreachable, cause));
+            };
+            let added = parking.set.add(pidfd, PIDFD | index as u64, poll::Interest::Level);
+            link.watched = added.is_ok();
+            return added.map_err(|err| self.region.os_fault("epoll_ctl", &err));
         };
         if link.pidfd.is_none() {
             // It was given back after the last wait.

@@ -47,8 +47,19 @@ impl Endpoint {
         }
         let mut all = true;
         for index in 0..self.region.kind().slots() {
-            if mask & (1 << index) != 0 && index != self.index {
-                let number = park::waiting(self.region.slot(index));
+            let bit = 1 << index;
+            if mask & bit == 0 || index == self.index {
+                continue;
+            }
+            let slot = self.region.slot(index);
+            let number = park::waiting(slot);
+            if slot.tag.load(Ordering::SeqCst) == 0 {
+                // The bit of one who was killed asleep; or somebody wiped the slot of one who sleeps. Once
+                // is enough for the dead.
+                all &= self.hung_up_for & bit != 0;
+                self.hung_up_for |= bit;
+            } else {
+                self.hung_up_for &= !bit;
                 all &= number == 0 || self.wake_sleeper(index, number);
             }
         }
@@ -62,7 +73,7 @@ impl Endpoint {
     /// Takes in who stands at our door, also if we never wait: those who wait for us knock anew for every
     /// wait, and the door must not fill. Closing wakes them, as the ring before did. While somebody waits
     /// here the harvest is theirs.
-    fn empty_door(&mut self) {
+    pub(crate) fn empty_door(&mut self) {
         if self.is_inherited() || self.is_in_mask() {
             return;
         }

@@ -34,9 +34,12 @@ impl Region {
                 format!("{} is not a ringspan object ({} bytes)", path.display(), info.size);
             return Err(foreign(cause).into());
         }
-        let size = usize::try_from(info.size).map_err(|_| foreign("larger than memory".into()))?;
-        let mapping = Mapping::new(&file, size).map_err(|err| Fault::os(&subject, "mmap", &err))?;
-        let words = view::<Header>(&mapping, 0).map(Header::snapshot).unwrap_or([0; WORDS]);
+        let map = |len: u64| {
+            let len = usize::try_from(len).map_err(|_| foreign("larger than memory".into()))?;
+            Mapping::new(&file, len).map_err(|err| Fault::os(&subject, "mmap", &err))
+        };
+        let header = map(HEADER_LEN as u64)?;
+        let words = view::<Header>(&header, 0).map(Header::snapshot).unwrap_or([0; WORDS]);
         if words[0] != MAGIC {
             let cause = format!(
                 "{} is not a ringspan object; to use plain bytes open it as a raw segment",
@@ -45,6 +48,8 @@ impl Region {
             return Err(foreign(cause).into());
         }
         let constants = check_constants(&subject, &words, info.size)?;
+        // What a value has grown since is not read through the mapping.
+        let mapping = map(constants.total)?;
         let kind = check_kind(&subject, &constants, wanted)?;
         let subject = Subject { kind, name: name.clone() };
         check_geometry(&subject, &constants, kind)?;

@@ -1,16 +1,16 @@
 //! One attached handle of a lock: taking and giving with all that follows from it, but no waiting. A
 //! [`Value`](crate::Value) has the same lock in front of its buffers.
 
-use super::raw::{Busy, Left, RawLock, Reaped, Why, reap};
+use super::raw::{Busy, RawLock, Reaped, Why, reap};
 use super::stake::{Mode, Stake};
 use super::word::{Word, owner_bit};
 use crate::error::{Fault, FaultKind};
-use crate::layout::{Header, Kind, LockArea, LockSeat, SEATS, Slot};
+use crate::layout::{Header, Kind, LockArea, LockSeat};
 #[cfg(feature = "tokio")]
 use crate::notify::awake::TURNS;
 use crate::notify::awake::{Awake, SPINS};
 use crate::notify::shared::Shared;
-use crate::notify::{Endpoint, Meeting, park};
+use crate::notify::{Endpoint, Meeting};
 use crate::region::Region;
 use crate::region::map::Words;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
@@ -21,10 +21,8 @@ use std::sync::Arc;
 /// Failed attempts in a row after which a `try_` verb asks whether those who keep it out live.
 const PROVE_EVERY: u64 = 64;
 
-/// Nanoseconds that one who was woken gets to come.
-const TURN: u64 = 100_000;
-/// Nanoseconds between two such turns.
-const TURN_EVERY: u64 = 500_000;
+/// Releases after which a handle looks at its door.
+const EMPTY_DOOR_EVERY: u64 = 1024;
 
 /// How the lock is (to be) held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,7 +37,7 @@ pub enum LockMode {
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(super) region: Arc<Region>,
-    header: Words<Header>,
+    pub(super) header: Words<Header>,
     /// The words of the lock; a value's kind area begins with them too.
     pub(super) area: Words<LockArea>,
     pub(super) shared: Shared,
@@ -50,13 +48,15 @@ pub(crate) struct Core {
     pub(super) writers: Mutex<usize>,
     /// Attempts of `try_` verbs that failed, in a row.
     failures: AtomicU64,
+    /// How often the lock was given back.
+    gives: AtomicU64,
     /// Guards that were left while views of them live.
     #[cfg(feature = "python")]
     kept: AtomicU64,
     /// Somebody was woken: until then whoever of this handle asks next lets it go first; 0: no.
-    turn_until: AtomicU64,
+    pub(super) turn_until: AtomicU64,
     /// When that was last so.
-    turn_given: AtomicU64,
+    pub(super) turn_given: AtomicU64,
     /// Lent to the one who stays awake.
     pub(super) spins: Mutex<Option<Awake>>,
     #[cfg(feature = "tokio")]
@@ -112,6 +112,7 @@ impl Core {
             tag,
             writers: Mutex::new(0),
             failures: AtomicU64::new(0),
+            gives: AtomicU64::new(0),
             #[cfg(feature = "python")]
             kept: AtomicU64::new(0),
             turn_until: AtomicU64::new(0),
@@ -270,6 +271,22 @@ impl Core {
         };
         failpoint!("lock.given");
         self.tell(left);
+        self.count_give();
+    }
+
+    /// A handle that never waits has to take in now and then who came to its door and went.
+    #[inline]
+    fn count_give(&self) {
+        let gives = self.gives.load(Ordering::Relaxed).wrapping_add(1); // Relaxed: a mere count
+        self.gives.store(gives, Ordering::Relaxed);
+        if gives.is_multiple_of(EMPTY_DOOR_EVERY) {
+            self.look_at_door();
+        }
+    }
+
+    #[cold]
+    fn look_at_door(&self) {
+        let _ = self.shared.with(Endpoint::empty_door);
     }
 
     /// The writer reads on.
@@ -315,121 +332,6 @@ impl Core {
         }
     }
 
-    /// After every move of our stake: those of this process who wait on this handle look again. One load
-    /// while nobody does.
-    #[inline]
-    fn tell_ours(&self) {
-        if park::anybody(&self.header.parked) & owner_bit(self.index) != 0 {
-            self.shared.notify_local();
-        }
-    }
-
-    #[inline]
-    fn tell(&self, left: Left) {
-        let parked = park::anybody(&self.header.parked);
-        if parked != 0 || left.damaged {
-            self.tell_parked(parked, left);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn tell_parked(&self, parked: u64, left: Left) {
-        // A slot that names another is a table that was overwritten: nobody could be found by it.
-        let slot = self.region.slot(self.index);
-        if left.damaged || slot.tag.load(Ordering::SeqCst) != self.tag {
-            self.cry_out();
-            return;
-        }
-        if parked & owner_bit(self.index) != 0 {
-            self.shared.notify_local();
-        }
-        if left.word.owners() == 0 && parked & !owner_bit(self.index) != 0 {
-            self.tell_others();
-            self.owe_turn();
-        } else if !left.held_here && left.word.owners() != 0 {
-            self.tell_left_behind(parked, left.word);
-        }
-    }
-
-    /// Others own it still. Should one of them be in a free slot, or asleep for the very lock, then these bits
-    /// were written by somebody else, and nobody would ever give them back.
-    fn tell_left_behind(&self, parked: u64, word: Word) {
-        let free = |index: usize| self.region.slot(index).tag.load(Ordering::SeqCst) == 0;
-        let nobody = |index: &usize| word.has(owner_bit(*index)) && free(*index);
-        if (0..SEATS).any(|index| nobody(&index)) && self.word() == word {
-            self.cry_out();
-            return;
-        }
-        let asleep = parked & word.owners() & !owner_bit(self.index);
-        if asleep != 0 {
-            let _ = self.shared.with(|endpoint| endpoint.wake_these(asleep));
-        }
-    }
-
-    /// Whoever was woken needs some time to come. A handle that asks again at once would get ahead of it
-    /// for ever, so now and then it gives way. (parking_lot's eventual fairness: a fair unlock every
-    /// half of a millisecond.)
-    fn owe_turn(&self) {
-        let now = process::monotonic();
-        // Relaxed, here and below: nothing depends on it but who comes first.
-        if now.saturating_sub(self.turn_given.load(Ordering::Relaxed)) > TURN_EVERY {
-            self.turn_given.store(now, Ordering::Relaxed);
-            self.turn_until.store(now + TURN, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether somebody else should go first.
-    #[inline]
-    pub(crate) fn owes_turn(&self) -> bool {
-        self.turn_until.load(Ordering::Relaxed) != 0
-    }
-
-    /// The same, until it came or its time is over.
-    #[cold]
-    pub(crate) fn still_owes_turn(&self) -> bool {
-        let until = self.turn_until.load(Ordering::Relaxed);
-        let owes = process::monotonic() < until && self.word().owners() == 0;
-        if !owes && until != 0 {
-            self.turn_until.store(0, Ordering::Relaxed);
-        }
-        owes
-    }
-
-    /// Rings every parked one, first those who wait to write.
-    pub(super) fn tell_others(&self) {
-        let parked = park::anybody(&self.header.parked) & !owner_bit(self.index);
-        if parked == 0 {
-            return;
-        }
-        let writers =
-            (0..SEATS).filter(|&index| parked & owner_bit(index) != 0 && self.wants(index));
-        let writers = writers.fold(0, |mask, index| mask | owner_bit(index));
-        // Fails only in a forked child.
-        let _ = self.shared.with(|endpoint| {
-            endpoint.wake_these(writers);
-            endpoint.wake_these(parked & !writers);
-        });
-    }
-
-    /// Whether the handle in that slot says that it waits to write.
-    pub(super) fn wants(&self, index: usize) -> bool {
-        let wants = self.area.seats[index].wants.load(Ordering::SeqCst);
-        wants != 0 && wants == self.region.slot(index).tag.load(Ordering::SeqCst)
-    }
-
-    /// The word did not say that we held the lock: somebody may have been let in beside us. Everybody is
-    /// woken, by whatever way is left, and sees that the bytes may be torn.
-    #[cold]
-    fn cry_out(&self) {
-        self.raw().set_poisoned(true);
-        self.shared.notify_local();
-        let _ = self.shared.with(|endpoint| {
-            endpoint.wake_these(u64::MAX);
-            endpoint.hang_up();
-        });
-    }
-
     /// The fault for a word that correct handles cannot have left.
     pub(super) fn damaged(&self, what: &str) -> Fault {
         let cause = format!(
@@ -462,62 +364,5 @@ impl Core {
             return Ok(());
         }
         Err(self.damaged(&format!("{:?}", busy.word)))
-    }
-}
-
-/// Lends the policy of staying awake to one waiter; the others park at once.
-pub(super) struct Lent<'a> {
-    place: &'a Mutex<Option<Awake>>,
-    awake: Option<Awake>,
-}
-
-impl<'a> Lent<'a> {
-    pub(super) fn from(place: &'a Mutex<Option<Awake>>) -> Lent<'a> {
-        let mut lent = Lent::none(place);
-        lent.borrow();
-        lent
-    }
-
-    /// Not lent yet.
-    pub(super) fn none(place: &'a Mutex<Option<Awake>>) -> Lent<'a> {
-        Lent { place, awake: None }
-    }
-
-    pub(super) fn borrow(&mut self) {
-        // Taken by somebody just now (or, in a forked child, for ever): then it is not for us.
-        if self.awake.is_none()
-            && let Ok(mut place) = self.place.try_lock()
-        {
-            self.awake = place.take();
-        }
-    }
-
-    /// One more look instead of a park?
-    pub(super) fn stay(&mut self, owner: &Slot) -> bool {
-        let Some(awake) = &mut self.awake else { return false };
-        let stays = awake.stay(owner);
-        if !stays {
-            awake.parks();
-        }
-        stays
-    }
-
-    /// What we waited for came.
-    pub(super) fn came(&mut self) {
-        if let Some(awake) = &mut self.awake {
-            awake.came();
-        }
-    }
-}
-
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        if let Some(mut awake) = self.awake.take() {
-            awake.gave_up();
-            // Failing that it is lost, and nobody stays awake from now on: in a forked child.
-            if let Ok(mut place) = self.place.try_lock() {
-                *place = Some(awake);
-            }
-        }
     }
 }

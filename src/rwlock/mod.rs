@@ -10,6 +10,8 @@
 //! | `stake` | what one handle holds, in its own memory |
 //! | `raw` | taking, giving, reaping: the algorithm over both |
 //! | `core` | the same with all that follows: telling waiters, proving deaths |
+//! | `tell` | waking those who wait; giving way to them |
+//! | `lent` | the policy of staying awake, which one of a handle has |
 //! | `wait` | the look of a sleeper; blocking and awaited waits |
 //! | `guard` | the bytes, while the lock is held |
 //! | `handle`, `options` | [`RwLock`], [`RwLockOptions`] |
@@ -30,6 +32,8 @@ mod guard;
 mod handle;
 #[cfg(not(ringspan_loom))]
 pub(crate) mod holders;
+#[cfg(not(ringspan_loom))]
+mod lent;
 #[cfg(all(test, ringspan_loom))]
 mod loom_tests;
 #[cfg(all(test, ringspan_loom))]
@@ -40,6 +44,8 @@ mod loom_wait_tests;
 mod options;
 pub(crate) mod raw;
 pub(crate) mod stake;
+#[cfg(not(ringspan_loom))]
+mod tell;
 #[cfg(not(ringspan_loom))]
 pub(crate) mod wait;
 pub(crate) mod word;

@@ -19,6 +19,9 @@ pub(crate) struct RawLock<'a> {
     pub(crate) bit: u64,
 }
 
+/// Readers of one handle.
+const MOST: u32 = u32::MAX - 2;
+
 /// Why the lock cannot be had now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
@@ -145,6 +148,9 @@ impl RawLock<'_> {
                     }
                     if word.is_awaited() {
                         return Err(self.busy(word, Why::Owned)); // no recursive reading past a writer
+                    }
+                    if count >= MOST {
+                        return Err(self.busy(word, Why::Ours)); // so many guards were leaked
                     }
                     // Our bit stands as long as this era counts anybody, and we are counted.
                     if self.stake.swap(stake, stake.with(Mode::Readers(count + 1))) {

@@ -9,7 +9,8 @@
 //! of them lives (any more), it rings all and takes the hint back: a killed waiter delays nobody. So does
 //! a writer that gives up.
 
-use super::core::{Core, Lent, LockMode, bury};
+use super::core::{Core, LockMode, bury};
+use super::lent::Lent;
 use super::raw::Busy;
 use super::word::{Word, owner_bit};
 use crate::error::Fault;

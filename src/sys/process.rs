@@ -53,6 +53,22 @@ pub(crate) fn current_cpu() -> u32 {
     0
 }
 
+/// A pidfd of the process of that number, if it is the one that started then.
+#[cfg(target_os = "linux")]
+pub(crate) fn pidfd_of(pid: u32, start: u64) -> Option<crate::sys::fd::Fd> {
+    let number = rustix::process::Pid::from_raw(pid.try_into().ok()?)?;
+    let flags = rustix::process::PidfdFlags::empty();
+    let pidfd = crate::sys::fd::Fd::open(|| rustix::process::pidfd_open(number, flags)).ok()?;
+    // After it was opened, so that it is known whose it is.
+    (start != 0 && start_time(pid) == Some(start)).then_some(pidfd)
+}
+
+/// There are none.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn pidfd_of(_pid: u32, _start: u64) -> Option<crate::sys::fd::Fd> {
+    None
+}
+
 /// Nanoseconds that pass evenly, from some point in time on.
 #[cfg(unix)]
 pub(crate) fn monotonic() -> u64 {

@@ -140,7 +140,10 @@ pub(crate) fn read_all<S: Source + ?Sized>(
         count.checked_mul(tag.min_size()).and_then(|size| sum.checked_add(size))
     });
     wire::end_of(at, least.unwrap_or(usize::MAX), from.size())?;
-    let mut items = Vec::with_capacity(schema.iter().map(|(_, count)| count).sum());
+    let mut items = Vec::new();
+    let count = schema.iter().map(|(_, count)| count).sum();
+    // An item takes more memory here than there.
+    items.try_reserve_exact(count).map_err(|_| ViewError::TooLong { len: count })?;
     let mut at = at;
     for &(tag, count) in schema {
         for _ in 0..count {
