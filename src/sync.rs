@@ -7,14 +7,18 @@
 #[cfg(not(ringspan_loom))]
 mod imp {
     pub(crate) use event_listener::{Event, EventListener};
-    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence,
+    };
     pub(crate) use std::sync::{Mutex, MutexGuard};
 }
 
 #[cfg(ringspan_loom)]
 mod imp {
     pub(crate) use super::model::{Event, EventListener};
-    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence,
+    };
     pub(crate) use loom::sync::{Mutex, MutexGuard};
 }
 

@@ -13,16 +13,13 @@ use crate::notify::shared::Shared;
 use crate::notify::{Endpoint, Meeting};
 use crate::region::Region;
 use crate::region::map::Words;
-use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock};
 use crate::sys::failpoint::failpoint;
 use crate::sys::process;
 use std::sync::Arc;
 
 /// Failed attempts in a row after which a `try_` verb asks whether those who keep it out live.
 const PROVE_EVERY: u64 = 64;
-
-/// Releases after which a handle looks at its door.
-const EMPTY_DOOR_EVERY: u64 = 1024;
 
 /// How the lock is (to be) held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,8 +45,8 @@ pub(crate) struct Core {
     pub(super) writers: Mutex<usize>,
     /// Attempts of `try_` verbs that failed, in a row.
     failures: AtomicU64,
-    /// How often the lock was given back.
-    gives: AtomicU64,
+    /// The next release looks at our door.
+    door_due: AtomicBool,
     /// Guards that were left while views of them live.
     #[cfg(feature = "python")]
     kept: AtomicU64,
@@ -112,7 +109,7 @@ impl Core {
             tag,
             writers: Mutex::new(0),
             failures: AtomicU64::new(0),
-            gives: AtomicU64::new(0),
+            door_due: AtomicBool::new(false),
             #[cfg(feature = "python")]
             kept: AtomicU64::new(0),
             turn_until: AtomicU64::new(0),
@@ -168,19 +165,15 @@ impl Core {
     /// The same with the endpoint locked: who is told that the lock is `freed` must ring all.
     #[inline]
     pub(super) fn take_silently(&self, mode: LockMode) -> Result<Word, Busy> {
-        let raw = self.raw();
-        let quick = match mode {
-            LockMode::Read => raw.quick_read(),
-            LockMode::Write => raw.quick_write(),
-        };
-        let taken = match quick {
-            Some(taken) => taken,
-            None => self.take_slowly(mode),
+        let mut joined = false;
+        let taken = match mode {
+            LockMode::Read => self.raw().read(&mut joined),
+            LockMode::Write => self.raw().write(),
         };
         match taken {
             Ok(_) => {
                 failpoint!("lock.taken");
-                if quick.is_some() || self.is_first() {
+                if !joined {
                     self.note_since();
                 }
                 self.tell_ours();
@@ -195,18 +188,10 @@ impl Core {
     #[inline]
     fn note_since(&self) {
         // Relaxed: for people.
-        self.seat().since.store(process::coarse_wall_clock(), Ordering::Relaxed);
-    }
-
-    fn is_first(&self) -> bool {
-        matches!(self.stake.load().mode, Mode::Readers(1) | Mode::Writer)
-    }
-
-    #[inline(never)]
-    fn take_slowly(&self, mode: LockMode) -> Result<Word, Busy> {
-        match mode {
-            LockMode::Read => self.raw().try_read(),
-            LockMode::Write => self.raw().try_write(),
+        let (now, since) = (process::coarse_wall_clock(), &self.seat().since);
+        if since.load(Ordering::Relaxed) != now {
+            since.store(now, Ordering::Relaxed);
+            self.door_due.store(true, Ordering::Relaxed); // once a tick of that clock is often enough
         }
     }
 
@@ -271,21 +256,15 @@ impl Core {
         };
         failpoint!("lock.given");
         self.tell(left);
-        self.count_give();
-    }
-
-    /// A handle that never waits has to take in now and then who came to its door and went.
-    #[inline]
-    fn count_give(&self) {
-        let gives = self.gives.load(Ordering::Relaxed).wrapping_add(1); // Relaxed: a mere count
-        self.gives.store(gives, Ordering::Relaxed);
-        if gives.is_multiple_of(EMPTY_DOOR_EVERY) {
+        if self.door_due.load(Ordering::Relaxed) {
             self.look_at_door();
         }
     }
 
+    /// A handle that never waits has to take in now and then who came to its door and went.
     #[cold]
     fn look_at_door(&self) {
+        self.door_due.store(false, Ordering::Relaxed); // Relaxed: one look more or less
         let _ = self.shared.with(Endpoint::empty_door);
     }
 

@@ -92,7 +92,7 @@ impl Handle {
 
     /// Writes once if it may; how often it wrote.
     fn write(&self) -> u64 {
-        if self.raw().try_write().is_err() {
+        if self.raw().write().is_err() {
             return 0;
         }
         self.lock.write();
@@ -101,7 +101,7 @@ impl Handle {
     }
 
     fn read(&self) {
-        if self.raw().try_read().is_ok() {
+        if self.raw().read(&mut false).is_ok() {
             self.lock.read();
             sound(self.raw().leave_read());
         }
@@ -135,7 +135,7 @@ fn loom_lock_two_writers() {
 #[should_panic(expected = "Causality violation")]
 fn loom_lock_bug_given_without_release() {
     two_writers(|handle| {
-        if handle.raw().try_write().is_err() {
+        if handle.raw().write().is_err() {
             return 0;
         }
         handle.lock.write();
@@ -171,7 +171,7 @@ fn writer_and_reader(take: fn(&Handle) -> bool) {
 
 #[test]
 fn loom_lock_writer_and_reader() {
-    writer_and_reader(|handle| handle.raw().try_write().is_ok());
+    writer_and_reader(|handle| handle.raw().write().is_ok());
 }
 
 #[test]
@@ -199,7 +199,7 @@ enum Share {
 fn join(handle: &Handle, how: Share) -> bool {
     let raw = handle.raw();
     if how != Share::SameEra {
-        return raw.try_read().is_ok();
+        return raw.read(&mut false).is_ok();
     }
     let (stake, word) = (handle.stake.load(), raw.load());
     match stake.mode {
@@ -208,7 +208,7 @@ fn join(handle: &Handle, how: Share) -> bool {
                 && handle.stake.swap(stake, stake.with(Mode::Readers(count + 1)))
                 && raw.set_reader().is_ok()
         }
-        _ => raw.try_read().is_ok(),
+        _ => raw.read(&mut false).is_ok(),
     }
 }
 
@@ -287,7 +287,7 @@ fn loom_lock_one_leaves_while_another_joins() {
     check(5, || {
         let lock = Lock::new();
         let (ours, far) = (Handle::new(&lock, 0), Handle::new(&lock, 1));
-        assert!(ours.raw().try_read().is_ok());
+        assert!(ours.raw().read(&mut false).is_ok());
         let two = Arc::clone(&ours);
         let joins = thread::spawn(move || two.read());
         let writes = thread::spawn(move || far.write());
@@ -306,7 +306,7 @@ fn loom_lock_reader_and_writer_of_one_handle() {
         let lock = Lock::new();
         let ours = Handle::new(&lock, 0);
         let two = Arc::clone(&ours);
-        let writes = thread::spawn(move || match two.raw().try_write() {
+        let writes = thread::spawn(move || match two.raw().write() {
             Ok(_) => {
                 two.lock.write();
                 sound(two.raw().leave_write(false));
@@ -318,7 +318,7 @@ fn loom_lock_reader_and_writer_of_one_handle() {
             }
         });
         for _ in 0..2 {
-            match ours.raw().try_read() {
+            match ours.raw().read(&mut false) {
                 Ok(_) => {
                     lock.read();
                     sound(ours.raw().leave_read());
@@ -334,7 +334,7 @@ fn downgrades(downgrade: fn(&Handle) -> bool) {
     check(5, move || {
         let lock = Lock::new();
         let (ours, far) = (Handle::new(&lock, 0), Handle::new(&lock, 1));
-        assert!(ours.raw().try_write().is_ok());
+        assert!(ours.raw().write().is_ok());
         let two = Arc::clone(&ours);
         let other = thread::spawn(move || {
             two.read();
@@ -364,7 +364,7 @@ fn loom_lock_nobody_writes_between_in_a_downgrade() {
 fn loom_lock_bug_a_downgrade_in_two_steps() {
     downgrades(|handle| {
         sound(handle.raw().leave_write(false));
-        handle.raw().try_read().is_ok()
+        handle.raw().read(&mut false).is_ok()
     });
 }
 
@@ -372,7 +372,7 @@ fn upgrades(upgrade: fn(&Handle) -> bool) {
     check(5, move || {
         let lock = Lock::new();
         let (ours, far) = (Handle::new(&lock, 0), Handle::new(&lock, 1));
-        assert!(ours.raw().try_read().is_ok());
+        assert!(ours.raw().read(&mut false).is_ok());
         let two = Arc::clone(&ours);
         let joins = thread::spawn(move || two.read());
         let reads = thread::spawn(move || far.read());
@@ -429,7 +429,7 @@ fn slow_reaper(slow: fn(&AtomicU64, &dyn Fn() -> bool)) {
         slots::reap(&slot, 7);
         if slots::claim(&slot, 9).is_ok() {
             let next = Handle::new(&lock, 0);
-            assert!(next.raw().try_read().is_ok());
+            assert!(next.raw().read(&mut false).is_ok());
             lock.read();
             sound(next.raw().leave_read());
         }

@@ -98,7 +98,7 @@ impl Hub {
     /// As `Core::look` for a writer.
     fn look_write(&self, handle: &Handle, index: usize, how: Sleep) -> bool {
         loop {
-            let word = match handle.raw().try_write() {
+            let word = match handle.raw().write() {
                 Ok(_) => return true,
                 Err(busy) => busy.word,
             };
@@ -113,7 +113,7 @@ impl Hub {
     /// As `Core::look` for a reader.
     fn look_read(&self, handle: &Handle) -> bool {
         loop {
-            let busy = match handle.raw().try_read() {
+            let busy = match handle.raw().read(&mut false) {
                 Ok(_) => return true,
                 Err(busy) => busy,
             };
@@ -177,7 +177,7 @@ fn writer_sleeps(how: Sleep, give: fn(&Hub, &Handle)) {
     check(5, move || {
         let hub = Hub::new(Word(0), 2);
         let (reader, writer) = (Handle::new(&hub.lock, 0), Handle::new(&hub.lock, 1));
-        reader.raw().try_read().unwrap();
+        reader.raw().read(&mut false).unwrap();
         let h = Arc::clone(&hub);
         let leaving = thread::spawn(move || give(&h, &reader));
         hub.wait_write(&writer, 1, how);
@@ -240,7 +240,7 @@ fn gives_up(tell: bool) {
     check(3, move || {
         let hub = Hub::new(Word(0), 2);
         let (ours, far) = (Handle::counted(&hub.lock, 0), Handle::new(&hub.lock, 1));
-        far.raw().try_write().unwrap();
+        far.raw().write().unwrap();
         let (h, one) = (Arc::clone(&hub), Arc::clone(&ours));
         let first = thread::spawn(move || match one.raw().set_reader() {
             Ok(_) => h.give_read(&one),
@@ -248,7 +248,7 @@ fn gives_up(tell: bool) {
             Err(_) => {}
         });
         let (h, two) = (Arc::clone(&hub), ours);
-        let second = thread::spawn(move || match two.raw().try_read() {
+        let second = thread::spawn(move || match two.raw().read(&mut false) {
             Ok(_) => h.give_read(&two),
             Err(busy) if busy.freed && tell => h.ring_all(two.bit),
             Err(_) => {}
@@ -276,7 +276,7 @@ fn downgrade_rings(rings: bool) {
     check(5, move || {
         let hub = Hub::new(Word(0), 2);
         let (writer, reader) = (Handle::new(&hub.lock, 0), Handle::new(&hub.lock, 1));
-        writer.raw().try_write().unwrap();
+        writer.raw().write().unwrap();
         let h = Arc::clone(&hub);
         let other = thread::spawn(move || {
             h.lock.write();
@@ -344,7 +344,7 @@ fn loom_lock_wait_a_reader_and_a_writer_survive_a_cancelled_one() {
         let hub = Hub::new(Word(0), 4);
         let handles = [0, 1, 2, 3].map(|index| Handle::new(&hub.lock, index));
         let [owner, gone, reader, writer] = handles;
-        owner.raw().try_read().unwrap();
+        owner.raw().read(&mut false).unwrap();
         assert!(!hub.look_write(&gone, 1, Sleep::Right));
         let h = Arc::clone(&hub);
         let other = thread::spawn(move || {
@@ -370,13 +370,13 @@ fn killed_one_after_another(how: Sleep, cancel: fn(&Hub, &Handle)) {
         let hub = Hub::new(Word(0), 4);
         let handles = [0, 1, 2, 3].map(|index| Handle::new(&hub.lock, index));
         let [owner, gone, reader, writer] = handles;
-        owner.raw().try_read().unwrap();
+        owner.raw().read(&mut false).unwrap();
         assert!(!hub.look_write(&gone, 1, Sleep::Right));
         let h = Arc::clone(&hub);
         let others = thread::spawn(move || {
             cancel(&h, &gone);
             h.die(1);
-            let reads = reader.raw().try_read().is_ok();
+            let reads = reader.raw().read(&mut false).is_ok();
             h.give_read(&owner);
             if reads {
                 reader.raw().leave_read();
@@ -456,7 +456,7 @@ fn writes(handle: &Handle) -> bool {
         handle.raw().leave_write(false);
         return false;
     }
-    handle.raw().try_write().is_ok()
+    handle.raw().write().is_ok()
 }
 
 #[test]

@@ -97,41 +97,36 @@ impl RawLock<'_> {
         }
     }
 
-    /// Takes it for reading where nobody has it and nobody of this handle is about to: the first steps of
-    /// [`try_read`](RawLock::try_read), short enough to stand where they are called. `None`: nothing has
-    /// changed, look closer.
+    /// Takes it for reading, or joins those of this handle who read. Short for the lock that nobody has, so
+    /// that it stands where it is called. `joined` is set if others of this handle read already.
     #[inline]
-    pub(crate) fn quick_read(&self) -> Option<Result<Word, Busy>> {
+    pub(crate) fn read(&self, joined: &mut bool) -> Result<Word, Busy> {
         let stake = self.stake.load();
-        let word = self.load();
-        if stake.mode != Mode::Idle || !word.is_free() {
-            return None;
-        }
-        if !self.stake.swap(stake, stake.with(Mode::Readers(1))) {
-            return None;
+        let word = self.load(); // after the stake: what it says of our bit belongs to this era
+        let free = stake.mode == Mode::Idle && word.is_free();
+        if !free || !self.stake.swap(stake, stake.with(Mode::Readers(1))) {
+            return self.try_read(joined);
         }
         let taken = word.as_first(self.bit, false);
-        Some(if self.swap(word, taken) { Ok(taken) } else { self.set_reader() })
+        if self.swap(word, taken) { Ok(taken) } else { self.set_reader() }
     }
 
-    /// The same for writing.
+    /// Takes it for writing, as [`read`](RawLock::read).
     #[inline]
-    pub(crate) fn quick_write(&self) -> Option<Result<Word, Busy>> {
+    pub(crate) fn write(&self) -> Result<Word, Busy> {
         let stake = self.stake.load();
-        let word = self.load();
-        if stake.mode != Mode::Idle || !word.is_free() {
-            return None;
-        }
-        if !self.stake.swap(stake, stake.with(Mode::Writer)) {
-            return None;
+        let word = self.load(); // after the stake, as above
+        let free = stake.mode == Mode::Idle && word.is_free();
+        if !free || !self.stake.swap(stake, stake.with(Mode::Writer)) {
+            return self.try_write();
         }
         let taken = word.as_first(self.bit, true);
-        Some(if self.swap(word, taken) { Ok(taken) } else { self.set_writer(stake) })
+        if self.swap(word, taken) { Ok(taken) } else { self.set_writer(stake) }
     }
 
-    /// Takes it for reading, or joins those of this handle who read.
-    #[inline]
-    pub(crate) fn try_read(&self) -> Result<Word, Busy> {
+    /// The long way of [`read`](RawLock::read).
+    #[cold]
+    fn try_read(&self, joined: &mut bool) -> Result<Word, Busy> {
         loop {
             let stake = self.stake.load();
             let word = self.load(); // after the stake: what it says of our bit belongs to this era
@@ -154,6 +149,7 @@ impl RawLock<'_> {
                     }
                     // Our bit stands as long as this era counts anybody, and we are counted.
                     if self.stake.swap(stake, stake.with(Mode::Readers(count + 1))) {
+                        *joined = true;
                         return Ok(word);
                     }
                     continue;
@@ -190,9 +186,9 @@ impl RawLock<'_> {
         }
     }
 
-    /// Takes it for writing.
-    #[inline]
-    pub(crate) fn try_write(&self) -> Result<Word, Busy> {
+    /// The long way of [`write`](RawLock::write).
+    #[cold]
+    fn try_write(&self) -> Result<Word, Busy> {
         loop {
             let stake = self.stake.load();
             let word = self.load(); // after the stake, as above
