@@ -186,7 +186,8 @@ impl<T: Serialize + DeserializeOwned> Value<T> {
     /// # Blocking
     ///
     /// It never waits, but where others set the value faster than it can be copied: after eight attempts
-    /// it takes its turn among the writers, parking the thread, for one copy.
+    /// it takes its turn among the writers, parking the thread, for one copy (then it can fail as
+    /// [`set`](Value::set) does). A process that is stopped in that copy holds up those who set.
     pub fn get(&self) -> Result<Option<T>, Fault> {
         self.get_versioned().map(|(_, value)| value)
     }

@@ -42,8 +42,9 @@ impl<T> Default for ValueOptions<T> {
 
 impl<T> ValueOptions<T> {
     /// Bytes of an encoded value for which room is made from the start, twice (default 4096; rounded up
-    /// to pages). Larger ones make room when they are first set, which can fail for want of memory and
-    /// takes longer once. For an opener it has no meaning.
+    /// to pages). For larger ones room is made when they are set, for each of the two buffers once; that
+    /// takes longer and can fail for want of memory. Room is never given back while the value lives. For
+    /// an opener it has no meaning.
     pub fn capacity(mut self, bytes: u64) -> Self {
         self.options.capacity = bytes;
         self

@@ -78,7 +78,8 @@ impl<T: Serialize + DeserializeOwned> Value<T> {
     /// # Errors
     ///
     /// Faults, the old value stands: [`Encode`](FaultKind::Encode) when it cannot be encoded;
-    /// [`NoSpace`](FaultKind::NoSpace) when it is larger than any before and `/dev/shm` has no room;
+    /// [`NoSpace`](FaultKind::NoSpace) when its buffer is too small and `/dev/shm` has no room for a larger
+    /// one;
     /// [`NoRuntime`](FaultKind::NoRuntime) outside a tokio runtime (if it has to wait);
     /// [`PeerUnreachable`](FaultKind::PeerUnreachable), [`Damaged`](FaultKind::Damaged),
     /// [`Forked`](FaultKind::Forked).
