@@ -27,7 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -134,10 +134,12 @@ impl Await {
 
     /// One step of the await; a panic in it ends the await.
     pub(super) fn step(&self, py: Python<'_>) -> PyResult<Step> {
-        catch_unwind(AssertUnwindSafe(|| self.advance(py))).unwrap_or_else(|payload| {
-            self.replace(State::Done);
-            Err(panic_error(payload))
-        })
+        catch_unwind(AssertUnwindSafe(|| self.advance(py)))
+            .unwrap_or_else(|payload| {
+                self.replace(State::Done);
+                Err(panic_error(payload))
+            })
+            .map_err(|err| no_result(py, err))
     }
 
     fn advance(&self, py: Python<'_>) -> PyResult<Step> {
@@ -280,6 +282,17 @@ impl Await {
     pub(super) fn misuse(&self, what: &str) -> PyErr {
         PyRuntimeError::new_err(format!("{}() {what}", self.name))
     }
+}
+
+/// A StopIteration that a callable raised would be taken for the result of the await (a task hangs for
+/// ever then): as in a coroutine it becomes a RuntimeError (PEP 479).
+fn no_result(py: Python<'_>, err: PyErr) -> PyErr {
+    if !err.is_instance_of::<PyStopIteration>(py) {
+        return err;
+    }
+    let told = PyRuntimeError::new_err("awaitable raised StopIteration");
+    told.set_cause(py, Some(err));
+    told
 }
 
 fn is_done(future: &Bound<'_, PyAny>) -> PyResult<bool> {
