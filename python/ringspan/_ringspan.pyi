@@ -1855,7 +1855,8 @@ class Value:
     What is set replaces what was there; history is not kept. Readers copy beside the writer and
     never see half a value. A writer that is killed at any moment leaves the value that was there.
     One handle may be used by many threads and event loops at once. Pickles by name; a handle that
-    came by fork raises Forked.
+    came by fork raises Forked. Two handles of one value in one process do not know of each other:
+    in `update`, setting by another handle waits for ever.
 
     Raises:
         InvalidName, InvalidOption: the name or an option cannot be met.
@@ -1923,7 +1924,8 @@ class Value:
     def try_get(self, default: _T, /) -> Any | _T: ...
     def set(self, value: Any) -> Coroutine[Any, Any, int]:
         """Sets the value, waiting for the turn among those who set; gives the new version.
-        Cancelled, it has set nothing.
+        Cancelled, it has set nothing. Arrays and large bytes-like objects are read when it is
+        awaited, everything else when it is called.
 
         Raises:
             TypeError, CodecError: the value cannot be written.
@@ -1962,8 +1964,10 @@ class Value:
         raises, the old value stands.
 
         Raises:
+            TypeError: `f` cannot be called.
             Empty: it was never set (without a default).
-            Whatever `f` raises, and what `set` and `get` raise.
+            Whatever `f` raises (a StopIteration as the cause of a RuntimeError), and what `set` and
+            `get` raise.
 
         Example:
             await value.update(lambda old: old + 1, 0)
@@ -1988,9 +1992,11 @@ class Value:
     ) -> _T: ...
     def compare_and_set(self, expected: Any, new: Any) -> Coroutine[Any, Any, bool]:
         """Sets `new` if the latest value equals `expected`; whether it did. Nobody sets in between.
-        A value that was never set equals nothing.
+        A value that was never set equals nothing. They are compared by `==`, and the answer has to
+        be true or false: of arrays with several elements it is neither.
 
         Raises:
+            ValueError: numpy's, of arrays that are compared.
             What `set` and `get` raise.
 
         Example:
@@ -2125,6 +2131,7 @@ class SharedInt:
 
     Changes are atomic and can be awaited. One handle may be used by many threads and event loops at
     once. Pickles by name; a handle that came by fork raises Forked.
+    The truth of a handle does not tell of the number: `if jobs.load():`.
 
     Raises:
         Mismatch: the name is something else (a float is not an int).
@@ -2297,6 +2304,7 @@ class SharedFloat:
 
     Changes are atomic and can be awaited. One handle may be used by many threads and event loops at
     once. Pickles by name; a handle that came by fork raises Forked.
+    The truth of a handle does not tell of the number: `if load.load():`.
 
     Raises:
         Mismatch: the name is something else (a float is not an int).
@@ -2466,6 +2474,7 @@ class SharedBool:
 
     Changes are atomic and can be awaited. One handle may be used by many threads and event loops at
     once. Pickles by name; a handle that came by fork raises Forked.
+    As a condition it is what it holds: `while not stop:`.
 
     Raises:
         Mismatch: the name is something else (a float is not an int).
@@ -2492,6 +2501,13 @@ class SharedBool:
 
         Example:
             ringspan.SharedBool("/stop")
+        """
+
+    def __bool__(self) -> bool:
+        """What it holds now.
+
+        Raises:
+            HandleClosed, Forked: see the module `ringspan`.
         """
 
     def load(self) -> bool:
