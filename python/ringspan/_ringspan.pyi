@@ -1718,7 +1718,8 @@ class HandleStat:
 
     @property
     def connections(self) -> int:
-        """Connections to the doors of others; held while somebody waits on this handle."""
+        """Connections to the doors of others; held while somebody waits on this handle. One
+        may stay for longer, at the door of a peer that has not looked there since."""
 
     @property
     def inbound(self) -> int:
