@@ -1098,10 +1098,14 @@ class RwLock:
 
     Many may read at once, one may write alone: tasks, threads and processes alike. One handle may
     be used by many threads and event loops at once. A waiting writer keeps out later readers.
-    `with RwLock(...) as lock:` closes the handle at the end; it does not take the lock.
+    `with RwLock(...) as lock:` closes the handle at the end; it does not take the lock. `async with
+    lock:` is a TypeError: `async with lock.write():`.
 
-    A task (without a task: a thread) that holds a guard of this handle never waits for another one:
-    it gets it at once, or WouldDeadlock. Two handles of one lock do not know of each other.
+    A task (without a task: a thread) that is in a guard's block (`with` or `async with`) never
+    waits for another guard of this handle: it gets it at once, or WouldDeadlock. Likewise the tasks
+    of a loop that was started in such a block. A guard that was taken and not entered is nobody's:
+    another task or thread may release it, so who asks again waits as everybody does, for ever if
+    nobody releases it. Two handles of one lock do not know of each other.
 
     A killed reader vanishes from the lock, a killed writer poisons it: taking it raises Poisoned
     until `clear_poison`. An exception in a `with` block does not poison, as with threading.Lock.
@@ -1151,7 +1155,7 @@ class RwLock:
 
         Raises:
             Poisoned: a writer died; the lock was given back.
-            WouldDeadlock: this task holds the lock and would wait for itself.
+            WouldDeadlock: this task is in a guard's block and would wait for itself.
             PeerUnreachable, Damaged, HandleClosed, Forked: it cannot be waited for.
 
         Example:
@@ -1166,7 +1170,7 @@ class RwLock:
 
         Raises:
             Poisoned: a writer died; the lock was given back.
-            WouldDeadlock: this task holds the lock and would wait for itself.
+            WouldDeadlock: this task is in a guard's block and would wait for itself.
             PeerUnreachable, Damaged, HandleClosed, Forked: it cannot be waited for.
 
         Example:
@@ -1204,7 +1208,8 @@ class RwLock:
         Raises:
             Timeout: the time is over; says who holds the lock.
             Poisoned: a writer died; the lock was given back.
-            WouldDeadlock: this thread (or task) holds the lock and would wait for itself.
+            WouldDeadlock: this thread (or task) is in a guard's block and would wait for
+                itself.
 
         Example:
             with lock.blocking_read(timeout=1) as buf: ...
@@ -1220,7 +1225,8 @@ class RwLock:
         Raises:
             Timeout: the time is over; says who holds the lock.
             Poisoned: a writer died; the lock was given back.
-            WouldDeadlock: this thread (or task) holds the lock and would wait for itself.
+            WouldDeadlock: this thread (or task) is in a guard's block and would wait for
+                itself.
 
         Example:
             with lock.blocking_write(timeout=1) as buf: ...
@@ -1404,7 +1410,7 @@ class Guard:
         """
 
     def __enter__(self) -> memoryview:
-        """Returns the view."""
+        """Returns the view. The task (without a task: the thread) that enters is the owner."""
 
     def __exit__(
         self,

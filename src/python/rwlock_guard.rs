@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::buffer::{Memory, references};
 use super::errors;
+use super::holding::Who;
 use super::rwlock_hold::Hold;
 use crate::region::Region;
 use crate::rwlock::LockMode;
@@ -140,9 +141,15 @@ impl PyGuard {
 
 #[pymethods]
 impl PyGuard {
-    /// The bytes.
-    fn __enter__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.view(py)
+    /// The bytes. Whoever enters is the owner.
+    pub(crate) fn __enter__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let who = Who::here(py)?;
+        let view = self.view(py)?;
+        let hold = lock(&self.body).held.as_ref().map(|held| Arc::clone(&held.hold));
+        if let Some(hold) = hold {
+            hold.entered(who);
+        }
+        Ok(view)
     }
 
     #[pyo3(signature = (exc_type=None, exc=None, traceback=None, /))]
