@@ -57,6 +57,11 @@ pub(crate) trait Operation: Send + 'static {
         false
     }
 
+    /// Ready at the first poll, whoever drives it: needs no loop and gives it no turn.
+    fn never_waits(&self) -> bool {
+        false
+    }
+
     /// The asyncio face of the handle that this acts on.
     fn face(&self) -> &Arc<Face>;
 
@@ -153,7 +158,7 @@ impl Await {
                     self.replace(State::Waiting { op, ticket: None, future: None });
                     return Ok(Step::Turn);
                 }
-                if op.face().nobody_inside() {
+                if op.never_waits() || op.face().nobody_inside() {
                     match op.poll(py) {
                         Ok(Some(value)) => {
                             op.face().was_ready();

@@ -205,6 +205,10 @@ impl Operation for Left {
         "Acquire.__aexit__"
     }
 
+    fn never_waits(&self) -> bool {
+        true
+    }
+
     fn face(&self) -> &Arc<Face> {
         &self.0
     }
