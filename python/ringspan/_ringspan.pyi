@@ -1308,6 +1308,26 @@ class RwLock:
     ) -> None:
         """Closes the handle."""
 
+    def __aenter__(self) -> None:
+        """Refuses: what is meant is `async with lock.read()` or `lock.write()`.
+
+        Raises:
+            TypeError: always.
+        """
+
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None:
+        """As `__aenter__`.
+
+        Raises:
+            TypeError: always.
+        """
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles the name."""
 
