@@ -193,7 +193,12 @@ impl PyAcquire {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.awaitable)
+        visit.call(&self.awaitable)?;
+        // Nobody holds it across a call into Python; then the collector asks another time.
+        match self.slot.try_lock().as_deref() {
+            Ok(Slot::Entered(Some(guard))) => visit.call(guard),
+            _ => Ok(()),
+        }
     }
 }
 
