@@ -1,6 +1,6 @@
 """The compiled half of ringspan. Import from `ringspan`, not from here."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar, final, overload
 
@@ -56,7 +56,7 @@ class Awaitable(Coroutine[Any, Any, _T]):
     def __qualname__(self) -> str:
         """Class and verb."""
 
-    def __await__(self) -> Self:
+    def __await__(self) -> Generator[Any, Any, _T]:
         """Waits.
 
         Raises:
@@ -1343,7 +1343,7 @@ class Acquire(Coroutine[Any, Any, Guard]):
         guard = await lock.read()
     """
 
-    def __await__(self) -> Awaitable[Guard]:
+    def __await__(self) -> Generator[Any, Any, Guard]:
         """Waits for the lock.
 
         Raises:
