@@ -204,7 +204,7 @@ def mypy(run: Runner) -> Outcome:
     """Checks the types of the package, the examples, the tools and the tests' own helpers."""
     total = Outcome()
     places = [["python/ringspan"], ["tools"], ["tests/python/conftest.py"]]
-    places.append(["tests/python/test_readme.py"])
+    places += [["tests/python/test_readme.py"], ["tests/python/test_types.py"]]
     places += [[str(path.relative_to(ROOT))] for path in sorted(ROOT.glob("examples/python/*.py"))]
     for place in places:
         if (ROOT / place[0]).exists():

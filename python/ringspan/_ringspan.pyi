@@ -1,6 +1,6 @@
 """The compiled half of ringspan. Import from `ringspan`, not from here."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar, final, overload
 
@@ -56,7 +56,7 @@ class Awaitable(Coroutine[Any, Any, _T]):
     def __qualname__(self) -> str:
         """Class and verb."""
 
-    def __await__(self) -> Self:
+    def __await__(self) -> Generator[Any, Any, _T]:
         """Waits.
 
         Raises:
@@ -1098,10 +1098,14 @@ class RwLock:
 
     Many may read at once, one may write alone: tasks, threads and processes alike. One handle may
     be used by many threads and event loops at once. A waiting writer keeps out later readers.
-    `with RwLock(...) as lock:` closes the handle at the end; it does not take the lock.
+    `with RwLock(...) as lock:` closes the handle at the end; it does not take the lock. `async with
+    lock:` is a TypeError: `async with lock.write():`.
 
-    A task (without a task: a thread) that holds a guard of this handle never waits for another one:
-    it gets it at once, or WouldDeadlock. Two handles of one lock do not know of each other.
+    A task (without a task: a thread) that is in a guard's block (`with` or `async with`) never
+    waits for another guard of this handle: it gets it at once, or WouldDeadlock. Likewise the tasks
+    of a loop that was started in such a block. A guard that was taken and not entered is nobody's:
+    another task or thread may release it, so who asks again waits as everybody does, for ever if
+    nobody releases it. Two handles of one lock do not know of each other.
 
     A killed reader vanishes from the lock, a killed writer poisons it: taking it raises Poisoned
     until `clear_poison`. An exception in a `with` block does not poison, as with threading.Lock.
@@ -1151,7 +1155,7 @@ class RwLock:
 
         Raises:
             Poisoned: a writer died; the lock was given back.
-            WouldDeadlock: this task holds the lock and would wait for itself.
+            WouldDeadlock: this task is in a guard's block and would wait for itself.
             PeerUnreachable, Damaged, HandleClosed, Forked: it cannot be waited for.
 
         Example:
@@ -1166,7 +1170,7 @@ class RwLock:
 
         Raises:
             Poisoned: a writer died; the lock was given back.
-            WouldDeadlock: this task holds the lock and would wait for itself.
+            WouldDeadlock: this task is in a guard's block and would wait for itself.
             PeerUnreachable, Damaged, HandleClosed, Forked: it cannot be waited for.
 
         Example:
@@ -1204,7 +1208,8 @@ class RwLock:
         Raises:
             Timeout: the time is over; says who holds the lock.
             Poisoned: a writer died; the lock was given back.
-            WouldDeadlock: this thread (or task) holds the lock and would wait for itself.
+            WouldDeadlock: this thread (or task) is in a guard's block and would wait for
+                itself.
 
         Example:
             with lock.blocking_read(timeout=1) as buf: ...
@@ -1220,7 +1225,8 @@ class RwLock:
         Raises:
             Timeout: the time is over; says who holds the lock.
             Poisoned: a writer died; the lock was given back.
-            WouldDeadlock: this thread (or task) holds the lock and would wait for itself.
+            WouldDeadlock: this thread (or task) is in a guard's block and would wait for
+                itself.
 
         Example:
             with lock.blocking_write(timeout=1) as buf: ...
@@ -1302,6 +1308,26 @@ class RwLock:
     ) -> None:
         """Closes the handle."""
 
+    def __aenter__(self) -> None:
+        """Refuses: what is meant is `async with lock.read()` or `lock.write()`.
+
+        Raises:
+            TypeError: always.
+        """
+
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None:
+        """As `__aenter__`.
+
+        Raises:
+            TypeError: always.
+        """
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles the name."""
 
@@ -1317,7 +1343,7 @@ class Acquire(Coroutine[Any, Any, Guard]):
         guard = await lock.read()
     """
 
-    def __await__(self) -> Awaitable[Guard]:
+    def __await__(self) -> Generator[Any, Any, Guard]:
         """Waits for the lock.
 
         Raises:
@@ -1404,7 +1430,7 @@ class Guard:
         """
 
     def __enter__(self) -> memoryview:
-        """Returns the view."""
+        """Returns the view. The task (without a task: the thread) that enters is the owner."""
 
     def __exit__(
         self,
@@ -1718,7 +1744,8 @@ class HandleStat:
 
     @property
     def connections(self) -> int:
-        """Connections to the doors of others; held while somebody waits on this handle."""
+        """Connections to the doors of others; held while somebody waits on this handle. One
+        may stay for longer, at the door of a peer that has not looked there since."""
 
     @property
     def inbound(self) -> int:
@@ -1855,7 +1882,8 @@ class Value:
     What is set replaces what was there; history is not kept. Readers copy beside the writer and
     never see half a value. A writer that is killed at any moment leaves the value that was there.
     One handle may be used by many threads and event loops at once. Pickles by name; a handle that
-    came by fork raises Forked.
+    came by fork raises Forked. Two handles of one value in one process do not know of each other:
+    in `update`, setting by another handle waits for ever.
 
     Raises:
         InvalidName, InvalidOption: the name or an option cannot be met.
@@ -1923,7 +1951,8 @@ class Value:
     def try_get(self, default: _T, /) -> Any | _T: ...
     def set(self, value: Any) -> Coroutine[Any, Any, int]:
         """Sets the value, waiting for the turn among those who set; gives the new version.
-        Cancelled, it has set nothing.
+        Cancelled, it has set nothing. Arrays and large bytes-like objects are read when it is
+        awaited, everything else when it is called.
 
         Raises:
             TypeError, CodecError: the value cannot be written.
@@ -1962,8 +1991,10 @@ class Value:
         raises, the old value stands.
 
         Raises:
+            TypeError: `f` cannot be called.
             Empty: it was never set (without a default).
-            Whatever `f` raises, and what `set` and `get` raise.
+            Whatever `f` raises (a StopIteration as the cause of a RuntimeError), and what `set` and
+            `get` raise.
 
         Example:
             await value.update(lambda old: old + 1, 0)
@@ -1988,9 +2019,11 @@ class Value:
     ) -> _T: ...
     def compare_and_set(self, expected: Any, new: Any) -> Coroutine[Any, Any, bool]:
         """Sets `new` if the latest value equals `expected`; whether it did. Nobody sets in between.
-        A value that was never set equals nothing.
+        A value that was never set equals nothing. They are compared by `==`, and the answer has to
+        be true or false: of arrays with several elements it is neither.
 
         Raises:
+            ValueError: numpy's, of arrays that are compared.
             What `set` and `get` raise.
 
         Example:
@@ -2125,6 +2158,7 @@ class SharedInt:
 
     Changes are atomic and can be awaited. One handle may be used by many threads and event loops at
     once. Pickles by name; a handle that came by fork raises Forked.
+    The truth of a handle does not tell of the number: `if jobs.load():`.
 
     Raises:
         Mismatch: the name is something else (a float is not an int).
@@ -2297,6 +2331,7 @@ class SharedFloat:
 
     Changes are atomic and can be awaited. One handle may be used by many threads and event loops at
     once. Pickles by name; a handle that came by fork raises Forked.
+    The truth of a handle does not tell of the number: `if load.load():`.
 
     Raises:
         Mismatch: the name is something else (a float is not an int).
@@ -2466,6 +2501,7 @@ class SharedBool:
 
     Changes are atomic and can be awaited. One handle may be used by many threads and event loops at
     once. Pickles by name; a handle that came by fork raises Forked.
+    As a condition it is what it holds: `while not stop:`.
 
     Raises:
         Mismatch: the name is something else (a float is not an int).
@@ -2492,6 +2528,13 @@ class SharedBool:
 
         Example:
             ringspan.SharedBool("/stop")
+        """
+
+    def __bool__(self) -> bool:
+        """What it holds now.
+
+        Raises:
+            HandleClosed, Forked: see the module `ringspan`.
         """
 
     def load(self) -> bool:

@@ -22,7 +22,7 @@
 //! futures weakly: nothing is kept alive by waiting on it.
 //!
 //! The locks here are held for plain Rust statements only, never across a call into Python. Two
-//! threads never wait on one handle: see [`Face::enter`].
+//! threads never wait on one face: see [`Face::enter`], or it is of one loop.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::python::asyncio_loop::{
-    Reader, is_true, resolve, resolve_weak, running_loop, thread_key, thread_name,
+    Reader, is_true, resolve, resolve_weak, running_loop, runs_here, thread_key, thread_name,
 };
 use crate::python::awaitable::Operation;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
@@ -115,6 +115,8 @@ impl Waiters {
 /// The asyncio side of one handle; every awaitable of the handle goes through it.
 pub(crate) struct Face {
     handle: Arc<dyn Parkable>,
+    /// Chosen by the loop that runs, so that the thread does not matter.
+    of_loop: bool,
     /// The thread that waits or blocks here, 0 when nobody does. Guarded by the attached
     /// interpreter: written and read with it held.
     owner: AtomicU64,
@@ -126,8 +128,18 @@ pub(crate) struct Face {
 impl Face {
     /// The face of a handle; nothing is registered before the first wait.
     pub(crate) fn new(handle: Arc<dyn Parkable>) -> Arc<Face> {
+        Face::made(handle, false)
+    }
+
+    /// The face of a handle for one loop, which one thread may run after another.
+    pub(crate) fn of_loop(handle: Arc<dyn Parkable>) -> Arc<Face> {
+        Face::made(handle, true)
+    }
+
+    fn made(handle: Arc<dyn Parkable>, of_loop: bool) -> Arc<Face> {
         Arc::new(Face {
             handle,
+            of_loop,
             owner: AtomicU64::new(0),
             // The first await asks whether a loop runs at all.
             streak: AtomicU32::new(TURN + 1),
@@ -180,7 +192,7 @@ impl Face {
     /// RuntimeError that names the thread inside.
     pub(crate) fn check(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let owner = self.owner.load(Ordering::Relaxed);
-        if owner == 0 || owner == thread_key() {
+        if owner == 0 || self.of_loop || owner == thread_key() {
             return Ok(());
         }
         if self.forget_closed_loop(py)? {
@@ -225,14 +237,13 @@ impl Face {
             if waiters.list.is_empty() {
                 return;
             }
-            waiters
-                .reader
-                .as_ref()
-                .filter(|reader| reader.thread != thread_key())
-                .map(|reader| reader.event_loop.clone_ref(py))
+            waiters.reader.as_ref().map(|reader| reader.event_loop.clone_ref(py))
         };
+        let elsewhere = elsewhere
+            .and_then(|event_loop| event_loop.bind(py).upgrade())
+            .filter(|event_loop| !runs_here(event_loop));
         let futures = self.sleepers(py);
-        match elsewhere.and_then(|event_loop| event_loop.bind(py).upgrade()) {
+        match elsewhere {
             Some(event_loop) => {
                 let resolve_all = PyCFunction::new_closure(py, None, None, move |args, _| {
                     futures.iter().for_each(|future| resolve_weak(future.bind(args.py())));

@@ -18,7 +18,6 @@ use crate::sys::fd::Fd;
 /// A park fd that is registered with an event loop.
 pub(super) struct Reader {
     pub(super) event_loop: Py<PyWeakrefReference>,
-    pub(super) thread: u64,
     fd: Fd,
 }
 
@@ -52,7 +51,7 @@ impl Reader {
             },
         )?;
         let event_loop = PyWeakrefReference::new(event_loop)?.unbind();
-        Ok(Reader { event_loop, thread: thread_key(), fd })
+        Ok(Reader { event_loop, fd })
     }
 
     /// Takes the fd out of its loop, then closes it. A loop that runs in another thread does both.
@@ -63,7 +62,7 @@ impl Reader {
             return;
         }
         let number = self.fd.as_raw_fd();
-        if self.thread == thread_key() || !is(intern!(py, "is_running")) {
+        if runs_here(&event_loop) || !is(intern!(py, "is_running")) {
             // Fails only where the loop has been closed since.
             let _ = event_loop.call_method1(intern!(py, "remove_reader"), (number,));
             return;
@@ -125,6 +124,13 @@ pub(super) fn running_loop<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'
     Err(PyRuntimeError::new_err(format!(
         "{name}: awaiting it needs a running asyncio loop, {hint}"
     )))
+}
+
+/// Whether it is this thread that runs the loop. One thread may run it after another.
+pub(super) fn runs_here(event_loop: &Bound<'_, PyAny>) -> bool {
+    let py = event_loop.py();
+    let running = RUNNING_LOOP.get(py).and_then(|get| get.bind(py).call0().ok());
+    running.is_some_and(|running| running.is(event_loop))
 }
 
 /// Whether an event loop runs in this thread, without importing asyncio for it.

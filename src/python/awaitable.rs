@@ -27,7 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -54,6 +54,11 @@ pub(crate) trait Operation: Send + 'static {
     /// Somebody else should go first: the loop gets a turn, then this is asked again. Asked before the
     /// first poll only.
     fn gives_way(&self) -> bool {
+        false
+    }
+
+    /// Ready at the first poll, whoever drives it: needs no loop and gives it no turn.
+    fn never_waits(&self) -> bool {
         false
     }
 
@@ -134,10 +139,12 @@ impl Await {
 
     /// One step of the await; a panic in it ends the await.
     pub(super) fn step(&self, py: Python<'_>) -> PyResult<Step> {
-        catch_unwind(AssertUnwindSafe(|| self.advance(py))).unwrap_or_else(|payload| {
-            self.replace(State::Done);
-            Err(panic_error(payload))
-        })
+        catch_unwind(AssertUnwindSafe(|| self.advance(py)))
+            .unwrap_or_else(|payload| {
+                self.replace(State::Done);
+                Err(panic_error(payload))
+            })
+            .map_err(|err| no_result(py, err))
     }
 
     fn advance(&self, py: Python<'_>) -> PyResult<Step> {
@@ -151,7 +158,7 @@ impl Await {
                     self.replace(State::Waiting { op, ticket: None, future: None });
                     return Ok(Step::Turn);
                 }
-                if op.face().nobody_inside() {
+                if op.never_waits() || op.face().nobody_inside() {
                     match op.poll(py) {
                         Ok(Some(value)) => {
                             op.face().was_ready();
@@ -280,6 +287,17 @@ impl Await {
     pub(super) fn misuse(&self, what: &str) -> PyErr {
         PyRuntimeError::new_err(format!("{}() {what}", self.name))
     }
+}
+
+/// A StopIteration that a callable raised would be taken for the result of the await (a task hangs for
+/// ever then): as in a coroutine it becomes a RuntimeError (PEP 479).
+fn no_result(py: Python<'_>, err: PyErr) -> PyErr {
+    if !err.is_instance_of::<PyStopIteration>(py) {
+        return err;
+    }
+    let told = PyRuntimeError::new_err("awaitable raised StopIteration");
+    told.set_cause(py, Some(err));
+    told
 }
 
 fn is_done(future: &Bound<'_, PyAny>) -> PyResult<bool> {

@@ -1,6 +1,7 @@
 //! Waiting for a change of a value or a scalar, which any process may make: `changed`, `wait_for`,
 //! `async for`, and their blocking forms.
 
+use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyTypeError};
 use pyo3::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,8 +63,11 @@ pub(crate) enum Until {
 }
 
 impl Until {
-    pub(crate) fn fits(wanted: Py<PyAny>) -> Until {
-        Until::Fits { wanted, asked: None }
+    /// # Errors
+    ///
+    /// TypeError: it cannot be called.
+    pub(crate) fn fits(wanted: &Bound<'_, PyAny>) -> PyResult<Until> {
+        Ok(Until::Fits { wanted: callable(wanted, "wait_for")?, asked: None })
     }
 
     fn verb(&self) -> &'static str {
@@ -105,12 +109,31 @@ impl Until {
                     return Ok(Err(before));
                 }
                 *lock(seen) = now; // should it be unreadable, this version has been told of
-                let (version, value) = source.read(py)?;
+                let (version, value) = source.read(py).map_err(|err| no_end(py, err))?;
                 *lock(seen) = version;
                 Ok(value.ok_or(version))
             }
         }
     }
+}
+
+/// Refuses at the call what could not be called later.
+pub(crate) fn callable(given: &Bound<'_, PyAny>, verb: &str) -> PyResult<Py<PyAny>> {
+    if given.is_callable() {
+        return Ok(given.clone().unbind());
+    }
+    let class = given.get_type().name()?;
+    Err(PyTypeError::new_err(format!("{verb}: a callable is wanted, not {class}")))
+}
+
+/// A StopAsyncIteration out of a decoder (a pickle's, say) would be taken for the end of the `async for`.
+fn no_end(py: Python<'_>, err: PyErr) -> PyErr {
+    if !err.is_instance_of::<PyStopAsyncIteration>(py) {
+        return err;
+    }
+    let told = PyRuntimeError::new_err("reading the value raised StopAsyncIteration");
+    told.set_cause(py, Some(err));
+    told
 }
 
 /// One wait in asyncio.
@@ -210,6 +233,10 @@ pub(crate) fn blocking(
         match until.attempt(py, source)? {
             Ok(found) => return Ok(found),
             Err(later) => since = later,
+        }
+        // What changes all the time never lets it sleep until then.
+        if deadline.left() == Some(Duration::ZERO) {
+            return Err(timed_out(source, until.verb()));
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Who holds guards of a handle: so that nobody waits for himself.
 //!
-//! The owner of a guard is the task that got it; the thread, where no task runs. It stays the owner
-//! whoever gives the guard back. A task is known by its weak reference, of which there is one for each
+//! The owner of a guard is the task that entered its block; the thread, where no task runs. It stays
+//! the owner whoever gives the guard back. A guard that nobody entered is nobody's: whoever took it may
+//! have been a thread of a pool, and somebody else has it now. A task is known by its weak reference, of which there is one for each
 //! object: held here, no later task can be mistaken for it.
 
 use pyo3::intern;
@@ -84,5 +85,14 @@ impl Holding {
 
     pub(crate) fn holds(&self, who: &Who) -> bool {
         lock(&self.counts).contains_key(&who.key)
+    }
+
+    /// The same of one who may be a task: what its thread entered before it ran the loop is not left
+    /// before the loop ends. The one that holds.
+    pub(crate) fn found(&self, who: Who) -> Option<Who> {
+        if self.holds(&who) {
+            return Some(who);
+        }
+        Some(Who::this_thread()).filter(|thread| self.holds(thread))
     }
 }

@@ -15,6 +15,9 @@
 //! in `Operation::start`, keeps that face, holds [`LoopFaces::nowhere`] before, says `queued() == false`
 //! and in `poll`, from the second time on, looks through `Shared::with`. `close` wakes all.
 //!
+//! Since the face is chosen by the loop that runs, it does not ask which thread that is: a loop may be
+//! run by one thread after another.
+//!
 //! The locks here are taken with the interpreter attached, and never held across a call into Python.
 
 use pyo3::exceptions::PyRuntimeError;
@@ -215,7 +218,7 @@ impl LoopFaces {
     pub(crate) fn new(object: Arc<str>, shared: Shared) -> LoopFaces {
         LoopFaces {
             object,
-            nowhere: Face::new(Arc::new(Nowhere)),
+            nowhere: Face::of_loop(Arc::new(Nowhere)),
             loops: Mutex::default(),
             shared: Mutex::new(Some(shared)),
         }
@@ -261,7 +264,7 @@ impl LoopFaces {
         };
         let stage = Mutex::new(Stage::Idle(shared));
         let waits = Arc::new(Waits { object: Arc::clone(&self.object), stage });
-        let face = Face::new(Arc::clone(&waits) as Arc<_>);
+        let face = Face::of_loop(Arc::clone(&waits) as Arc<_>);
         let made = OfLoop {
             address: event_loop.as_ptr().addr(),
             event_loop: PyWeakrefReference::new(event_loop)?.unbind(),

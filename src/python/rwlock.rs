@@ -1,5 +1,6 @@
 //! The class `RwLock`. Unlike the end of a ring, one handle serves many threads and event loops.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use std::sync::Arc;
@@ -212,6 +213,26 @@ impl PyRwLock {
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
         slf
+    }
+
+    /// Here only to say what was meant.
+    fn __aenter__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err(format!(
+            "{}: `async with` takes the lock by `lock.read()` or `lock.write()`, not by the handle \
+             itself",
+            self.object
+        )))
+    }
+
+    #[pyo3(signature = (exc_type=None, exc=None, traceback=None, /))]
+    fn __aexit__(
+        &self,
+        exc_type: Option<&Bound<'_, PyAny>>,
+        exc: Option<&Bound<'_, PyAny>>,
+        traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let _ = (exc_type, exc, traceback);
+        self.__aenter__()
     }
 
     #[pyo3(signature = (exc_type=None, exc=None, traceback=None, /))]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::buffer::{Memory, references};
 use super::errors;
+use super::holding::Who;
 use super::rwlock_hold::Hold;
 use crate::region::Region;
 use crate::rwlock::LockMode;
@@ -63,31 +64,36 @@ impl PyGuard {
         }
     }
 
-    /// How many views live.
+    /// How many views live, at least: a memoryview and its slices count as one.
     fn living(py: Python<'_>, memory: &Py<Memory>) -> usize {
         references(memory.bind(py).as_any()).saturating_sub(1)
     }
 
-    fn views_live(&self, living: usize, what: &str) -> PyErr {
+    /// `taken`: the view that was handed out is released.
+    fn views_live(&self, living: usize, taken: bool, what: &str) -> PyErr {
+        let own = match taken {
+            true => "",
+            false => "; and the block's own variable, from which one of them exports",
+        };
         PyBufferError::new_err(format!(
-            "{}: {living} view(s) of the guard live on (slices, casts, arrays); drop them first, or \
-             copy. {what}",
+            "{}: at least {living} view(s) of the guard live on (slices, casts, arrays{own}); drop \
+             them first, or copy. {what}",
             self.object
         ))
     }
 
-    /// Leaves; how many views keep the lock.
-    fn leave(&self, py: Python<'_>) -> PyResult<usize> {
+    /// Leaves; how many views keep the lock, and whether the one that was handed out is released.
+    fn leave(&self, py: Python<'_>) -> PyResult<(usize, bool)> {
         let held = lock(&self.body).held.take();
-        let Some(Held { hold, memory, view }) = held else { return Ok(0) };
+        let Some(Held { hold, memory, view }) = held else { return Ok((0, true)) };
         let taken = view.map_or(Ok(true), |view| Self::take_view(py, &view));
         let living = Self::living(py, &memory);
         if living > 0 {
             hold.keep();
         }
-        taken?;
+        let taken = taken?;
         drop(memory);
-        Ok(living)
+        Ok((living, taken))
     }
 
     /// Takes the view back, changes the hold by `make`, and gives it a memory of the new mode. While
@@ -103,18 +109,21 @@ impl PyGuard {
             Some(view) => Self::take_view(py, view),
             None => Ok(true),
         };
-        match taken {
-            Ok(true) => drop(held.view.take()),
-            Ok(false) => {} // it stays the one that was handed out
+        let taken = match taken {
+            Ok(true) => {
+                drop(held.view.take());
+                true
+            }
+            Ok(false) => false, // it stays the one that was handed out
             Err(err) => {
                 self.put_back(held);
                 return Err(err);
             }
-        }
+        };
         let living = Self::living(py, &held.memory);
         if living > 0 {
             self.put_back(held);
-            return Err(self.views_live(living, "The mode of the lock was not changed"));
+            return Err(self.views_live(living, taken, "The mode of the lock was not changed"));
         }
         let region = held.memory.get().mapping();
         make(&held.hold);
@@ -140,9 +149,15 @@ impl PyGuard {
 
 #[pymethods]
 impl PyGuard {
-    /// The bytes.
-    fn __enter__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.view(py)
+    /// The bytes. Whoever enters is the owner.
+    pub(crate) fn __enter__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let who = Who::here(py)?;
+        let view = self.view(py)?;
+        let hold = lock(&self.body).held.as_ref().map(|held| Arc::clone(&held.hold));
+        if let Some(hold) = hold {
+            hold.entered(who);
+        }
+        Ok(view)
     }
 
     #[pyo3(signature = (exc_type=None, exc=None, traceback=None, /))]
@@ -154,11 +169,11 @@ impl PyGuard {
         traceback: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let _ = (exc, traceback);
-        let living = self.leave(py)?;
+        let (living, taken) = self.leave(py)?;
         if living == 0 || exc_type.is_some() {
             return Ok(());
         }
-        Err(self.views_live(living, "The lock is given back when the last one is gone"))
+        Err(self.views_live(living, taken, "The lock is given back when the last one is gone"))
     }
 
     /// Gives the lock back, as leaving the block does.
@@ -234,14 +249,15 @@ impl Drop for PyGuard {
         let held = lock(&self.body).held.take();
         let Some(Held { hold, memory, view }) = held else { return };
         let left = Python::try_attach(|py| {
-            let ours = 1 + usize::from(view.is_some());
             let seen = view.as_ref().is_some_and(|view| references(view.bind(py)) > 1);
-            seen || references(memory.bind(py).as_any()) > ours
+            // Ours goes first: its slices share what it holds of the memory.
+            drop(view);
+            seen || Self::living(py, &memory) > 0
         });
         if left == Some(true) {
             hold.keep();
         }
-        drop((view, memory));
+        drop(memory);
     }
 }
 

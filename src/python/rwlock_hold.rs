@@ -34,30 +34,36 @@ struct Inner {
     number: u64,
     /// It is counted among those that views keep.
     kept: bool,
+    /// Who entered the guard's block; nobody before.
+    who: Option<Who>,
 }
 
 /// A lock that was taken, until the last view of its bytes is gone.
 pub(crate) struct Hold {
     inner: Mutex<Inner>,
-    who: Who,
     holding: Arc<Holding>,
 }
 
 impl Hold {
     /// Of a lock that was taken just now.
-    pub(crate) fn new(
-        core: Arc<Core>,
-        mode: LockMode,
-        who: Who,
-        holding: &Arc<Holding>,
-    ) -> Arc<Hold> {
-        holding.enter(&who);
+    pub(crate) fn new(core: Arc<Core>, mode: LockMode, holding: &Arc<Holding>) -> Arc<Hold> {
         let guard = match mode {
             LockMode::Read => Owned::Read(OwnedReadGuard::new(core)),
             LockMode::Write => Owned::Write(OwnedWriteGuard::new(core)),
         };
-        let inner = Mutex::new(Inner { guard: Some(guard), number: 0, kept: false });
-        Arc::new(Hold { inner, who, holding: Arc::clone(holding) })
+        let inner = Mutex::new(Inner { guard: Some(guard), number: 0, kept: false, who: None });
+        Arc::new(Hold { inner, holding: Arc::clone(holding) })
+    }
+
+    /// The guard's block was entered: from now on this one holds the lock, until it is given back. The
+    /// first one stays the owner.
+    pub(crate) fn entered(&self, who: Who) {
+        let mut inner = lock(&self.inner);
+        if inner.guard.is_none() || inner.who.is_some() {
+            return;
+        }
+        self.holding.enter(&who);
+        inner.who = Some(who);
     }
 
     /// A memory that keeps the lock, in place of the one before.
@@ -121,15 +127,17 @@ impl GiveBack for Hold {
 
 impl Hold {
     fn end(&self) {
-        let (guard, kept) = {
+        let (guard, kept, who) = {
             let mut inner = lock(&self.inner);
-            (inner.guard.take(), std::mem::take(&mut inner.kept))
+            (inner.guard.take(), std::mem::take(&mut inner.kept), inner.who.take())
         };
         let Some(guard) = guard else { return };
         if kept {
             guard.core().count_kept(false);
         }
-        self.holding.leave(&self.who);
+        if let Some(who) = who {
+            self.holding.leave(&who);
+        }
         drop(guard);
     }
 }

@@ -35,8 +35,6 @@ struct Acquiring {
     allow_poisoned: bool,
     /// None before the start.
     core: Option<Arc<Core>>,
-    /// Who awaits; none before the start.
-    who: Option<Who>,
     /// Looked once. From now on through the endpoint, which watches who may wake us.
     looked: bool,
     /// Our place among those who wait, the hint that keeps readers out included; dropped, it is left.
@@ -55,7 +53,6 @@ impl Operation for Acquiring {
         let lock = self.lock.get();
         self.core = Some(Arc::clone(lock.open_handle()?.core()));
         self.face = lock.faces().here(py, self.name())?;
-        self.who = Some(Who::here(py)?);
         Ok(())
     }
 
@@ -87,21 +84,20 @@ impl Operation for Acquiring {
             looked.and_then(|looked| looked).map_err(|fault| errors::fault(&fault))?
         } else {
             self.looked = true;
-            match (core.take_at_once(mode), &self.who) {
-                (None, Some(who)) => rwlock.take_again(core, mode, who, self.name())?,
-                (taken, _) => taken,
+            match core.take_at_once(mode) {
+                None => rwlock.take_again(core, mode, Who::here(py)?, self.name())?,
+                taken => taken,
             }
         };
         let Some(word) = taken else { return Ok(None) };
         if let Some(waiting) = self.waiting.take() {
             waiting.came();
         }
-        let who = self.who.take().map_or_else(|| Who::here(py), Ok);
-        let guard = rwlock.got(py, core, mode, word, who, self.allow_poisoned)?;
+        let guard = rwlock.got(py, core, mode, word, self.allow_poisoned)?;
         if matches!(&*lock(&self.slot), Slot::Awaited) {
             return Ok(Some(guard.into_any()));
         }
-        let view = guard.get().view(py)?;
+        let view = guard.get().__enter__(py)?;
         let old = std::mem::replace(&mut *lock(&self.slot), Slot::Entered(Some(guard)));
         drop(old);
         Ok(Some(view))
@@ -136,7 +132,6 @@ impl PyAcquire {
             mode,
             allow_poisoned,
             core: None,
-            who: None,
             looked: false,
             waiting: None,
         };
@@ -198,7 +193,12 @@ impl PyAcquire {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.awaitable)
+        visit.call(&self.awaitable)?;
+        // Nobody holds it across a call into Python; then the collector asks another time.
+        match self.slot.try_lock().as_deref() {
+            Ok(Slot::Entered(Some(guard))) => visit.call(guard),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -208,6 +208,10 @@ struct Left(Arc<Face>);
 impl Operation for Left {
     fn name(&self) -> &'static str {
         "Acquire.__aexit__"
+    }
+
+    fn never_waits(&self) -> bool {
+        true
     }
 
     fn face(&self) -> &Arc<Face> {

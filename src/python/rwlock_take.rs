@@ -24,12 +24,10 @@ impl PyRwLock {
         &self,
         core: &Core,
         mode: LockMode,
-        who: &Who,
+        who: Who,
         verb: &str,
     ) -> PyResult<Option<Word>> {
-        if !self.holding.holds(who) {
-            return Ok(None);
-        }
+        let Some(who) = self.holding.found(who) else { return Ok(None) };
         if let Some(word) = core.try_take(mode).map_err(|fault| errors::fault(&fault))? {
             return Ok(Some(word));
         }
@@ -49,11 +47,9 @@ impl PyRwLock {
         core: &Arc<Core>,
         mode: LockMode,
         word: Word,
-        who: PyResult<Who>,
         allow_poisoned: bool,
     ) -> PyResult<Py<PyGuard>> {
-        let who = who.inspect_err(|_| core.give(mode, false))?;
-        let hold = Hold::new(Arc::clone(core), mode, who, &self.holding);
+        let hold = Hold::new(Arc::clone(core), mode, &self.holding);
         if word.is_poisoned() && !allow_poisoned {
             let cause = "a writer died while it held the lock, so the bytes may be half written; \
                          enter with allow_poisoned=True, check or rewrite them, then clear_poison()";
@@ -71,9 +67,8 @@ impl PyRwLock {
         allow_poisoned: bool,
     ) -> PyResult<Option<Py<PyGuard>>> {
         let handle = self.open_handle()?;
-        let who = Who::here(py)?;
         let taken = handle.core().try_take(mode).map_err(|fault| errors::fault(&fault))?;
-        let got = |word| self.got(py, handle.core(), mode, word, Ok(who), allow_poisoned);
+        let got = |word| self.got(py, handle.core(), mode, word, allow_poisoned);
         taken.map(got).transpose()
     }
 
@@ -87,10 +82,9 @@ impl PyRwLock {
     ) -> PyResult<Py<PyGuard>> {
         let limit = seconds(timeout, "timeout")?;
         let handle = self.open_handle()?;
-        let who = Who::here(py)?;
         let core = handle.core();
         let taken = match core.take_at_once(mode) {
-            None => self.take_again(core, mode, &who, verb)?,
+            None => self.take_again(core, mode, Who::here(py)?, verb)?,
             taken => taken,
         };
         let word = match taken {
@@ -102,6 +96,6 @@ impl PyRwLock {
                     .ok_or_else(|| errors::timeout(&handle.timed_out()))?
             }
         };
-        self.got(py, handle.core(), mode, word, Ok(who), allow_poisoned)
+        self.got(py, handle.core(), mode, word, allow_poisoned)
     }
 }

@@ -299,8 +299,8 @@ macro_rules! scalar_class {
             }
 
             /// Waits until `wanted` says true of the number, and returns it.
-            fn wait_for(&self, py: Python<'_>, wanted: Py<PyAny>) -> PyResult<Py<PyAny>> {
-                self.inner.wait(py, concat!($name, ".wait_for"), Until::fits(wanted))
+            fn wait_for(&self, py: Python<'_>, wanted: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+                self.inner.wait(py, concat!($name, ".wait_for"), Until::fits(wanted)?)
             }
 
             /// As `wait_for`, parking the thread.
@@ -308,10 +308,10 @@ macro_rules! scalar_class {
             fn blocking_wait_for(
                 &self,
                 py: Python<'_>,
-                wanted: Py<PyAny>,
+                wanted: &Bound<'_, PyAny>,
                 timeout: Option<&Bound<'_, PyAny>>,
             ) -> PyResult<Py<PyAny>> {
-                self.inner.wait_blocking(py, Until::fits(wanted), timeout)
+                self.inner.wait_blocking(py, Until::fits(wanted)?, timeout)
             }
 
             /// What this handle holds and has done.
@@ -384,7 +384,12 @@ scalar_class!(PySharedFloat, f64, "SharedFloat", "A 64-bit float that processes 
         self.inner.add(PyNumber::of(number)?)
     }
 });
-scalar_class!(PySharedBool, bool, "SharedBool", "A truth value that processes share.", {});
+scalar_class!(PySharedBool, bool, "SharedBool", "A truth value that processes share.", {
+    /// What it holds now.
+    fn __bool__(&self) -> PyResult<bool> {
+        Ok(bool::from_bits(self.inner.open()?.load()))
+    }
+});
 
 /// `_scalar_again(class, name)`: what pickles call.
 #[pyfunction]

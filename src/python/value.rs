@@ -214,11 +214,11 @@ impl PyValue {
     fn update(
         &self,
         py: Python<'_>,
-        f: Py<PyAny>,
+        f: &Bound<'_, PyAny>,
         default: &Bound<'_, PyTuple>,
     ) -> PyResult<Py<PyAny>> {
         let default = one_default(default, "Value.update")?;
-        self.begin(py, Action::Update { f, default })
+        self.begin(py, Action::Update { f: changes::callable(f, "update")?, default })
     }
 
     /// As `update`, parking the thread.
@@ -226,12 +226,12 @@ impl PyValue {
     fn blocking_update(
         &self,
         py: Python<'_>,
-        f: Py<PyAny>,
+        f: &Bound<'_, PyAny>,
         default: &Bound<'_, PyTuple>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let default = one_default(default, "Value.blocking_update")?;
-        self.block(py, &Action::Update { f, default }, timeout)
+        self.block(py, &Action::Update { f: changes::callable(f, "update")?, default }, timeout)
     }
 
     /// Sets `new` if the latest value equals `expected`; whether it did.
@@ -280,8 +280,8 @@ impl PyValue {
     }
 
     /// Waits until `wanted` says true of the latest value, and returns that one.
-    fn wait_for(&self, py: Python<'_>, wanted: Py<PyAny>) -> PyResult<Py<PyAny>> {
-        self.wait(py, "Value.wait_for", Until::fits(wanted))
+    fn wait_for(&self, py: Python<'_>, wanted: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.wait(py, "Value.wait_for", Until::fits(wanted)?)
     }
 
     /// As `wait_for`, parking the thread.
@@ -289,10 +289,10 @@ impl PyValue {
     fn blocking_wait_for(
         &self,
         py: Python<'_>,
-        wanted: Py<PyAny>,
+        wanted: &Bound<'_, PyAny>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        self.wait_blocking(py, Until::fits(wanted), timeout)
+        self.wait_blocking(py, Until::fits(wanted)?, timeout)
     }
 
     /// The present value, then each time the latest.

@@ -11,6 +11,7 @@ use super::changes::Source;
 use super::convert::{self, Encoded, Options};
 use super::end::Deadline;
 use super::errors;
+use super::signals;
 use super::value::Inner;
 use crate::codec::Tag;
 use crate::error::Fault;
@@ -121,11 +122,7 @@ impl Handle {
             let mut read = Ok(None);
             let bytes = PyBytes::new_with(py, wanted, |out| {
                 let mut sink = Exactly { out, wanted: None };
-                // It may wait, and the copy takes its time: others may run meanwhile.
-                let copied = py.detach(|| match wait {
-                    true => self.core.read(&mut sink).map(Some),
-                    false => self.core.try_read(&mut sink),
-                });
+                let copied = self.copy_into(py, &mut sink, wait);
                 read = match (copied, sink.wanted) {
                     (Err(_), Some(len)) => {
                         wanted = len;
@@ -141,14 +138,24 @@ impl Handle {
                 Ok(Some(read)) => return Ok(Some((read, Got::Theirs(bytes)))),
                 Ok(None) => {}
                 Err(None) => return Ok(None),
-                Err(Some(err)) => return Err(fault(err)),
+                Err(Some(err)) => return Err(err),
             }
         }
-        let copied = py.detach(|| match wait {
-            true => self.core.read(&mut small).map(Some),
-            false => self.core.try_read(&mut small),
-        });
-        Ok(copied.map_err(fault)?.map(|read| (read, Got::Ours(small))))
+        let copied = self.copy_into(py, &mut small, wait)?;
+        Ok(copied.map(|read| (read, Got::Ours(small))))
+    }
+
+    /// One copy. It takes its time, and may have to wait: others may run meanwhile, signals are answered.
+    fn copy_into(
+        &self,
+        py: Python<'_>,
+        sink: &mut (impl Sink + Send),
+        wait: bool,
+    ) -> PyResult<Option<Read>> {
+        match py.detach(|| self.core.try_read(sink)) {
+            Ok(None) if wait => signals::parked(py, |bell| self.core.read_blocking(sink, bell)),
+            copied => copied.map_err(|fault| errors::fault(&fault)),
+        }
     }
 }
 

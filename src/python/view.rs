@@ -5,6 +5,7 @@
 //! next call tells as ValueError.
 
 use pyo3::exceptions::{PyBufferError, PyRuntimeError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use std::sync::TryLockError;
@@ -249,6 +250,10 @@ impl PyView {
     /// Without this a view of no bytes would be false.
     fn __bool__(&self) -> bool {
         true
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.buf)
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {

@@ -177,31 +177,42 @@ impl Core {
     /// Copies the value; if it is set faster than it can be copied, keeps the writers out for one copy.
     pub(crate) fn read(&self, sink: &mut impl Sink) -> Result<Read, Fault> {
         loop {
-            if let Some(read) = self.try_read(sink)? {
+            // Interrupted by a signal: then the attempts may succeed, and do no harm if not.
+            if let Blocked::Came(read) = self.read_blocking(sink, None)? {
                 return Ok(read);
             }
-            // Interrupted by a signal: then the attempts may succeed, and do no harm if not.
-            let ended = self.shared().wait_blocking(None, None, |endpoint| {
-                if self.lock.look(endpoint, LockMode::Read)?.is_some() {
-                    return Ok(Some(None)); // the lock is ours
-                }
-                // A writer has it. One that stands still (stopped, say) must not keep readers out: then the
-                // version stands too. While it moves, somebody sets, gives the lock back, and rings.
-                let beside = || self.raw().try_read(sink).transpose();
-                let read = std::iter::repeat_with(beside).take(ATTEMPTS_BESIDE).flatten().next();
-                Ok(read.transpose()?.map(Some))
-            })?;
-            match ended {
-                Blocked::Came(Some(read)) => return Ok(read),
-                Blocked::Came(None) => {
-                    let read = self.raw().try_read(sink);
-                    self.lock.give(LockMode::Read, false);
-                    let moves =
-                        || Store::damaged(&**self.region(), "its version moves under the lock");
-                    return read?.ok_or_else(moves);
-                }
-                Blocked::TimedOut | Blocked::Interrupted => {}
+        }
+    }
+
+    /// The same; a signal, or `bell`, ends the sleep.
+    pub(crate) fn read_blocking(
+        &self,
+        sink: &mut impl Sink,
+        bell: Option<&Fd>,
+    ) -> Result<Blocked<Read>, Fault> {
+        if let Some(read) = self.try_read(sink)? {
+            return Ok(Blocked::Came(read));
+        }
+        let ended = self.shared().wait_blocking(None, bell, |endpoint| {
+            if self.lock.look(endpoint, LockMode::Read)?.is_some() {
+                return Ok(Some(None)); // the lock is ours
             }
+            // A writer has it. One that stands still (stopped, say) must not keep readers out: then the
+            // version stands too. While it moves, somebody sets, gives the lock back, and rings.
+            let beside = || self.raw().try_read(sink).transpose();
+            let read = std::iter::repeat_with(beside).take(ATTEMPTS_BESIDE).flatten().next();
+            Ok(read.transpose()?.map(Some))
+        })?;
+        match ended {
+            Blocked::Came(Some(read)) => Ok(Blocked::Came(read)),
+            Blocked::Came(None) => {
+                let read = self.raw().try_read(sink);
+                self.lock.give(LockMode::Read, false);
+                let moves = || Store::damaged(&**self.region(), "its version moves under the lock");
+                read?.ok_or_else(moves).map(Blocked::Came)
+            }
+            Blocked::TimedOut => Ok(Blocked::TimedOut),
+            Blocked::Interrupted => Ok(Blocked::Interrupted),
         }
     }
 

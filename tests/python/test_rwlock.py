@@ -219,15 +219,14 @@ def test_a_thread_never_waits_for_itself(lock: ringspan.RwLock, name: str) -> No
 
 def test_a_read_in_a_read_does_not_wait_for_a_writer(lock: ringspan.RwLock, name: str) -> None:
     other = ringspan.RwLock(name)
-    guard = lock.blocking_read()
-    writer = threading.Thread(target=lambda: other.blocking_write(20).release())
-    writer.start()
-    while other.stat().parks == 0:
-        time.sleep(0)
-    assert lock.try_read() is None
-    with pytest.raises(ringspan.WouldDeadlock):
-        lock.blocking_read()
-    guard.release()
+    with lock.blocking_read():
+        writer = threading.Thread(target=lambda: other.blocking_write(20).release())
+        writer.start()
+        while other.stat().parks == 0:
+            time.sleep(0)
+        assert lock.try_read() is None
+        with pytest.raises(ringspan.WouldDeadlock):
+            lock.blocking_read()
     with lock.blocking_read(20):
         pass
     writer.join()

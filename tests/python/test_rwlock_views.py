@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import pickle
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -51,7 +52,9 @@ def test_derived_views_keep_the_lock(
             buf[:4] = b"kept"
             kept.append(derive(buf))
 
-    with pytest.raises(BufferError, match=rf"lock {name}: 1 view\(s\) of the guard.*drop them"):
+    with pytest.raises(
+        BufferError, match=rf"lock {name}: at least 1 view\(s\) of the guard.*drop them"
+    ):
         block() if how == "blocking" else run(entered())
     gc.collect()
     other = ringspan.RwLock(name)
@@ -121,6 +124,64 @@ def test_a_dropped_guard_gives_the_lock_back(lock: ringspan.RwLock) -> None:
     guard = lock.blocking_write()
     assert len(guard.view) == 64
     del guard
+    assert lock.holders() == []
+
+
+def test_a_guard_that_is_dropped_under_its_slices(lock: ringspan.RwLock) -> None:
+    guard = lock.blocking_write()
+    part = guard.view[:4]
+    del guard
+    assert lock.holders()[0].kept_by_views == 1
+    part[0] = 1
+    del part
+    assert lock.holders() == []
+    guard = lock.blocking_read()
+    guard.view  # noqa: B018 - made, and nobody has it
+    del guard
+    assert lock.holders() == []
+    assert lock.try_write() is not None
+
+
+def test_the_text_names_the_view_of_the_block(lock: ringspan.RwLock) -> None:
+    with pytest.raises(BufferError) as info, lock.blocking_write() as buf:
+        parts = [buf[n:] for n in range(3)]
+    assert "at least 1 view(s)" in str(info.value)
+    assert "block's own variable" not in str(info.value)
+    parts.clear()
+    with pytest.raises(BufferError, match="the block's own variable"), lock.blocking_write() as buf:
+        export = pickle.PickleBuffer(buf)
+    del export, buf
+    assert lock.holders() == []
+
+
+class Bytes(bytearray):
+    """Can be part of a cycle, and be watched."""
+
+    view: ringspan.View
+    mark: Mark
+
+
+class Mark:
+    pass
+
+
+def test_a_cycle_through_a_view_is_collected() -> None:
+    data, mark = Bytes(8), Mark()
+    data.view, data.mark = ringspan.View(data), mark
+    gone = weakref.ref(mark)
+    del data, mark
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_cycle_through_an_acquire_is_collected(lock: ringspan.RwLock, run: Run) -> None:
+    async def main() -> None:
+        mark, acquire = Mark(), lock.write()
+        await acquire.__aenter__()
+        mark.acquire, mark.me = acquire, mark  # type: ignore[attr-defined]
+
+    run(main())
+    gc.collect()
     assert lock.holders() == []
 
 
