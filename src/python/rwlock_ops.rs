@@ -6,6 +6,7 @@ use pyo3::types::PyTuple;
 use std::sync::Arc;
 
 use super::asyncio::Face;
+use super::asyncio_loop::loop_runs;
 use super::awaitable::{Operation, awaitable};
 use super::errors;
 use super::holding::Who;
@@ -211,7 +212,8 @@ impl Operation for Left {
     }
 
     fn never_waits(&self) -> bool {
-        true
+        // In a loop it gives turns: without them, two loops that contend have been seen to starve.
+        Python::attach(|py| !loop_runs(py).unwrap_or(false))
     }
 
     fn face(&self) -> &Arc<Face> {
