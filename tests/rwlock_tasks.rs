@@ -9,6 +9,7 @@ use common::{hear, say};
 use held::*;
 use ringspan::{FaultKind, LockError, RwLock};
 use stage::{Test, role, runtime, until};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -26,6 +27,36 @@ fn child_entry() {
 
 fn threads() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+// ---- fairness -----------------------------------------------------------------------------------
+
+#[test]
+fn a_task_that_takes_it_again_and_again_lets_the_others_come() {
+    let test = Test::new("hogs of a lock");
+    let lock = Arc::new(test.lock());
+    for runtime in [runtime(), threads()] {
+        runtime.block_on(async {
+            let hog = tokio::spawn({
+                let lock = Arc::clone(&lock);
+                async move {
+                    loop {
+                        let held = lock.write().await.unwrap();
+                        tokio::task::yield_now().await; // whoever looks now finds it held
+                        drop(held);
+                    }
+                }
+            });
+            for _ in 0..100 {
+                while lock.holders().is_empty() {
+                    tokio::task::yield_now().await;
+                }
+                drop(lock.write().await.unwrap());
+            }
+            hog.abort();
+            assert!(hog.await.unwrap_err().is_cancelled());
+        });
+    }
 }
 
 // ---- descriptors and places ---------------------------------------------------------------------

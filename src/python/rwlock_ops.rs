@@ -3,10 +3,10 @@
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::asyncio::Face;
-use super::asyncio_loop::loop_runs;
 use super::awaitable::{Operation, awaitable};
 use super::errors;
 use super::holding::Who;
@@ -16,6 +16,8 @@ use crate::rwlock::LockMode;
 use crate::rwlock::core::Core;
 use crate::rwlock::wait::Waiting;
 use crate::sync::{Mutex, lock};
+
+use crate::rwlock::tell::TURNS;
 
 /// Between the await and the block.
 #[derive(Default)]
@@ -36,6 +38,8 @@ struct Acquiring {
     allow_poisoned: bool,
     /// None before the start.
     core: Option<Arc<Core>>,
+    /// Turns of the loop that were given to those who were woken.
+    given: Cell<u32>,
     /// Looked once. From now on through the endpoint, which watches who may wake us.
     looked: bool,
     /// Our place among those who wait, the hint that keeps readers out included; dropped, it is left.
@@ -58,7 +62,12 @@ impl Operation for Acquiring {
     }
 
     fn gives_way(&self) -> bool {
-        self.core.as_ref().is_some_and(|core| core.owes_turn() && core.still_owes_turn())
+        let gives = self.core.as_ref().is_some_and(|core| {
+            let begun = (1..TURNS).contains(&self.given.get()) && core.word().owners() == 0;
+            begun || core.owes_turn() && core.still_owes_turn()
+        });
+        self.given.set(if gives { self.given.get().saturating_add(1) } else { TURNS });
+        gives
     }
 
     fn face(&self) -> &Arc<Face> {
@@ -133,6 +142,7 @@ impl PyAcquire {
             mode,
             allow_poisoned,
             core: None,
+            given: Cell::new(0),
             looked: false,
             waiting: None,
         };
@@ -212,8 +222,7 @@ impl Operation for Left {
     }
 
     fn never_waits(&self) -> bool {
-        // In a loop it gives turns: without them, two loops that contend have been seen to starve.
-        Python::attach(|py| !loop_runs(py).unwrap_or(false))
+        true
     }
 
     fn face(&self) -> &Arc<Face> {

@@ -25,8 +25,9 @@ use std::time::{Duration, Instant};
 /// starve it. More is not promised: whoever comes first after a release gets the lock, not whoever has
 /// waited longest, since waiting for one certain process would make the lock depend on one that may be
 /// stopped. A handle that asks again at once would get ahead of those who have to be woken first; so after
-/// waking somebody it gives way, for a tenth of a millisecond at most and every half of one at most. (The
-/// `try_` verbs do not.)
+/// waking somebody it gives way, for a tenth of a millisecond (or four turns of the scheduler, if they take
+/// longer) and every half of one at most; to tasks and threads that share the handle, too. (The `try_`
+/// verbs do not.)
 ///
 /// # Deadlocks
 ///

@@ -11,6 +11,10 @@ use crate::sys::process;
 
 /// Nanoseconds that one who was woken gets to come.
 const TURN: u64 = 100_000;
+/// Turns of an event loop that it gets at least, however long they take: one in which its wake is found,
+/// one in which its task looks.
+#[cfg(any(feature = "tokio", feature = "python"))]
+pub(crate) const TURNS: u32 = 4;
 /// Nanoseconds between two such turns.
 const TURN_EVERY: u64 = 500_000;
 
@@ -44,10 +48,12 @@ impl Core {
         if parked & owner_bit(self.index) != 0 {
             self.shared.notify_local();
         }
-        if left.word.owners() == 0 && parked & !owner_bit(self.index) != 0 {
-            self.tell_others();
-            self.owe_turn();
-        } else if !left.held_here && left.word.owners() != 0 {
+        if left.word.owners() == 0 {
+            if parked & !owner_bit(self.index) != 0 {
+                self.tell_others();
+            }
+            self.owe_turn(); // to our own too: tasks and threads that share a handle
+        } else if !left.held_here {
             self.tell_left_behind(parked, left.word);
         }
     }

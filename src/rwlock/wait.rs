@@ -12,6 +12,8 @@
 use super::core::{Core, LockMode, bury};
 use super::lent::Lent;
 use super::raw::Busy;
+#[cfg(feature = "tokio")]
+use super::tell::TURNS;
 use super::word::{Word, owner_bit};
 use crate::error::Fault;
 use crate::layout::SEATS;
@@ -255,7 +257,11 @@ impl Core {
     /// Stays awake as [`Taking::spin`] does, giving other tasks their turn between the looks.
     #[cfg(feature = "tokio")]
     async fn take_turns(&self, mode: LockMode, lent: &mut Lent<'_>) -> Result<Option<Word>, Fault> {
-        while self.owes_turn() && self.still_owes_turn() {
+        let mut given = 0;
+        while self.owes_turn() && self.still_owes_turn()
+            || (1..TURNS).contains(&given) && self.word().owners() == 0
+        {
+            given += 1;
             tokio::task::yield_now().await;
         }
         loop {

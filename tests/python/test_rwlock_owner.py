@@ -151,6 +151,17 @@ async def first_step(coroutine: Coroutine[Any, Any, None]) -> None:
     coroutine.send(None)
 
 
+def test_aexit_needs_no_loop_and_gives_it_no_turn(lock: ringspan.RwLock, run: Run) -> None:
+    async def main() -> None:
+        for _ in range(600):
+            acquire = lock.write()
+            await acquire.__aenter__()
+            with pytest.raises(StopIteration):
+                acquire.__aexit__(None, None, None).send(None)
+
+    run(main())
+
+
 def test_a_generator_that_was_left_inside_the_block(lock: ringspan.RwLock, run: Run) -> None:
     async def numbers() -> AsyncIterator[int]:
         async with lock.write():

@@ -149,24 +149,6 @@ def test_loops_and_threads_share_one_handle(lock: ringspan.RwLock, loop_factory:
     assert lock.holders() == []
 
 
-def test_two_loops_wake_each_other(lock: ringspan.RwLock, loop_factory: Factory) -> None:
-    turns = 200 * SCALE
-
-    async def play(mine: int) -> None:
-        done = 0
-        while done < turns:
-            async with lock.write() as buf:
-                if buf[0] == mine:
-                    buf[0] = 1 - mine
-                    done += 1
-
-    def loop(mine: int) -> None:
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
-            runner.run(play(mine))
-
-    in_threads(lambda: loop(0), lambda: loop(1))
-
-
 def test_a_release_in_one_loop_wakes_the_other(
     lock: ringspan.RwLock, loop_factory: Factory
 ) -> None:
