@@ -312,12 +312,11 @@ extern "C" fn nothing(_signal: libc::c_int) {}
 fn a_writer_that_is_interrupted_all_the_time_is_not_starved() {
     let test = Test::new("interrupted");
     let lock = test.lock();
-    // SAFETY: a plain handler; without SA_RESTART, so that it ends system calls.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = nothing as *const () as usize;
-        libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut());
-    }
+    // SAFETY: plain numbers and a null pointer. No SA_RESTART, so that it ends system calls.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as *const () as usize;
+    // SAFETY: a handler that does nothing.
+    unsafe { libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()) };
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
