@@ -74,6 +74,8 @@ pub(crate) struct Endpoint {
     in_mask: bool,
     /// Free slots whose bits in the mask stand, and for which we have hung up on all.
     pub(crate) hung_up_for: u64,
+    /// How often we woke others; now and then we look at our door then.
+    pub(crate) wakes: u32,
     forks: u64,
 }
 
@@ -91,6 +93,7 @@ impl Endpoint {
             bells: Bells::default(),
             in_mask: false,
             hung_up_for: 0,
+            wakes: 0,
             forks: fd::fork_count(),
         }
     }

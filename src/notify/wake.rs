@@ -12,6 +12,10 @@ use crate::sys::failpoint::failpoint;
 use crate::sys::fd::with_spare;
 use crate::sys::fdpass::{self, Answer};
 
+/// Wakes between two looks at our own door: it holds 4096 callers, and were each wake to make all 47 others
+/// knock anew, these were 3008.
+const LOOK_EVERY: u32 = 64;
+
 impl Endpoint {
     /// After a publication that slot `index` may be waiting for: wakes it when it sleeps. One fence
     /// and one load when it does not.
@@ -63,14 +67,18 @@ impl Endpoint {
                 all &= number == 0 || self.wake_sleeper(index, number);
             }
         }
+        self.wakes = self.wakes.wrapping_add(1);
         if all {
-            self.empty_door();
+            // Not every time: a connection that stands at our door serves its owner for many waits.
+            if self.wakes.is_multiple_of(LOOK_EVERY) {
+                self.empty_door();
+            }
         } else {
             self.hang_up();
         }
     }
 
-    /// Takes in who stands at our door, also if we never wait: those who wait for us knock anew for every
+    /// Takes in who stands at our door, also if we never wait: those who wait for us may knock anew for every
     /// wait, and the door must not fill. Closing wakes them, as the ring before did. While somebody waits
     /// here the harvest is theirs.
     pub(crate) fn empty_door(&mut self) {
