@@ -208,7 +208,9 @@ def test_changes_are_waited_for_by_threads(
             got.clear()
             writer.store(zero)
         assert here.blocking_wait_for(lambda now: now == zero) == zero
-        assert here.stat().connections == here.stat().pidfds == 0
+        # One connection may stay at the door of a handle that has not looked there since.
+        assert here.stat().pidfds == 0
+        assert here.stat().connections <= 1
 
 
 def test_add_counts_exactly(name: str) -> None:
