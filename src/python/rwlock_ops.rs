@@ -17,8 +17,6 @@ use crate::rwlock::core::Core;
 use crate::rwlock::wait::Waiting;
 use crate::sync::{Mutex, lock};
 
-use crate::rwlock::tell::TURNS;
-
 /// Between the await and the block.
 #[derive(Default)]
 enum Slot {
@@ -62,11 +60,9 @@ impl Operation for Acquiring {
     }
 
     fn gives_way(&self) -> bool {
-        let gives = self.core.as_ref().is_some_and(|core| {
-            let begun = (1..TURNS).contains(&self.given.get()) && core.word().owners() == 0;
-            begun || core.owes_turn() && core.still_owes_turn()
-        });
-        self.given.set(if gives { self.given.get().saturating_add(1) } else { TURNS });
+        let given = self.given.get();
+        let gives = self.core.as_ref().is_some_and(|core| core.gives_turn(given));
+        self.given.set(given.saturating_add(u32::from(gives)));
         gives
     }
 

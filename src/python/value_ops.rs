@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::asyncio::Face;
@@ -289,6 +290,8 @@ pub(crate) struct Changing {
     inner: Arc<Inner>,
     face: Arc<Face>,
     action: Action,
+    /// Turns of the loop that were given to those who were woken.
+    given: Cell<u32>,
     /// Looked once. From now on through the endpoint, which watches who may wake us.
     looked: bool,
     /// Our place among those who wait; dropped, it is left.
@@ -309,7 +312,7 @@ impl std::ops::Deref for OfValue {
 impl Changing {
     pub(crate) fn new(inner: Arc<Inner>, action: Action) -> Self {
         let face = Arc::clone(inner.faces.nowhere());
-        Changing { inner, face, action, looked: false, waiting: None }
+        Changing { inner, face, action, given: Cell::new(0), looked: false, waiting: None }
     }
 }
 
@@ -325,10 +328,10 @@ impl Operation for Changing {
     }
 
     fn gives_way(&self) -> bool {
-        self.inner.open().is_ok_and(|handle| {
-            let lock = &handle.core.lock;
-            lock.owes_turn() && lock.still_owes_turn()
-        })
+        let given = self.given.get();
+        let gives = self.inner.open().is_ok_and(|handle| handle.core.lock.gives_turn(given));
+        self.given.set(given.saturating_add(u32::from(gives)));
+        gives
     }
 
     fn face(&self) -> &Arc<Face> {

@@ -147,7 +147,7 @@ impl Core {
         &self.area.seats[self.index]
     }
 
-    pub(crate) fn word(&self) -> Word {
+    pub(super) fn word(&self) -> Word {
         self.raw().load()
     }
 

@@ -45,7 +45,7 @@ mod options;
 pub(crate) mod raw;
 pub(crate) mod stake;
 #[cfg(not(ringspan_loom))]
-pub(crate) mod tell;
+mod tell;
 #[cfg(not(ringspan_loom))]
 pub(crate) mod wait;
 pub(crate) mod word;

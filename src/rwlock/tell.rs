@@ -14,7 +14,7 @@ const TURN: u64 = 100_000;
 /// Turns of an event loop that it gets at least, however long they take: one in which its wake is found,
 /// one in which its task looks.
 #[cfg(any(feature = "tokio", feature = "python"))]
-pub(crate) const TURNS: u32 = 4;
+const TURNS: u32 = 4;
 /// Nanoseconds between two such turns.
 const TURN_EVERY: u64 = 500_000;
 
@@ -49,9 +49,7 @@ impl Core {
             self.shared.notify_local();
         }
         if left.word.owners() == 0 {
-            if parked & !owner_bit(self.index) != 0 {
-                self.tell_others();
-            }
+            self.tell_others();
             self.owe_turn(); // to our own too: tasks and threads that share a handle
         } else if !left.held_here {
             self.tell_left_behind(parked, left.word);
@@ -100,6 +98,14 @@ impl Core {
             self.turn_until.store(0, Ordering::Relaxed);
         }
         owes
+    }
+
+    /// The same for a task of an event loop that has `given` so many of its turns already.
+    #[cfg(any(feature = "tokio", feature = "python"))]
+    #[inline]
+    pub(crate) fn gives_turn(&self, given: u32) -> bool {
+        let begun = (1..TURNS).contains(&given) && self.word().owners() == 0;
+        begun || self.owes_turn() && self.still_owes_turn()
     }
 
     /// Rings every parked one, first those who wait to write.

@@ -12,8 +12,6 @@
 use super::core::{Core, LockMode, bury};
 use super::lent::Lent;
 use super::raw::Busy;
-#[cfg(feature = "tokio")]
-use super::tell::TURNS;
 use super::word::{Word, owner_bit};
 use crate::error::Fault;
 use crate::layout::SEATS;
@@ -258,9 +256,7 @@ impl Core {
     #[cfg(feature = "tokio")]
     async fn take_turns(&self, mode: LockMode, lent: &mut Lent<'_>) -> Result<Option<Word>, Fault> {
         let mut given = 0;
-        while self.owes_turn() && self.still_owes_turn()
-            || (1..TURNS).contains(&given) && self.word().owners() == 0
-        {
+        while self.gives_turn(given) {
             given += 1;
             tokio::task::yield_now().await;
         }
