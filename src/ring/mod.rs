@@ -13,6 +13,7 @@
 //! | `producer`, `_many`, `_value`, `_role`, `grant`, `sink` | pushing |
 //! | `consumer`, `_many`, `_role`, `message`, `stream` | popping |
 //! | `stat` | what can be seen from outside |
+//! | `pair` | one side of two rings in a private memory, for RPC |
 //! | `bind` | what the Python binding needs of the ends |
 //! | `error` | the errors of the verbs |
 
@@ -40,6 +41,8 @@ mod producer_many;
 mod producer_role;
 #[cfg(not(ringspan_loom))]
 mod producer_value;
+#[cfg(not(ringspan_loom))]
+mod pair;
 mod raw;
 mod raw_consumer;
 mod raw_frame;
@@ -60,6 +63,14 @@ pub(crate) use raw_consumer::Record;
 #[cfg(all(not(ringspan_loom), feature = "python"))]
 pub(crate) use raw_producer::Reservation;
 
+#[cfg(not(ringspan_loom))]
+pub(crate) use pair::{BadPair, PairEnd, PairGeometry, Side as PairSide};
+#[cfg(not(ringspan_loom))]
+pub(crate) use raw_consumer::Item;
+#[cfg(not(ringspan_loom))]
+pub(crate) use raw_frame::{Damage, Geometry};
+#[cfg(not(ringspan_loom))]
+pub(crate) use raw_producer::ReserveError;
 #[cfg(not(ringspan_loom))]
 pub use consumer::Consumer;
 #[cfg(not(ringspan_loom))]

@@ -14,6 +14,7 @@
 //! | `fdpass` | one descriptor over a socket |
 //! | `poll` | waiting for one or two descriptors |
 //! | `pollset` | one pollable descriptor for many |
+//! | `timer` | one timer that can be watched |
 //! | `inode` | a watch on the deletion of a file |
 //! | `process` | pid, start time, cpu |
 //! | `failpoint` | crash points; empty without the feature |
@@ -51,5 +52,7 @@ pub(crate) mod poll;
 mod pollset;
 #[cfg_attr(not(unix), path = "stub/process.rs")]
 pub(crate) mod process;
+#[cfg_attr(not(target_os = "linux"), path = "bsd/timer.rs")]
+pub(crate) mod timer;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
