@@ -127,7 +127,7 @@ mod python;
 mod region;
 mod ring;
 #[cfg(not(ringspan_loom))]
-mod rpc;
+pub mod rpc;
 mod rwlock;
 #[cfg(not(ringspan_loom))]
 mod scalar;

@@ -36,7 +36,7 @@ pub(crate) use kinds::{
     BufferLine, BytesLine, LockArea, LockSeat, RingIndices, SEATS, ScalarLine, ValueArea,
 };
 
-pub(crate) use pair::{PAIR_PAYLOAD, PairArea};
+pub(crate) use pair::{PAIR_PAYLOAD, PAIR_VERSION, PairArea};
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 

@@ -34,6 +34,8 @@ mod message;
 #[cfg(not(ringspan_loom))]
 mod options;
 #[cfg(not(ringspan_loom))]
+mod pair;
+#[cfg(not(ringspan_loom))]
 mod producer;
 #[cfg(not(ringspan_loom))]
 mod producer_many;
@@ -41,8 +43,6 @@ mod producer_many;
 mod producer_role;
 #[cfg(not(ringspan_loom))]
 mod producer_value;
-#[cfg(not(ringspan_loom))]
-mod pair;
 mod raw;
 mod raw_consumer;
 mod raw_frame;
@@ -64,14 +64,6 @@ pub(crate) use raw_consumer::Record;
 pub(crate) use raw_producer::Reservation;
 
 #[cfg(not(ringspan_loom))]
-pub(crate) use pair::{BadPair, PairEnd, PairGeometry, Side as PairSide};
-#[cfg(not(ringspan_loom))]
-pub(crate) use raw_consumer::Item;
-#[cfg(not(ringspan_loom))]
-pub(crate) use raw_frame::{Damage, Geometry};
-#[cfg(not(ringspan_loom))]
-pub(crate) use raw_producer::ReserveError;
-#[cfg(not(ringspan_loom))]
 pub use consumer::Consumer;
 #[cfg(not(ringspan_loom))]
 pub use error::{PopError, PushError, TryPopError, TryPushError};
@@ -82,7 +74,15 @@ pub use message::{Batch, Message};
 #[cfg(not(ringspan_loom))]
 pub use options::{Ring, RingOptions};
 #[cfg(not(ringspan_loom))]
+pub(crate) use pair::{BadPair, PairEnd, PairGeometry, Side as PairSide};
+#[cfg(not(ringspan_loom))]
 pub use producer::Producer;
+#[cfg(not(ringspan_loom))]
+pub(crate) use raw_consumer::Item;
+#[cfg(not(ringspan_loom))]
+pub(crate) use raw_frame::{Damage, Geometry};
+#[cfg(not(ringspan_loom))]
+pub(crate) use raw_producer::ReserveError;
 #[cfg(all(not(ringspan_loom), feature = "tokio"))]
 pub use sink::{RingSink, SinkError};
 #[cfg(not(ringspan_loom))]

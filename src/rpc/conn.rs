@@ -7,13 +7,13 @@
 //! of all, and arms for all.
 
 use crate::error::{Fault, FaultKind, errno};
+use crate::notify::awake::Awake;
 use crate::rpc::core::client::{ClientCore, Listener, News, Request, Woken};
 use crate::rpc::error::{CallError, Delivered};
 use crate::rpc::hello::Hello;
 use crate::rpc::limits::Grant;
 use crate::rpc::link::{BELL, LIFELINE, Link, PIDFD, TIMER, WHAT};
 use crate::rpc::wire::{HEAD_LEN, Violation};
-use crate::notify::awake::Awake;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, lock};
 use crate::sys::fd::{self, Fd};
 use crate::sys::poll::{Interest, PollSet};
@@ -125,7 +125,8 @@ impl Conn {
 
     /// The names of the methods.
     pub(crate) fn methods(&self) -> Vec<String> {
-        let mut all: Vec<_> = self.methods.iter().map(|(name, (at, _))| (*at, name.clone())).collect();
+        let mut all: Vec<_> =
+            self.methods.iter().map(|(name, (at, _))| (*at, name.clone())).collect();
         all.sort_unstable();
         all.into_iter().map(|(_, name)| name).collect()
     }
@@ -146,7 +147,8 @@ impl Conn {
         if self.forks == fd::fork_count() {
             return Ok(());
         }
-        let cause = "this client was inherited by fork and belongs to the parent; connect anew here";
+        let cause =
+            "this client was inherited by fork and belongs to the parent; connect anew here";
         Err(Fault::new(FaultKind::Forked, &*self.object, cause))
     }
 
@@ -274,7 +276,7 @@ impl Conn {
             None => core.abandon(&mut Nowhere, id),
         };
         match done {
-            Ok(()) if core.wants_room() => self.settle(state),
+            Ok(()) if core.wants_room() => self.settle(state, Woken::default()),
             Ok(()) => {}
             Err(violation) => {
                 let mut woken = self.broke(&mut state, &violation.to_string());
@@ -300,10 +302,10 @@ impl Conn {
                 awake.into_iter().for_each(Awake::came);
                 Turn::Busy
             }
-            Some(link) if core.in_flight() > 0 => match awake {
-                Some(awake) if awake.stay(link.end.theirs()) => Turn::Awake,
-                _ => Turn::Quiet,
-            },
+            Some(link) if core.in_flight() > 0 => {
+                let stay = awake.is_some_and(|awake| awake.stay(link.end.theirs()));
+                if stay { Turn::Awake } else { Turn::Quiet }
+            }
             Some(_) => Turn::Quiet,
         };
         self.settle(state, woken);

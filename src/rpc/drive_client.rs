@@ -45,8 +45,7 @@ pub(crate) fn ensure(conn: &Arc<Conn>) -> Result<(), Fault> {
         runtime,
     };
     let registered = register(Pollable::new(Arc::clone(conn.poll_fd())));
-    driving.face =
-        Some(registered.map_err(|err| Fault::os(conn.object(), "epoll_ctl", &err))?);
+    driving.face = Some(registered.map_err(|err| Fault::os(conn.object(), "epoll_ctl", &err))?);
     handle.spawn(driving);
     Ok(())
 }

@@ -35,6 +35,9 @@ pub(crate) struct Entry {
     /// It yields a stream.
     #[serde(rename = "s", default)]
     pub(crate) stream: bool,
+    /// It takes and returns bytes as they are.
+    #[serde(rename = "r", default)]
+    pub(crate) raw: bool,
 }
 
 /// A hello, checked.
@@ -121,7 +124,8 @@ impl Hello {
     /// Reads a whole hello.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Hello, NoHello> {
         let len = table_len(bytes)?;
-        let table = bytes.get(HELLO_LEN..HELLO_LEN + len).filter(|_| bytes.len() == HELLO_LEN + len);
+        let table =
+            bytes.get(HELLO_LEN..HELLO_LEN + len).filter(|_| bytes.len() == HELLO_LEN + len);
         let table = table.ok_or(NoHello::Malformed("it is cut short"))?;
         let table: Vec<Entry> = codec::from_slice(table)
             .map_err(|_| NoHello::Malformed("its table of methods cannot be read"))?;
@@ -154,7 +158,7 @@ mod tests {
     #[test]
     fn a_hello_survives_the_bytes_and_a_refusal_is_one() {
         let (limits, geometry) = Limits::default().checked("function /x").unwrap();
-        let table = vec![Entry { name: "add".into(), stream: false }];
+        let table = vec![Entry { name: "add".into(), stream: false, raw: false }];
         let hello = Hello { pid: 7, geometry, grant: Grant::from(&limits), table };
         let table = codec::to_vec(&hello.table).unwrap();
         let bytes = hello.to_bytes(&table);

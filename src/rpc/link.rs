@@ -67,6 +67,11 @@ impl Link {
         }
     }
 
+    /// The socket that stays open.
+    pub(crate) fn lifeline(&self) -> &Fd {
+        &self.lifeline
+    }
+
     /// The bell fired.
     pub(crate) fn rung(&self) {
         self.mine.drain();

@@ -457,7 +457,9 @@ impl ClientCore {
         let (places, timed) = (&self.places, self.timed);
         self.timers.tidy(timed, |_, id| {
             let place = places.get((id & 0xffff_ffff) as usize);
-            place.is_some_and(|place| u64::from(place.generation) == id >> 32 && place.call.is_some())
+            place.is_some_and(|place| {
+                u64::from(place.generation) == id >> 32 && place.call.is_some()
+            })
         });
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct Pending {
     pub(crate) call: Incoming,
     pub(crate) args: Vec<u8>,
     pub(crate) deadline: Option<Instant>,
+    /// When it was read.
+    pub(crate) since: Instant,
 }
 
 /// Stops a handler.
@@ -231,6 +233,11 @@ impl Session {
     /// Whether a started call is still wanted by its client.
     pub(crate) fn is_wanted(&self, id: u64) -> bool {
         self.running.get(&id).is_some_and(|running| running.stop.is_some())
+    }
+
+    /// Whether a call is waiting or running.
+    pub(crate) fn is_open(&self, id: u64) -> bool {
+        self.running.contains_key(&id) || self.pending.iter().any(|pending| pending.call.id == id)
     }
 
     /// Takes the means to stop a running call, whose deadline is over.
