@@ -2,6 +2,7 @@
 
 use super::claim::{Claim, claim, find};
 use super::front::{Arrival, Reached, connect};
+use super::front_tests::deserted;
 use crate::error::{FaultKind, OpenError, errno};
 use crate::name::Name;
 use crate::segment::{gc, remove, segments};
@@ -157,7 +158,7 @@ fn a_sweep_takes_away_what_a_dead_server_left() {
     assert!(exists(&swept) && doors.front_path(tag).exists(), "a live server is left alone");
     kill(child);
     let unfinished = doors.path().join(format!(".new-{:016x}.call", file::random().unwrap()));
-    drop(std::os::unix::net::UnixListener::bind(&unfinished).unwrap());
+    deserted(&unfinished);
     gc().unwrap();
     assert!(!exists(&swept));
     let left = [doors.front_path(tag), doors.door_path(tag), unfinished];
