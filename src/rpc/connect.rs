@@ -121,6 +121,9 @@ fn received(
     deadline: Option<Instant>,
     cancel: &Alarm,
 ) -> Result<Option<Conn>, CallError> {
+    // Where a child of the server has kept the front door open, only this tells that nobody comes.
+    let pidfd = door::peer_pidfd(&conn)
+        .map_err(|err| CallError::Connect(Fault::os(object, "SO_PEERPIDFD", &err).into()))?;
     let mut parcel: Option<(Vec<u8>, Vec<Fd>)> = None;
     loop {
         match &mut parcel {
@@ -158,10 +161,14 @@ fn received(
             }
         }
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let (waited, [_, off]) = poll::wait_any([Some(&conn), Some(cancel.fd())], left)
+        let fds = [Some(&conn), Some(cancel.fd()), pidfd.as_ref()];
+        let (waited, [fired, off, died]) = poll::wait_any(fds, left)
             .map_err(|err| CallError::Connect(Fault::os(object, "poll", &err).into()))?;
         if off {
             return Err(called_off(object));
+        }
+        if died && !fired {
+            return Ok(None);
         }
         if waited == Waited::TimedOut {
             let cause = "the time is over, and its server does not answer; is it stopped, or busy in a \
@@ -170,7 +177,7 @@ fn received(
         }
     }
     let Some((bytes, fds)) = parcel else { return Ok(None) };
-    open(object, conn, &bytes, fds).map(Some)
+    open(object, conn, pidfd, &bytes, fds).map(Some)
 }
 
 fn refused(object: &str, no: &NoHello) -> CallError {
@@ -204,7 +211,13 @@ fn refused(object: &str, no: &NoHello) -> CallError {
 }
 
 /// Checks what came before anything of it is used.
-fn open(object: &str, conn: Fd, bytes: &[u8], fds: Vec<Fd>) -> Result<Conn, CallError> {
+fn open(
+    object: &str,
+    conn: Fd,
+    pidfd: Option<Fd>,
+    bytes: &[u8],
+    fds: Vec<Fd>,
+) -> Result<Conn, CallError> {
     let hello = Hello::from_bytes(bytes).map_err(|no| refused(object, &no))?;
     let bad = |why: &str| {
         refused(
@@ -233,7 +246,6 @@ fn open(object: &str, conn: Fd, bytes: &[u8], fds: Vec<Fd>) -> Result<Conn, Call
     )?;
     let mine = Doorbell::received(watched).ok_or_else(|| bad("fds"))?;
     let theirs = Bell::new(bell).ok_or_else(|| bad("fds"))?;
-    let pidfd = door::peer_pidfd(&conn).map_err(os("SO_PEERPIDFD"))?;
     let link = Link::new(end, mine, theirs, conn, pidfd);
     Conn::new(object.into(), hello, link).map_err(os("epoll_create1"))
 }
