@@ -78,7 +78,7 @@ pub(crate) fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
 
 /// The service; serve it in a runtime.
 pub(crate) fn service(name: &str, limits: Limits, seen: &Arc<Seen>) -> rpc::ServiceBuilder {
-    let [held, gated, marked, dripping, slept] = std::array::from_fn(|_| Arc::clone(seen));
+    let [held, gated, marked, all, dripping, slept] = std::array::from_fn(|_| Arc::clone(seen));
     Service::builder(name)
         .method("add", |(a, b): (i64, i64)| async move { Ok::<_, HandlerError>(a + b) })
         .method("len", |(blob,): (ByteBuf,)| async move {
@@ -109,6 +109,13 @@ pub(crate) fn service(name: &str, limits: Limits, seen: &Arc<Seen>) -> rpc::Serv
             async move {
                 seen.marks.lock().unwrap().push(mark);
                 Ok::<_, HandlerError>(mark)
+            }
+        })
+        .method("mark_all", move |(blob,): (ByteBuf,)| {
+            let seen = Arc::clone(&all);
+            async move {
+                seen.marks.lock().unwrap().push(sum(&blob));
+                Ok::<_, HandlerError>(sum(&blob))
             }
         })
         .method("sleep", move |(ms,): (u64,)| {
