@@ -51,6 +51,8 @@ pub(crate) struct State {
     pub(super) broken: Option<Arc<str>>,
     /// When an idle connection was last used.
     pub(super) looked: Instant,
+    /// Tokens of calls with news, for the driver of an event loop.
+    pub(super) tokens: Vec<u64>,
     pub(super) bytes: Vec<u8>,
     pub(super) keys: Vec<u64>,
     pub(crate) drivers: Drivers,
@@ -120,6 +122,7 @@ impl Conn {
                 sleepers: 0,
                 broken: None,
                 looked: Instant::now(),
+                tokens: Vec::new(),
                 bytes: Vec::new(),
                 keys: Vec::new(),
                 drivers: Vec::new(),
@@ -191,11 +194,11 @@ impl Conn {
         self.check_fork()?;
         let mut woken = Woken::default();
         let mut state = lock(&self.state);
-        if state.core.is_idle() {
-            self.look_after_idling(&mut state, &mut woken);
-        }
+        // What was taken in here no sleeper hears of any more, so it is armed for them anew.
+        let took = state.core.is_idle() && self.look_after_idling(&mut state, &mut woken);
         let begun = self.begin_locked(&mut state, ask, body);
-        let unsettled = state.core.wants_room() || ask.deadline.is_some() || !woken.is_empty();
+        let unsettled =
+            took || state.core.wants_room() || ask.deadline.is_some() || !woken.is_empty();
         match begun {
             Ok(begun) => {
                 if unsettled {
@@ -205,21 +208,22 @@ impl Conn {
             }
             Err(violation) => {
                 woken.append(self.broke(&mut state, &violation.to_string()));
-                drop(state);
-                woken.wake_tasks();
+                self.settle(state, woken);
                 Ok(None)
             }
         }
     }
 
     /// Nobody may have listened for a while: a server that left meanwhile is noticed before the call.
-    fn look_after_idling(&self, state: &mut State, woken: &mut Woken) {
+    /// True: something was taken in.
+    fn look_after_idling(&self, state: &mut State, woken: &mut Woken) -> bool {
         let now = Instant::now();
         let idle = now.duration_since(std::mem::replace(&mut state.looked, now));
-        if idle > IDLE {
-            self.harvest(state, woken);
-            self.read(state, woken);
+        if idle <= IDLE {
+            return false;
         }
+        let fired = self.harvest(state, woken);
+        self.read(state, woken) || fired
     }
 
     fn begin_locked(
@@ -295,10 +299,9 @@ impl Conn {
                 news
             }
             Err(violation) => {
-                let mut woken = self.broke(&mut state, &violation.to_string());
+                let woken = self.broke(&mut state, &violation.to_string());
                 let news = state.core.take(&mut Nowhere, id).ok().flatten();
-                drop(state);
-                woken.wake_tasks();
+                self.settle(state, woken);
                 news
             }
         }
@@ -323,9 +326,8 @@ impl Conn {
             Ok(()) if core.wants_room() => self.settle(state, Woken::default()),
             Ok(()) => {}
             Err(violation) => {
-                let mut woken = self.broke(&mut state, &violation.to_string());
-                drop(state);
-                woken.wake_tasks();
+                let woken = self.broke(&mut state, &violation.to_string());
+                self.settle(state, woken);
             }
         }
     }

@@ -43,7 +43,8 @@ impl Conn {
         lock(&self.state).core.in_flight()
     }
 
-    pub(super) fn harvest(&self, state: &mut State, woken: &mut Woken) {
+    /// Takes in what fired. True: something had.
+    pub(super) fn harvest(&self, state: &mut State, woken: &mut Woken) -> bool {
         let mut keys = std::mem::take(&mut state.keys);
         keys.clear();
         while let Ok((_, true)) = state.set.collect(&mut keys, Some(Duration::ZERO)) {}
@@ -59,12 +60,14 @@ impl Conn {
                 _ => {}
             }
         }
+        let fired = !keys.is_empty();
         state.keys = keys;
         if hung_up {
             // Everything that it had published counts.
             self.read(state, woken);
             self.hung_up(state, woken);
         }
+        fired
     }
 
     fn expire(&self, state: &mut State, woken: &mut Woken) {
@@ -132,6 +135,7 @@ impl Conn {
             }
             break;
         }
+        state.tokens.append(&mut woken.tokens);
         drop(state);
         woken.wake_tasks();
     }
@@ -166,12 +170,16 @@ impl Conn {
         if self.forks != fd::fork_count() {
             return;
         }
-        let mut woken = {
-            let mut state = lock(&self.state);
-            let why = "this client was closed";
-            self.broke(&mut state, why)
-        };
-        woken.wake_tasks();
+        let mut state = lock(&self.state);
+        let woken = self.broke(&mut state, "this client was closed");
+        self.settle(state, woken);
+    }
+
+    /// The tokens of the calls that have news since this was asked last. True: there are some.
+    #[cfg(feature = "python")]
+    pub(crate) fn take_tokens(&self, into: &mut Vec<u64>) -> bool {
+        into.append(&mut lock(&self.state).tokens);
+        !into.is_empty()
     }
 
     /// Somebody sleeps on the poll set from now on, or will look again before it matters.

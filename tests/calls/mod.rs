@@ -14,7 +14,7 @@ use serde_bytes::ByteBuf;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the service saw.
 #[derive(Debug, Default)]
@@ -129,6 +129,11 @@ pub(crate) fn service(name: &str, limits: Limits, seen: &Arc<Seen>) -> rpc::Serv
         .method("block", |(ms,): (u64,)| async move {
             std::thread::sleep(Duration::from_millis(ms));
             Ok::<_, HandlerError>(ms)
+        })
+        .method("spin", |(micros,): (u64,)| async move {
+            let until = Instant::now() + Duration::from_micros(micros);
+            while Instant::now() < until {}
+            Ok::<_, HandlerError>(micros)
         })
         .method("left", |call: rpc::Context, (): ()| async move {
             Ok::<_, HandlerError>(call.remaining().map(|left| left.as_secs_f64()))
