@@ -157,27 +157,29 @@ fn the_server_ends_calls_whose_deadlines_are_over() {
     for busy in [false, true] {
         let runtime = threads(2);
         let seen = Arc::<Seen>::default();
-        let one = limits(|limits| limits.max_concurrency = 1);
-        let server = runtime.block_on(service(name, one, &seen).serve()).unwrap();
-        // Somebody else keeps it from ever having nothing to do.
+        // One runs and one is pending; or both run, and somebody else keeps the server from ever having
+        // nothing to do.
+        let run = if busy { 2 } else { 1 };
+        let few = limits(|limits| limits.max_concurrency = if busy { 3 } else { 1 });
+        let server = runtime.block_on(service(name, few, &seen).serve()).unwrap();
         let over = Arc::new(AtomicBool::new(false));
         let (others, until_over) = (Client::blocking_connect(name, None).unwrap(), Arc::clone(&over));
         let load = busy.then(|| {
             std::thread::spawn(move || {
                 let calls = stream::repeat(&others)
                     .take_while(|_| std::future::ready(!until_over.load(Ordering::SeqCst)))
-                    .map(|client| async move { client.call_method::<_, u64>("spin", &(20,)).await });
-                one_thread().block_on(calls.buffer_unordered(64).for_each(|_| async {}));
+                    .map(|client| async move { client.call_method::<_, u64>("spin", &(100,)).await });
+                one_thread().block_on(calls.buffer_unordered(1000).for_each(|_| async {}));
             })
         });
         let mut client = test.spawn("deadlines", "");
         client.expect("called");
-        until(|| view(&server, &seen).begun == 1);
+        until(|| view(&server, &seen).begun == run);
         stop(&client);
-        // One runs and one is pending; both end with nobody there to cancel them.
+        // They end with nobody there to cancel them.
         until(|| {
             let view = view(&server, &seen);
-            view.gone == 1 && (busy || view.in_flight == 0)
+            view.gone == run && (busy || view.in_flight == 0)
         });
         client.signal(Signal::CONT);
         client.say("look");
@@ -186,7 +188,7 @@ fn the_server_ends_calls_whose_deadlines_are_over() {
         load.into_iter().for_each(|load| load.join().unwrap());
         until(|| view(&server, &seen).in_flight == 0);
         let view = view(&server, &seen);
-        assert_eq!((view.begun, view.gone, view.running), (1, 1, 0));
+        assert_eq!((view.begun, view.gone, view.running), (run, run, 0));
         drop(server);
         drop(runtime);
     }

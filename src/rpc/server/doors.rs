@@ -42,10 +42,7 @@ impl Floor {
                 }
                 LIFELINE | PIDFD => self.close(index, None),
                 FRONT => self.let_in(),
-                TIMER => {
-                    self.timer.fired();
-                    self.expire();
-                }
+                TIMER => self.timer.fired(), // `look` ends what is over
                 OWNER => {
                     self.owner_armed = false;
                     // A fault: out of descriptors at the wake door; the next look tries again.

@@ -153,6 +153,8 @@ impl Floor {
     pub(crate) fn look(&mut self, harvest: bool, starter: &mut dyn Starter) -> Look {
         if harvest {
             self.harvest();
+            // The timer is set when the server goes to sleep; one that never does looks at the clock.
+            self.expire();
         }
         if self.check_ending() {
             return Look::Over;

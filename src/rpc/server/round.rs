@@ -249,6 +249,9 @@ impl Floor {
 
     /// Ends the calls whose deadlines are over.
     pub(super) fn expire(&mut self) {
+        if self.timers.next().is_none() {
+            return;
+        }
         let now = Instant::now();
         while let Some((owner, id)) = self.timers.due(now) {
             let (index, epoch) = ((owner & 0xffff_ffff) as u32, (owner >> 32) as u32);
