@@ -20,6 +20,10 @@ impl Conn {
         if harvest {
             self.harvest(&mut state, &mut woken);
         }
+        // The timer is set for sleepers; one that never sleeps looks at the clock.
+        if state.core.next_deadline().is_some() {
+            self.expire(&mut state, &mut woken);
+        }
         let busy = self.read(&mut state, &mut woken);
         let State { link, core, .. } = &*state;
         let turn = match link {

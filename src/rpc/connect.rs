@@ -30,30 +30,45 @@ pub(crate) struct Made {
 }
 
 impl Made {
-    /// Makes it for a caller that may call. The lifeline is the connection itself.
-    pub(crate) fn new(conn: Fd, geometry: PairGeometry) -> io::Result<Made> {
-        let memory = memfd::create(geometry.len())?;
-        let len = usize::try_from(geometry.len()).map_err(io::Error::other)?;
-        let mapping = Mapping::new(&memory, len)?;
-        PairEnd::format(&mapping).ok_or_else(|| io::Error::other("a mapping that is too small"))?;
-        let (mine, theirs) = (Doorbell::new()?, Doorbell::new()?);
-        let for_client = [mine.for_waker().duplicate()?, theirs.watched().duplicate()?];
-        let pidfd = door::peer_pidfd(&conn)?;
-        let end = PairEnd::new(Arc::new(mapping), geometry, PairSide::Server, file::random()?)
-            .map_err(|bad| io::Error::other(format!("{bad:?}")))?;
-        let link = Link::new(end, mine, theirs.into_bell(), conn, pidfd);
-        Ok(Made { link, memory, for_client })
+    /// Makes it for a caller that may call. The lifeline is the connection itself, which comes back with
+    /// an error.
+    pub(crate) fn new(conn: Fd, geometry: PairGeometry) -> Result<Made, (Fd, io::Error)> {
+        let parts = || {
+            let memory = memfd::create(geometry.len())?;
+            let len = usize::try_from(geometry.len()).map_err(io::Error::other)?;
+            let mapping = Mapping::new(&memory, len)?;
+            PairEnd::format(&mapping)
+                .ok_or_else(|| io::Error::other("a mapping that is too small"))?;
+            let (mine, theirs) = (Doorbell::new()?, Doorbell::new()?);
+            let for_client = [mine.for_waker().duplicate()?, theirs.watched().duplicate()?];
+            let pidfd = door::peer_pidfd(&conn)?;
+            let end = PairEnd::new(Arc::new(mapping), geometry, PairSide::Server, file::random()?)
+                .map_err(|bad| io::Error::other(format!("{bad:?}")))?;
+            Ok((memory, for_client, end, mine, theirs.into_bell(), pidfd))
+        };
+        match parts() {
+            Ok((memory, for_client, end, mine, theirs, pidfd)) => {
+                Ok(Made { link: Link::new(end, mine, theirs, conn, pidfd), memory, for_client })
+            }
+            Err(err) => Err((conn, err)),
+        }
     }
 
-    /// Hands it over, in one step that does not wait; watched by `set` from then on, as `whose`.
-    pub(crate) fn hand_over(self, hello: &[u8], set: &PollSet, whose: u64) -> io::Result<Link> {
+    /// Hands it over, in one step that does not wait; watched by `set` from then on, as `whose`. The
+    /// connection comes back with an error.
+    pub(crate) fn hand_over(
+        self,
+        hello: &[u8],
+        set: &PollSet,
+        whose: u64,
+    ) -> Result<Link, (Fd, io::Error)> {
         let [bell, watched] = &self.for_client;
         let watched = self.link.watch(set, whose).and_then(|()| {
             fdpass::send_parcel(self.link.lifeline(), hello, &[&self.memory, bell, watched])
         });
         if let Err(err) = watched {
             self.link.unwatch(set);
-            return Err(err);
+            return Err((self.link.into_lifeline(), err));
         }
         failpoint!("rpc.handed");
         Ok(self.link)

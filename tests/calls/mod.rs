@@ -166,8 +166,10 @@ pub(crate) struct View {
     pub(crate) violations: u64,
     pub(crate) fds: u64,
     pub(crate) maps: u64,
-    /// Bytes of marks that were run, for calls that must not have been.
+    /// Marks that were made, for calls that must not have run.
     pub(crate) marks: u64,
+    /// Microseconds of processor time of the process.
+    pub(crate) cpu: u64,
 }
 
 pub(crate) fn view(server: &Server, seen: &Seen) -> View {
@@ -188,7 +190,17 @@ pub(crate) fn view(server: &Server, seen: &Seen) -> View {
         // Of connections: the allocator's come and go.
         maps: maps.lines().filter(|line| line.contains("memfd:")).count() as u64,
         marks: seen.marks.lock().unwrap().len() as u64,
+        cpu: cpu(),
     }
+}
+
+fn cpu() -> u64 {
+    // SAFETY: zeroes are a valid value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: a place for the answer.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) };
+    let micros = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
+    micros(usage.ru_utime) + micros(usage.ru_stime)
 }
 
 /// Bytes that tell whose they are.

@@ -25,11 +25,15 @@ impl Floor {
     pub(super) fn harvest(&mut self) {
         let mut keys = std::mem::take(&mut self.keys);
         keys.clear();
+        // The descriptor makes no new edge for what is left in the set: that is for the next look.
+        self.more = false;
         while let Ok((_, true)) = self.engine.set.collect(&mut keys, Some(Duration::ZERO)) {
             if keys.len() > 4096 {
-                break; // the rest stays readable, or comes with an edge of its own
+                self.more = true;
+                break;
             }
         }
+        let mut called = false;
         for &key in &keys {
             let index = (key & !WHAT) as u32;
             match key & WHAT {
@@ -41,7 +45,7 @@ impl Floor {
                     }
                 }
                 LIFELINE | PIDFD => self.close(index, None),
-                FRONT => self.let_in(),
+                FRONT => called = true,
                 TIMER => self.timer.fired(), // `look` ends what is over
                 OWNER => {
                     self.owner_armed = false;
@@ -52,6 +56,10 @@ impl Floor {
             }
         }
         self.keys = keys;
+        // Last: a newcomer gets the place of one that left, whose lifeline and pidfd both fired.
+        if called {
+            self.let_in();
+        }
     }
 
     /// Takes callers in, and turns those away for whom there is no place.
@@ -72,6 +80,7 @@ impl Floor {
                 }
             }
         }
+        self.more = true;
     }
 
     fn welcome(&mut self, conn: Fd, who: (u32, u32)) {
@@ -79,23 +88,15 @@ impl Floor {
         if clients >= u64::from(self.engine.limits.max_clients) {
             return self.turn_away(&conn, Welcome::Full);
         }
-        let spare = conn.duplicate();
-        let made = Made::new(conn, self.engine.geometry);
         let index = self.free.last().copied().unwrap_or(self.guests.len() as u32);
-        let linked = made.and_then(|made| {
+        let linked = Made::new(conn, self.engine.geometry).and_then(|made| {
             made.hand_over(&self.engine.hello, &self.engine.set, u64::from(index))
         });
         let link = match linked {
             Ok(link) => link,
-            Err(_) => {
-                // Out of descriptors or memory, or it hung up again.
-                if let Ok(conn) = spare {
-                    self.turn_away(&conn, Welcome::TooManyFiles);
-                }
-                return;
-            }
+            // Out of descriptors or memory, or it hung up again.
+            Err((conn, _)) => return self.turn_away(&conn, Welcome::TooManyFiles),
         };
-        drop(spare);
         self.free.pop();
         let work = Work { link, session: Session::new(&self.engine.limits) };
         let peer = Peer::new(Arc::clone(&self.engine), who, work);

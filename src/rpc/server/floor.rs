@@ -100,6 +100,8 @@ pub(crate) struct Floor {
     pub(crate) owner_armed: bool,
     /// The front door is not watched: we are out of descriptors.
     pub(crate) front_off: bool,
+    /// More fired than was taken in.
+    pub(crate) more: bool,
     /// When the grace is over.
     pub(crate) leaving: Option<Instant>,
     awake: Awake,
@@ -125,6 +127,7 @@ impl Floor {
             keys: Vec::new(),
             owner_armed: false,
             front_off: false,
+            more: false,
             leaving: None,
             awake: Awake::new(TURNS),
             engine,
@@ -151,7 +154,7 @@ impl Floor {
 
     /// One pass: what fired (`harvest`), calls that waited for their turn, a round of every hot client.
     pub(crate) fn look(&mut self, harvest: bool, starter: &mut dyn Starter) -> Look {
-        if harvest {
+        if harvest || self.more {
             self.harvest();
             // The timer is set when the server goes to sleep; one that never does looks at the clock.
             self.expire();
@@ -176,7 +179,7 @@ impl Floor {
                 None => {}
             }
         }
-        if busy {
+        if busy || self.more {
             self.awake.came();
             return Look::Busy;
         }
