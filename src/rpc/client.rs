@@ -63,7 +63,7 @@ pub(crate) struct Shared {
     /// Somebody connects; the others wait for him.
     connecting: Mutex<bool>,
     connected: Event,
-    threads: Threads,
+    pub(crate) threads: Threads,
 }
 
 impl Drop for Shared {
@@ -303,11 +303,6 @@ impl Client {
         let cause = "its server hangs up on every new connection; is it crashing at start?";
         let fault = Fault::new(FaultKind::PeerUnreachable, self.name(), cause);
         CallError::Disconnected { fault, delivered: Delivered::No }
-    }
-
-    #[cfg(feature = "python")]
-    pub(crate) fn threads(&self) -> &Threads {
-        &self.shared.threads
     }
 }
 

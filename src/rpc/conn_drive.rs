@@ -186,6 +186,24 @@ impl Conn {
         !into.is_empty()
     }
 
+    /// Some call of an event loop has news.
+    #[cfg(feature = "python")]
+    pub(crate) fn has_tokens(&self) -> bool {
+        !lock(&self.state).tokens.is_empty()
+    }
+
+    /// `listener` hears of the next news of a call, also if there is some already.
+    #[cfg(feature = "python")]
+    pub(crate) fn listen(&self, id: u64, listener: crate::rpc::core::news::Listener) {
+        let mut woken = Woken::default();
+        let mut state = lock(&self.state);
+        state.core.listen(id, listener);
+        if state.core.has_news(id) {
+            state.core.tell(id, &mut woken);
+        }
+        self.settle(state, woken);
+    }
+
     /// Somebody sleeps on the poll set from now on, or will look again before it matters.
     pub(crate) fn sleeps(&self) {
         let mut state = lock(&self.state);
