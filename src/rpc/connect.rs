@@ -134,6 +134,7 @@ fn received(
     deadline: Option<Instant>,
     cancel: &Fd,
 ) -> Result<Option<Conn>, CallError> {
+    failpoint!("rpc.called");
     // Where a child of the server has kept the front door open, only this tells that nobody comes.
     let pidfd = door::peer_pidfd(&conn)
         .map_err(|err| CallError::Connect(Fault::os(object, "SO_PEERPIDFD", &err).into()))?;
@@ -189,6 +190,7 @@ fn received(
             return Err(timeout(object, cause));
         }
     }
+    failpoint!("rpc.received");
     let Some((bytes, fds)) = parcel else { return Ok(None) };
     open(object, conn, pidfd, &bytes, fds).map(Some)
 }

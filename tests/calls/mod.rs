@@ -272,9 +272,23 @@ pub(crate) fn serve(name: &str, options: &str) {
     });
     say("ready");
     std::thread::spawn(move || {
+        let mut hoard = Vec::new();
         loop {
             match hear().as_str() {
                 "open" => seen.open(),
+                "release" => {
+                    hoard.clear();
+                    say("released");
+                }
+                line if line.starts_with("hoard ") => {
+                    // All descriptors but so many.
+                    let leave: usize = line["hoard ".len()..].parse().unwrap();
+                    while let Ok(file) = std::fs::File::open("/dev/null") {
+                        hoard.push(file);
+                    }
+                    hoard.truncate(hoard.len() - leave);
+                    say("hoarded");
+                }
                 "quit" => break std::process::exit(0),
                 line => {
                     let Some(ms) = line.strip_prefix("stop ") else { panic!("{line}?") };

@@ -11,6 +11,7 @@ use crate::rpc::server::peer::{Peer, Work};
 use crate::rpc::stats::count;
 use crate::rpc::wire::Violation;
 use crate::sync::Ordering;
+use crate::sys::failpoint::failpoint;
 use crate::sys::fd::Fd;
 use crate::sys::fdpass;
 use crate::sys::poll::Interest;
@@ -88,6 +89,7 @@ impl Floor {
         if clients >= u64::from(self.engine.limits.max_clients) {
             return self.turn_away(&conn, Welcome::Full);
         }
+        failpoint!("rpc.accepted");
         let index = self.free.last().copied().unwrap_or(self.guests.len() as u32);
         let linked = Made::new(conn, self.engine.geometry).and_then(|made| {
             made.hand_over(&self.engine.hello, &self.engine.set, u64::from(index))
@@ -132,6 +134,7 @@ impl Floor {
         if let Some(work) = work {
             work.link.unwatch(&self.engine.set);
         }
+        failpoint!("rpc.parted");
         stops.into_iter().for_each(|stop| stop.stop());
         self.engine.counters.clients.fetch_sub(1, Ordering::Relaxed); // Relaxed: ours alone
         if self.front_off {
@@ -181,6 +184,7 @@ impl Floor {
     /// Gives the name back and tells the clients; a successor may come at once.
     fn leave(&mut self) {
         self.engine.give_name_back();
+        failpoint!("rpc.leaving");
         for guest in self.guests.iter().flatten() {
             guest.peer.with(|work| {
                 let _ = work.session.say_goodbye(&mut work.link); // a violation shows at the next look
