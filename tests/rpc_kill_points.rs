@@ -217,6 +217,14 @@ fn killed_at_every_step_of_a_call() {
             jobs.push(Box::new(move || client_killed(&other)));
         }
     }
+    // And at those of taking and giving up the name, which `kill.rs` has for rings.
+    let areas = ["create.", "door.", "attach.", "detach.", "reap.", "harvest."];
+    for point in killing::table(|point| areas.iter().any(|area| point.starts_with(area))) {
+        for pass in [1, 2] {
+            let plan = Plan { point: point.clone(), pass, on_tokio: pass == 2 };
+            jobs.push(Box::new(move || server_killed(&plan)));
+        }
+    }
     let reached = in_lanes(jobs);
     ringspan::gc().unwrap(); // doors of those killed before they had a slot
     let missed: Vec<_> = table.iter().filter(|point| !reached.contains(*point)).collect();

@@ -194,7 +194,7 @@ impl Floor {
     }
 
     /// Nothing is under way.
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.guests.iter().flatten().all(|guest| {
             guest.peer.with(|work| work.session.is_idle() && work.link.is_quiet()).unwrap_or(true)
         })

@@ -228,6 +228,8 @@ impl Floor {
     fn check_ending_soon(&self) -> bool {
         let removed = self.engine.is_removed();
         (self.leaving.is_none() && (removed || self.engine.ending().is_some()))
+            // The last handler may have been done before it could know that somebody waits for that.
+            || (self.leaving.is_some() && self.is_idle())
             || self.engine.ending() == Some(Ending::Stop)
             || (!self.waiting.is_empty() && self.engine.may_start())
     }

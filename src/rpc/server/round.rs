@@ -218,7 +218,7 @@ impl Floor {
         let mut some = false;
         // Bounded: handlers that finish at once must not keep the rounds from reading.
         for _ in 0..ROUND {
-            self.engine.set_backlog(!self.waiting.is_empty());
+            self.engine.set_backlog(!self.waiting.is_empty() || self.leaving.is_some());
             if !self.engine.may_start() {
                 break;
             }
