@@ -7,6 +7,7 @@
 //! of all, and arms for all.
 
 use crate::error::{Fault, FaultKind, errno};
+use crate::notify::awake::{Awake, TURNS};
 use crate::rpc::core::client::ClientCore;
 use crate::rpc::core::news::{Listener, News, Request, Woken};
 use crate::rpc::error::{CallError, Delivered};
@@ -48,6 +49,12 @@ pub(crate) struct State {
     pub(super) timer: Timer,
     /// Tasks, threads and loops that sleep, or will before they let anybody down.
     pub(super) sleepers: u32,
+    /// The only call under way, whose task stays awake for its answer: nobody needs to be armed.
+    pub(super) alone: Option<u64>,
+    /// How long such a task stays awake.
+    pub(super) patience: Awake,
+    /// The thread whose driver publishes, in its next turn, what is put until then; see [`thread`].
+    pub(super) publisher: Option<usize>,
     pub(super) broken: Option<Arc<str>>,
     /// When an idle connection was last used.
     pub(super) looked: Instant,
@@ -64,6 +71,15 @@ pub(crate) struct Method {
     number: u16,
     pub(crate) stream: bool,
     pub(crate) raw: bool,
+}
+
+/// Tells threads apart, cheaply: the address of something that each has.
+#[inline]
+pub(super) fn thread() -> usize {
+    thread_local! {
+        static HERE: u8 = const { 0 };
+    }
+    HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 
 /// What a call asks for.
@@ -130,6 +146,9 @@ impl Conn {
                 set,
                 timer,
                 sleepers: 0,
+                alone: None,
+                patience: Awake::new(TURNS),
+                publisher: None,
                 broken: None,
                 looked: Instant::now(),
                 tokens: Vec::new(),
@@ -208,7 +227,10 @@ impl Conn {
             self.look_after_idling(&mut state, &mut woken);
         }
         let begun = self.begin_locked(&mut state, ask, body);
-        let unsettled = state.core.wants_room() || ask.deadline.is_some() || !woken.is_empty();
+        // Who is alone no longer is: from now on the others' sleepers are needed.
+        let joined = state.alone.take().is_some();
+        let unsettled =
+            joined || state.core.wants_room() || ask.deadline.is_some() || !woken.is_empty();
         match begun {
             Ok(begun) => {
                 if unsettled {
@@ -240,7 +262,7 @@ impl Conn {
         ask: Ask<'_>,
         body: &[u8],
     ) -> Result<Result<Option<u64>, CallError>, Violation> {
-        let State { link, core, .. } = state;
+        let State { link, core, publisher, .. } = state;
         let Some(link) = link.as_mut().filter(|_| !core.said_goodbye) else { return Ok(Ok(None)) };
         let method = match self.method(ask.method) {
             Ok(method) => method.number,
@@ -251,7 +273,9 @@ impl Conn {
         }
         let Ask { flags, deadline, .. } = ask;
         let begun = core.begin(link, Request { method, flags, deadline }, body);
-        link.publish();
+        if *publisher != Some(thread()) {
+            link.publish();
+        }
         begun.map(|id| Ok(Some(id)))
     }
 
@@ -301,7 +325,10 @@ impl Conn {
                 None
             }
             Ok(news) => {
-                if core.wants_room() {
+                let over = matches!(news, Some(News::Over(_)));
+                let was_alone = over && state.alone.take_if(|alone| *alone == id).is_some();
+                // With nothing under way there is nothing to be armed for.
+                if state.core.wants_room() || (was_alone && state.core.in_flight() > 0) {
                     self.settle(state, Woken::default());
                 }
                 news
@@ -321,6 +348,7 @@ impl Conn {
             return;
         }
         let mut state = lock(&self.state);
+        let was_alone = state.alone.take_if(|alone| *alone == id).is_some();
         let State { link, core, .. } = &mut *state;
         let done = match link {
             Some(link) => {
@@ -331,7 +359,7 @@ impl Conn {
             None => core.abandon(&mut Nowhere, id),
         };
         match done {
-            Ok(()) if core.wants_room() => self.settle(state, Woken::default()),
+            Ok(()) if core.wants_room() || was_alone => self.settle(state, Woken::default()),
             Ok(()) => {}
             Err(violation) => {
                 let woken = self.broke(&mut state, &violation.to_string());

@@ -17,22 +17,63 @@ impl Conn {
     pub(crate) fn drive(&self, harvest: bool, awake: Option<&mut Awake>) -> Turn {
         let mut woken = Woken::default();
         let mut state = lock(&self.state);
+        state.publisher = None;
         if harvest {
             self.harvest(&mut state, &mut woken);
         }
         let busy = self.read(&mut state, &mut woken);
-        let State { link, core, .. } = &*state;
+        let State { link, core, alone, .. } = &*state;
         let turn = match link {
             None => Turn::Over,
             Some(_) if busy => {
                 awake.into_iter().for_each(Awake::came);
                 Turn::Busy
             }
-            Some(link) if core.in_flight() > 0 => {
+            Some(link) if core.in_flight() > 0 && alone.is_none() => {
                 let stay = awake.is_some_and(|awake| awake.stay(link.end.theirs()));
                 if stay { Turn::Awake } else { Turn::Quiet }
             }
             Some(_) => Turn::Quiet,
+        };
+        self.settle(state, woken);
+        turn
+    }
+
+    /// The task of this thread's driver will drive again once the others that are ready now have run: what
+    /// they put goes out then, in one publication. A task that does not let the driver run keeps it back.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn publish_later(&self) {
+        lock(&self.state).publisher = Some(crate::rpc::conn::thread());
+    }
+
+    /// The task of the call `id` looks for its answer itself, if it is the only one under way: that saves
+    /// two hops between tasks. [`Turn::Awake`] makes it the one who drives, until it is asked again, gives
+    /// up, or is joined by another call; for so long nobody is armed.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn drive_alone(&self, id: u64) -> Turn {
+        let mut woken = Woken::default();
+        let mut state = lock(&self.state);
+        if state.core.in_flight() != 1 {
+            return Turn::Quiet;
+        }
+        let busy = self.read(&mut state, &mut woken);
+        let State { link, patience, alone, .. } = &mut *state;
+        let turn = match link {
+            None => Turn::Over,
+            Some(_) if busy => {
+                patience.came();
+                Turn::Busy
+            }
+            Some(link) if patience.stay(link.end.theirs()) => {
+                *alone = Some(id);
+                link.unpark();
+                Turn::Awake
+            }
+            Some(_) => {
+                patience.parks();
+                *alone = None;
+                Turn::Quiet
+            }
         };
         self.settle(state, woken);
         turn
@@ -113,7 +154,7 @@ impl Conn {
 
     /// Lets the lock go, armed for whoever sleeps, and wakes whoever has news.
     pub(super) fn settle(&self, mut state: MutexGuard<'_, State>, mut woken: Woken) {
-        while state.sleepers > 0 {
+        while state.sleepers > 0 && state.alone.is_none() {
             let State { link: Some(link), core, timer, .. } = &mut *state else { break };
             // One that cannot be set is as good as late.
             let _ = timer.no_later_than(core.next_deadline());
@@ -223,6 +264,11 @@ impl Conn {
         let mut woken = Woken::default();
         self.with(|state| {
             state.drivers.retain(|driver| !is_it(driver));
+            if state.publisher.take().is_some()
+                && let Some(link) = &mut state.link
+            {
+                link.publish();
+            }
             if state.link.is_some() {
                 state.core.tell_all(&mut woken);
             }

@@ -112,6 +112,7 @@ impl Future for Driving {
                 Turn::Over => return Poll::Ready(()),
                 Turn::Busy => {
                     this.wake_up();
+                    this.conn.publish_later();
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
