@@ -139,7 +139,7 @@ impl Channel {
 
     /// What there is for a call, or else word of it later.
     pub(super) fn take(&self, id: u64) -> Option<News> {
-        self.conn.take(id, || Some(Listener::Token(id)))
+        self.conn.take(id, || Some(Listener::Token(id))).ok()
     }
 
     /// `hearer` hears of the call from now on.

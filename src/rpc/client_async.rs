@@ -230,17 +230,22 @@ impl UnderWay {
     fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<Result<News, CallError>> {
         loop {
             let listener = || Some(Listener::Task(cx.waker().clone()));
-            if let Some(news) = self.conn.take(self.id, listener) {
-                self.over = matches!(news, News::Over(_));
-                return Poll::Ready(Ok(news));
-            }
-            match self.conn.drive_alone(self.id) {
+            let nothing = match self.conn.take(self.id, listener) {
+                Ok(news) => {
+                    self.over = matches!(news, News::Over(_));
+                    return Poll::Ready(Ok(news));
+                }
+                Err(nothing) => nothing,
+            };
+            let turn = if nothing.alone { self.conn.drive_alone(self.id) } else { Turn::Quiet };
+            match turn {
                 Turn::Busy | Turn::Over => {}
                 // Back to the scheduler: other tasks run, the I/O driver is polled, then we look again.
                 Turn::Awake if pin!(tokio::task::yield_now()).poll(cx).is_pending() => {
                     return Poll::Pending;
                 }
                 Turn::Awake => {}
+                Turn::Quiet if nothing.driven => return Poll::Pending,
                 Turn::Quiet => break,
             }
         }

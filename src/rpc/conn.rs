@@ -73,6 +73,17 @@ pub(crate) struct Method {
     pub(crate) raw: bool,
 }
 
+/// There is no news of a call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Nothing {
+    /// It is the only one under way.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "for tasks"))]
+    pub(crate) alone: bool,
+    /// A driver of this thread is awake.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "for tasks"))]
+    pub(crate) driven: bool,
+}
+
 /// Tells threads apart, cheaply: the address of something that each has.
 #[inline]
 pub(super) fn thread() -> usize {
@@ -306,7 +317,7 @@ impl Conn {
         &self,
         id: u64,
         listener: impl FnOnce() -> Option<Listener>,
-    ) -> Option<News> {
+    ) -> Result<News, Nothing> {
         let mut state = lock(&self.state);
         let State { link, core, .. } = &mut *state;
         let news = match link {
@@ -322,22 +333,25 @@ impl Conn {
                 if let Some(listener) = listener() {
                     core.listen(id, listener);
                 }
-                None
+                Err(Nothing {
+                    alone: core.in_flight() == 1,
+                    driven: state.publisher == Some(thread()),
+                })
             }
-            Ok(news) => {
-                let over = matches!(news, Some(News::Over(_)));
+            Ok(Some(news)) => {
+                let over = matches!(news, News::Over(_));
                 let was_alone = over && state.alone.take_if(|alone| *alone == id).is_some();
                 // With nothing under way there is nothing to be armed for.
                 if state.core.wants_room() || (was_alone && state.core.in_flight() > 0) {
                     self.settle(state, Woken::default());
                 }
-                news
+                Ok(news)
             }
             Err(violation) => {
                 let woken = self.broke(&mut state, &violation.to_string());
                 let news = state.core.take(&mut Nowhere, id).ok().flatten();
                 self.settle(state, woken);
-                news
+                news.ok_or(Nothing { alone: false, driven: false })
             }
         }
     }

@@ -40,7 +40,7 @@ impl Threads {
     /// interruption. The deadline is the connection's business.
     pub(crate) fn wait(&self, conn: &Conn, id: u64, bell: Option<&Fd>) -> Result<Blocked, Fault> {
         loop {
-            if let Some(news) = conn.take(id, || None) {
+            if let Ok(news) = conn.take(id, || None) {
                 lock(&self.spins).came();
                 return Ok(Blocked::News(news));
             }
@@ -72,7 +72,7 @@ impl Threads {
     ) -> Result<Blocked, Fault> {
         loop {
             let waker = || Some(Listener::Task(Waker::from(Arc::clone(alarm))));
-            if let Some(news) = conn.take(id, waker) {
+            if let Ok(news) = conn.take(id, waker) {
                 return Ok(Blocked::News(news));
             }
             let fds = [Some(&**conn.poll_fd()), Some(alarm.fd()), bell];
