@@ -373,7 +373,9 @@ impl Conn {
             None => core.abandon(&mut Nowhere, id),
         };
         match done {
-            Ok(()) if core.wants_room() || was_alone => self.settle(state, Woken::default()),
+            Ok(()) if core.wants_room() || was_alone => {
+                self.settle(state, Woken::default());
+            }
             Ok(()) => {}
             Err(violation) => {
                 let woken = self.broke(&mut state, &violation.to_string());

@@ -35,8 +35,7 @@ impl Conn {
             }
             Some(_) => Turn::Quiet,
         };
-        self.settle(state, woken);
-        turn
+        if self.settle(state, woken) && turn != Turn::Over { Turn::Busy } else { turn }
     }
 
     /// The task of this thread's driver will drive again once the others that are ready now have run: what
@@ -152,15 +151,17 @@ impl Conn {
         some
     }
 
-    /// Lets the lock go, armed for whoever sleeps, and wakes whoever has news.
-    pub(super) fn settle(&self, mut state: MutexGuard<'_, State>, mut woken: Woken) {
+    /// Lets the lock go, armed for whoever sleeps, and wakes whoever has news. True: something came at the
+    /// last look.
+    pub(super) fn settle(&self, mut state: MutexGuard<'_, State>, mut woken: Woken) -> bool {
+        let mut some = false;
         while state.sleepers > 0 && state.alone.is_none() {
             let State { link: Some(link), core, timer, .. } = &mut *state else { break };
             // One that cannot be set is as good as late.
             let _ = timer.no_later_than(core.next_deadline());
             link.park(core.wants_room());
             if !link.is_quiet() {
-                self.read(&mut state, &mut woken);
+                some |= self.read(&mut state, &mut woken);
                 continue;
             }
             // The look for room, behind the same barrier.
@@ -176,6 +177,7 @@ impl Conn {
         state.tokens.append(&mut woken.tokens);
         drop(state);
         woken.wake_tasks();
+        some
     }
 
     /// The connection is of no use any more: every call under way ends.
@@ -238,11 +240,12 @@ impl Conn {
         self.settle(state, woken);
     }
 
-    /// Somebody sleeps on the poll set from now on, or will look again before it matters.
-    pub(crate) fn sleeps(&self) {
+    /// Somebody sleeps on the poll set from now on, or will look again before it matters. True: something
+    /// came meanwhile.
+    pub(crate) fn sleeps(&self) -> bool {
         let mut state = lock(&self.state);
         state.sleepers += 1;
-        self.settle(state, Woken::default());
+        self.settle(state, Woken::default())
     }
 
     /// One sleeper less. The others stay armed.
