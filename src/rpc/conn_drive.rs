@@ -40,9 +40,17 @@ impl Conn {
 
     /// The task of this thread's driver will drive again once the others that are ready now have run: what
     /// they put goes out then, in one publication. A task that does not let the driver run keeps it back.
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "tokio", feature = "python"))]
     pub(crate) fn publish_later(&self) {
         lock(&self.state).publisher = Some(crate::rpc::conn::thread());
+    }
+
+    /// Publishes what was kept back.
+    #[cfg(feature = "python")]
+    pub(crate) fn publish(&self) {
+        let mut state = lock(&self.state);
+        state.publisher = None;
+        state.link.iter_mut().for_each(Link::publish);
     }
 
     /// The task of the call `id` looks for its answer itself, if it is the only one under way: that saves
