@@ -71,6 +71,7 @@ pub(crate) struct Method {
     number: u16,
     pub(crate) stream: bool,
     pub(crate) raw: bool,
+    in_place: bool,
 }
 
 /// There is no news of a call.
@@ -137,8 +138,8 @@ impl Conn {
         let timer = Timer::new()?;
         set.add(timer.fd(), TIMER, Interest::Level)?;
         let entries = hello.table.iter().enumerate().map(|(at, entry)| {
-            let Entry { name, stream, raw } = entry.clone();
-            (name, Method { number: at as u16, stream, raw })
+            let Entry { name, stream, raw, in_place } = entry.clone();
+            (name, Method { number: at as u16, stream, raw, in_place })
         });
         let methods: HashMap<_, _> = entries.collect();
         let only = methods.values().next().copied().filter(|_| hello.table.len() == 1);
@@ -276,14 +277,16 @@ impl Conn {
         let State { link, core, publisher, .. } = state;
         let Some(link) = link.as_mut().filter(|_| !core.said_goodbye) else { return Ok(Ok(None)) };
         let method = match self.method(ask.method) {
-            Ok(method) => method.number,
+            Ok(method) => method,
             Err(error) => return Ok(Err(error)),
         };
         if body.len() as u64 > self.grant.max_message {
             return Ok(Err(self.too_large(body.len())));
         }
         let Ask { flags, deadline, .. } = ask;
-        let begun = core.begin(link, Request { method, flags, deadline }, body);
+        let Method { number: method, in_place, .. } = method;
+        let request = Request { method, flags, deadline, in_place };
+        let begun = core.begin(link, request, body);
         if *publisher != Some(thread()) {
             link.publish();
         }

@@ -278,8 +278,7 @@ impl Session {
         charge: u64,
         reply: Reply<'_>,
     ) -> Result<(), Violation> {
-        self.calls -= 1;
-        self.bytes -= charge;
+        self.answered(charge);
         let (kind, raw, body) = match reply {
             Reply::Value { raw, body } => (Kind::Result, raw, body),
             Reply::Error(body) => (Kind::Error, false, body),
@@ -287,6 +286,13 @@ impl Session {
         };
         let head = Head { flags: if raw { RAW } else { 0 }, ..Head::new(kind, id) };
         self.outbox.send(port, head, body).map(drop)
+    }
+
+    /// A call was answered, in place perhaps.
+    #[inline]
+    pub(crate) fn answered(&mut self, charge: u64) {
+        self.calls -= 1;
+        self.bytes -= charge;
     }
 
     /// Whether a stream may send another item now.

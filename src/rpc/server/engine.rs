@@ -42,6 +42,8 @@ pub(crate) struct Engine {
     pub(crate) geometry: PairGeometry,
     pub(crate) hello: Vec<u8>,
     pub(crate) methods: Vec<Entry>,
+    /// Some method works in place.
+    pub(crate) in_place: bool,
     pub(crate) counters: Counters,
     /// A client went wrong outside of the driver.
     broken: AtomicBool,
@@ -90,6 +92,7 @@ impl Engine {
             limits,
             grace,
             geometry,
+            in_place: methods.iter().any(|method| method.in_place),
             methods,
             counters: Counters::default(),
             broken: AtomicBool::new(false),
