@@ -235,14 +235,16 @@ impl Conn {
         self.check_fork()?;
         let mut woken = Woken::default();
         let mut state = lock(&self.state);
-        if state.core.is_idle() {
-            self.look_after_idling(&mut state, &mut woken);
-        }
+        // What was taken in here no sleeper hears of any more, so it is armed for them anew.
+        let took = state.core.is_idle() && self.look_after_idling(&mut state, &mut woken);
         let begun = self.begin_locked(&mut state, ask, body);
         // Who is alone no longer is: from now on the others' sleepers are needed.
         let joined = state.alone.take().is_some();
-        let unsettled =
-            joined || state.core.wants_room() || ask.deadline.is_some() || !woken.is_empty();
+        let unsettled = joined
+            || took
+            || state.core.wants_room()
+            || ask.deadline.is_some()
+            || !woken.is_empty();
         match begun {
             Ok(begun) => {
                 if unsettled {
@@ -259,13 +261,15 @@ impl Conn {
     }
 
     /// Nobody may have listened for a while: a server that left meanwhile is noticed before the call.
-    fn look_after_idling(&self, state: &mut State, woken: &mut Woken) {
+    /// True: something was taken in.
+    fn look_after_idling(&self, state: &mut State, woken: &mut Woken) -> bool {
         let now = Instant::now();
         let idle = now.duration_since(std::mem::replace(&mut state.looked, now));
-        if idle > IDLE {
-            self.harvest(state, woken);
-            self.read(state, woken);
+        if idle <= IDLE {
+            return false;
         }
+        let fired = self.harvest(state, woken);
+        self.read(state, woken) || fired
     }
 
     fn begin_locked(

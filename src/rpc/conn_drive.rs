@@ -21,6 +21,10 @@ impl Conn {
         if harvest {
             self.harvest(&mut state, &mut woken);
         }
+        // The timer is set for sleepers; one that never sleeps looks at the clock.
+        if state.core.next_deadline().is_some() {
+            self.expire(&mut state, &mut woken);
+        }
         let busy = self.read(&mut state, &mut woken);
         let State { link, core, alone, .. } = &*state;
         let turn = match link {
@@ -91,7 +95,8 @@ impl Conn {
         lock(&self.state).core.in_flight()
     }
 
-    pub(super) fn harvest(&self, state: &mut State, woken: &mut Woken) {
+    /// Takes in what fired. True: something had.
+    pub(super) fn harvest(&self, state: &mut State, woken: &mut Woken) -> bool {
         let mut keys = std::mem::take(&mut state.keys);
         keys.clear();
         while let Ok((_, true)) = state.set.collect(&mut keys, Some(Duration::ZERO)) {}
@@ -107,12 +112,14 @@ impl Conn {
                 _ => {}
             }
         }
+        let fired = !keys.is_empty();
         state.keys = keys;
         if hung_up {
             // Everything that it had published counts.
             self.read(state, woken);
             self.hung_up(state, woken);
         }
+        fired
     }
 
     fn expire(&self, state: &mut State, woken: &mut Woken) {

@@ -72,6 +72,11 @@ impl Link {
         &self.lifeline
     }
 
+    /// The socket, when the rest is of no use.
+    pub(crate) fn into_lifeline(self) -> Fd {
+        self.lifeline
+    }
+
     /// The bell fired.
     pub(crate) fn rung(&self) {
         self.mine.drain();

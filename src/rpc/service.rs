@@ -11,6 +11,7 @@ use crate::rpc::limits::Limits;
 use crate::rpc::server::engine::{Ending, Engine};
 use crate::rpc::server::floor::Floor;
 use crate::rpc::stats::ServerStats;
+use crate::sys::failpoint::failpoint;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -226,6 +227,7 @@ impl ServiceBuilder {
         let engine = Arc::new(Engine::new(object, self.limits, self.grace, self.entries)?);
         let floor = Floor::new(Arc::clone(&engine))?;
         engine.set_claim(claim::claim(&self.name)?)?;
+        failpoint!("rpc.claimed");
         drive_server::spawn(floor, self.methods)
             .map_err(|err| Fault::new(FaultKind::NoRuntime, &engine.object, err))?;
         Ok(Server { engine, name: self.name })

@@ -47,7 +47,7 @@ pub(crate) struct Engine {
     pub(crate) counters: Counters,
     /// A client went wrong outside of the driver.
     broken: AtomicBool,
-    /// Calls wait for a handler to finish.
+    /// Calls, or the end of the server, wait for a handler to finish.
     backlog: AtomicBool,
     driver: Mutex<Option<Waker>>,
     ending: Mutex<Option<Ending>>,
@@ -146,7 +146,7 @@ impl Engine {
         self.counters.running.load(Ordering::SeqCst) < u64::from(self.limits.max_concurrency)
     }
 
-    /// Calls wait for their turn, or do not any more. After setting it, look again.
+    /// Calls, or the end, wait for a handler to finish, or do not any more. After setting it, look again.
     pub(crate) fn set_backlog(&self, waiting: bool) {
         self.backlog.store(waiting, Ordering::SeqCst);
     }

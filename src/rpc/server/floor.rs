@@ -107,6 +107,8 @@ pub(crate) struct Floor {
     pub(crate) owner_armed: bool,
     /// The front door is not watched: we are out of descriptors.
     pub(crate) front_off: bool,
+    /// More fired than was taken in.
+    pub(crate) more: bool,
     /// When the grace is over.
     pub(crate) leaving: Option<Instant>,
     awake: Awake,
@@ -132,6 +134,7 @@ impl Floor {
             keys: Vec::new(),
             owner_armed: false,
             front_off: false,
+            more: false,
             leaving: None,
             awake: Awake::new(TURNS),
             engine,
@@ -158,8 +161,10 @@ impl Floor {
 
     /// One pass: what fired (`harvest`), calls that waited for their turn, a round of every hot client.
     pub(crate) fn look(&mut self, harvest: bool, starter: &mut dyn Starter) -> Look {
-        if harvest {
+        if harvest || self.more {
             self.harvest();
+            // The timer is set when the server goes to sleep; one that never does looks at the clock.
+            self.expire();
         }
         if self.check_ending() {
             return Look::Over;
@@ -181,7 +186,7 @@ impl Floor {
                 None => {}
             }
         }
-        if busy {
+        if busy || self.more {
             self.awake.came();
             return Look::Busy;
         }
@@ -230,6 +235,8 @@ impl Floor {
     fn check_ending_soon(&self) -> bool {
         let removed = self.engine.is_removed();
         (self.leaving.is_none() && (removed || self.engine.ending().is_some()))
+            // The last handler may have been done before it could know that somebody waits for that.
+            || (self.leaving.is_some() && self.is_idle())
             || self.engine.ending() == Some(Ending::Stop)
             || (!self.waiting.is_empty() && self.engine.may_start())
     }

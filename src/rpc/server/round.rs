@@ -283,7 +283,7 @@ impl Floor {
         let mut some = false;
         // Bounded: handlers that finish at once must not keep the rounds from reading.
         for _ in 0..ROUND {
-            self.engine.set_backlog(!self.waiting.is_empty());
+            self.engine.set_backlog(!self.waiting.is_empty() || self.leaving.is_some());
             if !self.engine.may_start() {
                 break;
             }
@@ -314,6 +314,9 @@ impl Floor {
 
     /// Ends the calls whose deadlines are over.
     pub(super) fn expire(&mut self) {
+        if self.timers.next().is_none() {
+            return;
+        }
         let now = Instant::now();
         while let Some((owner, id)) = self.timers.due(now) {
             let (index, epoch) = ((owner & 0xffff_ffff) as u32, (owner >> 32) as u32);
