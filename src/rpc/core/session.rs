@@ -2,7 +2,7 @@
 //! answered, and whether the client keeps to what it was granted.
 
 use super::client::FIRST_CREDIT;
-use super::port::{Outbox, Partial, Port};
+use super::port::{Outbox, Partial, Port, Sent};
 use crate::rpc::limits::{Grant, Limits};
 use crate::rpc::wire::{CHUNKED, Head, Kind, RAW, STREAM, Violation};
 use std::collections::{HashMap, VecDeque};
@@ -82,13 +82,18 @@ pub(crate) enum Reply<'a> {
 pub(crate) struct Session {
     grant: Grant,
     max_unread: usize,
+    /// Read and not answered.
     calls: u32,
+    /// Answered, but the answer waits for room. Until it is out the client cannot know that it may send
+    /// another call, so one that does not read cannot make answers pile up.
+    unread: u32,
     bytes: u64,
     running: HashMap<u64, Running>,
     pub(crate) pending: VecDeque<Pending>,
     outbox: Outbox,
     partial: Partial,
     partial_bytes: u64,
+    said_goodbye: bool,
 }
 
 impl Session {
@@ -97,12 +102,14 @@ impl Session {
             grant: Grant::from(limits),
             max_unread: usize::try_from(limits.max_unread_bytes).unwrap_or(usize::MAX),
             calls: 0,
+            unread: 0,
             bytes: 0,
             running: HashMap::new(),
             pending: VecDeque::new(),
             outbox: Outbox::default(),
             partial: Partial::default(),
             partial_bytes: 0,
+            said_goodbye: false,
         }
     }
 
@@ -149,15 +156,13 @@ impl Session {
         if charge > self.grant.max_message {
             return Err(Violation::TooLong(self.grant.max_message));
         }
-        if self.calls >= self.grant.max_pending {
+        if self.calls + self.unread >= self.grant.max_pending {
             return Err(Violation::TooManyCalls(self.grant.max_pending));
         }
         if self.bytes + self.partial_bytes + charge > self.grant.max_inflight_bytes {
             return Err(Violation::TooManyBytes(self.grant.max_inflight_bytes));
         }
-        if !self.running.is_empty() && self.running.contains_key(&head.id) {
-            return Err(Violation::Duplicate(head.id));
-        }
+        self.check_new(head.id)?;
         self.calls += 1;
         self.bytes += charge;
         Ok(Incoming {
@@ -171,13 +176,23 @@ impl Session {
         })
     }
 
+    /// To be asked before a call is started that has waited for its turn: another one of its id may have
+    /// been started meanwhile.
+    pub(crate) fn check_new(&self, id: u64) -> Result<(), Violation> {
+        match !self.running.is_empty() && self.running.contains_key(&id) {
+            true => Err(Violation::Duplicate(id)),
+            false => Ok(()),
+        }
+    }
+
     fn hear_chunk(&mut self, id: u64, body: &[u8]) -> Result<Heard, Violation> {
         self.partial.add(id, body, self.grant.max_message)?;
         self.partial_bytes += body.len() as u64;
         if self.bytes + self.partial_bytes > self.grant.max_inflight_bytes {
             return Err(Violation::TooManyBytes(self.grant.max_inflight_bytes));
         }
-        if self.calls as usize + self.partial.count() > self.grant.max_pending as usize {
+        let calls = (self.calls + self.unread) as usize + self.partial.count();
+        if calls > self.grant.max_pending as usize {
             return Err(Violation::TooManyCalls(self.grant.max_pending));
         }
         Ok(Heard::Nothing)
@@ -211,23 +226,10 @@ impl Session {
     }
 
     /// A handler did not finish at once.
-    pub(crate) fn started(
-        &mut self,
-        id: u64,
-        charge: u64,
-        stream: bool,
-        stop: Box<dyn Stop>,
-    ) -> Result<(), Violation> {
+    pub(crate) fn started(&mut self, id: u64, charge: u64, stream: bool, stop: Box<dyn Stop>) {
         let items = stream.then(|| Window { credit: FIRST_CREDIT, ..Window::default() });
         let before = self.running.insert(id, Running { charge, stop: Some(stop), items });
-        if let Some(before) = before {
-            // Two calls of one id waited for their turn; `stop` is lost with the connection.
-            if let Some(running) = self.running.get_mut(&id) {
-                running.stop = before.stop;
-            }
-            return Err(Violation::Duplicate(id));
-        }
-        Ok(())
+        debug_assert!(before.is_none(), "started without `check_new`");
     }
 
     /// Whether a started call is still wanted by its client.
@@ -284,7 +286,9 @@ impl Session {
             Reply::End => (Kind::End, false, &[][..]),
         };
         let head = Head { flags: if raw { RAW } else { 0 }, ..Head::new(kind, id) };
-        self.outbox.send(port, head, body).map(drop)
+        let sent = self.outbox.send(port, head, body)?;
+        self.unread += u32::from(sent == Sent::Later);
+        Ok(())
     }
 
     /// Whether a stream may send another item now.
@@ -315,13 +319,50 @@ impl Session {
         self.outbox.send(port, head, body).map(drop)
     }
 
-    /// Tells the client that no new calls are taken.
+    /// Tells the client that no new calls are taken; once.
     pub(crate) fn say_goodbye(&mut self, port: &mut impl Port) -> Result<(), Violation> {
+        if std::mem::replace(&mut self.said_goodbye, true) {
+            return Ok(());
+        }
         self.outbox.send(port, Head::new(Kind::Goodbye, 0), &[]).map(drop)
     }
 
     /// Sends what has waited for room.
     pub(crate) fn pump(&mut self, port: &mut impl Port) -> Result<(), Violation> {
-        if self.outbox.is_empty() { Ok(()) } else { self.outbox.flush(port, |_, _| {}) }
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        let unread = &mut self.unread;
+        self.outbox.flush(port, |head, _| {
+            *unread -= u32::from(matches!(head.kind, Kind::Result | Kind::Error | Kind::End));
+        })
+    }
+
+    /// Counts everything again.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn audit(&self) {
+        assert_eq!(self.calls as usize, self.running.len() + self.pending.len());
+        assert_eq!(self.unread as usize, self.outbox.ends());
+        assert!(self.calls + self.unread <= self.grant.max_pending);
+        let pending = self.pending.iter().map(|pending| pending.call.charge);
+        let running = self.running.values().map(|running| running.charge);
+        assert_eq!(self.bytes, pending.chain(running).sum::<u64>());
+        assert!(self.bytes + self.partial_bytes <= self.grant.max_inflight_bytes);
+        assert_eq!(self.partial_bytes, self.partial.ids().map(|id| self.partial.len(id) as u64).sum());
+        self.outbox.audit();
+        self.partial.audit();
+    }
+
+    /// Messages that wait for room.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn waiting(&self) -> usize {
+        self.outbox.count()
+    }
+
+    #[cfg(test)]
+    pub(super) fn assert_empty(&self) {
+        assert_eq!((self.calls, self.unread, self.bytes, self.partial_bytes), (0, 0, 0, 0));
+        assert!(self.outbox.is_empty() && self.running.is_empty() && self.pending.is_empty());
+        assert_eq!(self.partial.count(), 0);
     }
 }

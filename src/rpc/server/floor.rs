@@ -172,6 +172,7 @@ impl Floor {
                 None => {}
             }
         }
+        self.tidy();
         if busy {
             self.awake.came();
             return Look::Busy;
