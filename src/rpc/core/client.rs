@@ -457,6 +457,20 @@ impl ClientCore {
     }
 
     #[cfg(test)]
+    pub(super) fn deadlines(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// Bytes of answers and of parts of them.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn held(&self) -> usize {
+        let calls = self.places.iter().filter_map(|place| place.call.as_ref());
+        let items = calls.filter_map(|call| call.items.as_ref()).flat_map(|items| &items.ready);
+        let parts = self.partial.ids().map(|id| self.partial.len(id));
+        items.map(|item| item.body.len()).chain(parts).sum()
+    }
+
+    #[cfg(any(test, fuzzing))]
     pub(super) fn assert_empty(&self) {
         assert_eq!((self.in_flight(), self.in_flight, self.orphans, self.bytes), (0, 0, 0, 0));
         assert!(self.outbox.is_empty() && self.partial.ids().count() == 0);

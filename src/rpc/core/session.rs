@@ -65,7 +65,7 @@ pub(crate) enum Heard {
     /// The client gave a call up that had been started. Stop it outside of all locks.
     Stop(Box<dyn Stop>),
     /// A stream has credit again.
-    Credit(u64),
+    Credit,
     Nothing,
 }
 
@@ -216,7 +216,7 @@ impl Session {
             window.bytes -= size;
             window.credit += 1;
         }
-        Heard::Credit(head.id)
+        Heard::Credit
     }
 
     /// Takes a call out that waits for its turn.
@@ -348,7 +348,10 @@ impl Session {
         let running = self.running.values().map(|running| running.charge);
         assert_eq!(self.bytes, pending.chain(running).sum::<u64>());
         assert!(self.bytes + self.partial_bytes <= self.grant.max_inflight_bytes);
-        assert_eq!(self.partial_bytes, self.partial.ids().map(|id| self.partial.len(id) as u64).sum());
+        assert_eq!(
+            self.partial_bytes,
+            self.partial.ids().map(|id| self.partial.len(id) as u64).sum()
+        );
         self.outbox.audit();
         self.partial.audit();
     }

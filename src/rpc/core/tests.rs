@@ -63,7 +63,7 @@ impl Port for Pipe {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Flag(pub(super) Arc<AtomicBool>);
 
 impl Stop for Flag {
@@ -74,7 +74,11 @@ impl Stop for Flag {
 
 #[derive(Debug, Clone)]
 enum Act {
-    Begin { len: usize, items: Option<u8>, deadline: Option<u8> },
+    Begin {
+        len: usize,
+        items: Option<u8>,
+        deadline: Option<u8>,
+    },
     Take(usize),
     Abandon(usize),
     /// Time passes for the client.
@@ -82,14 +86,21 @@ enum Act {
     /// The client reads so many frames.
     ToClient(usize),
     /// The server reads so many frames; `at_once`: handlers are done in their first step.
-    ToServer { frames: usize, at_once: bool },
-    StartPending { at_once: bool },
+    ToServer {
+        frames: usize,
+        at_once: bool,
+    },
+    StartPending {
+        at_once: bool,
+    },
     Finish(usize),
     Item(usize),
     /// A deadline is over at the server.
     ExpireAtServer(usize),
     /// Whoever waited for room looks.
-    Pump { server: bool },
+    Pump {
+        server: bool,
+    },
     /// What the client writes is refused from now on.
     Damage,
     BreakOff,
@@ -370,7 +381,7 @@ impl World {
                     stop.stop();
                     self.refuse_running(head.id);
                 }
-                Heard::Credit(_) => {}
+                Heard::Credit => {}
                 Heard::Nothing if head.kind == Kind::Cancel => {
                     if let Some(pending) = self.session.take_pending(head.id) {
                         self.refuse(&pending);
@@ -518,6 +529,8 @@ impl World {
                 break;
             }
             let frames = self.requests.frames.len() + self.responses.frames.len();
+            let waiting = self.session.waiting() + self.client.in_flight();
+            let waiting = waiting + usize::from(self.client.wants_room());
             let (handlers, pending) = (self.handlers.len(), self.session.pending.len());
             self.to_server(100, false);
             self.start_pending(false);
@@ -527,7 +540,7 @@ impl World {
                 self.check();
             }
             self.to_client(100);
-            if taken + frames + handlers + pending + self.owners.len() == 0 && turn > 3 {
+            if taken + frames + waiting + handlers + pending + self.owners.len() == 0 {
                 break;
             }
         }
@@ -547,8 +560,14 @@ fn refusal(number: u64) -> Vec<u8> {
     format!("refused {number}").into_bytes()
 }
 
+/// So many cases, or `PROPTEST_CASES`.
+pub(super) fn many(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig { cases: default.cases.max(cases), failure_persistence: None, ..default }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(many(3000))]
 
     #[test]
     fn prop_every_call_gets_its_own_outcome(

@@ -47,7 +47,7 @@ impl Timers {
         }
     }
 
-    #[cfg(any(test, fuzzing))]
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.heap.len()
     }

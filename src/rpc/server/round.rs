@@ -122,7 +122,7 @@ impl Floor {
                 stop.stop();
                 self.refuse_running(work, head.id, Reason::Cancelled, since)?;
             }
-            Heard::Credit(_) => {}
+            Heard::Credit => {}
             Heard::Nothing => {
                 if head.kind == Kind::Cancel
                     && let Some(pending) = work.session.take_pending(head.id)
