@@ -28,7 +28,11 @@
     ├── Unsupported (OSError)           this system lacks a call
     ├── SystemFault (OSError)           any other error of the system
     ├── WouldDeadlock (RuntimeError)    a task would wait for itself
-    └── Forked (RuntimeError)           the handle came here by fork
+    ├── Forked (RuntimeError)           the handle came here by fork
+    ├── RemoteError                     what a handler raised        .type_name .traceback
+    ├── Disconnected (ConnectionError)  the server is gone           .delivered
+    ├── NotServed (ConnectionRefusedError)  nobody serves the name now
+    └── UnknownMethod (AttributeError)  the service has no such method
 
 `str()` names the object, the cause and the cure; `errno` is kept where there is one. All of them
 can be pickled.
@@ -177,6 +181,58 @@ class WouldDeadlock(RingspanError, RuntimeError):
     """A task (or thread) that holds the lock would wait for itself."""
 
 
+class RemoteError(RingspanError):
+    """What the handler of a call raised.
+
+    Where the handler raised a builtin exception, this is one of that type too, so that
+    `except ValueError` catches it. Nothing of it was unpickled or executed: it is text.
+    """
+
+    #: The name of the exception's type there.
+    type_name: str
+    #: The traceback there, as text; of a Rust handler the chain of its sources.
+    traceback: str
+    #: What the exception said there.
+    remote_message: str
+
+    def __init__(
+        self,
+        message: str = "",
+        errno: int | None = None,
+        type_name: str = "",
+        traceback: str = "",
+        remote_message: str = "",
+    ) -> None:
+        super().__init__(message, errno)
+        self.type_name = type_name
+        self.traceback = traceback
+        self.remote_message = remote_message
+
+
+class Disconnected(RingspanError, ConnectionError):
+    """The connection broke under a call.
+
+    `delivered` says whether the request had reached the server: "yes" (whether the handler ran is
+    not known), "no" (it is safe to call again) or "unknown".
+    """
+
+    delivered: str
+
+    def __init__(
+        self, message: str = "", errno: int | None = None, delivered: str = "unknown"
+    ) -> None:
+        super().__init__(message, errno)
+        self.delivered = delivered
+
+
+class NotServed(RingspanError, ConnectionRefusedError):
+    """Nobody serves the name now: its server died, left, or is shutting down."""
+
+
+class UnknownMethod(RingspanError, AttributeError):
+    """The service has no method of that name."""
+
+
 class Forked(RingspanError, RuntimeError):
     """The handle came into this process by fork: open the object here."""
 
@@ -186,6 +242,7 @@ __all__ = [
     "Closed",
     "CodecError",
     "Damaged",
+    "Disconnected",
     "Empty",
     "Forked",
     "HandleClosed",
@@ -194,11 +251,13 @@ __all__ = [
     "Mismatch",
     "NoSpace",
     "NotFound",
+    "NotServed",
     "PeerClosed",
     "PeerDied",
     "PeerUnreachable",
     "PermissionDenied",
     "Poisoned",
+    "RemoteError",
     "Removed",
     "RingspanError",
     "RoleTaken",
@@ -207,6 +266,7 @@ __all__ = [
     "TooLarge",
     "TooManyAttached",
     "TooManyFiles",
+    "UnknownMethod",
     "Unsupported",
     "WouldDeadlock",
 ]

@@ -17,6 +17,7 @@ mod class {
     import_exception!(ringspan._exceptions, Closed);
     import_exception!(ringspan._exceptions, CodecError);
     import_exception!(ringspan._exceptions, Damaged);
+    import_exception!(ringspan._exceptions, Disconnected);
     import_exception!(ringspan._exceptions, Empty);
     import_exception!(ringspan._exceptions, Forked);
     import_exception!(ringspan._exceptions, HandleClosed);
@@ -25,6 +26,7 @@ mod class {
     import_exception!(ringspan._exceptions, Mismatch);
     import_exception!(ringspan._exceptions, NoSpace);
     import_exception!(ringspan._exceptions, NotFound);
+    import_exception!(ringspan._exceptions, NotServed);
     import_exception!(ringspan._exceptions, PeerClosed);
     import_exception!(ringspan._exceptions, PeerDied);
     import_exception!(ringspan._exceptions, PeerUnreachable);
@@ -37,6 +39,7 @@ mod class {
     import_exception!(ringspan._exceptions, TooLarge);
     import_exception!(ringspan._exceptions, TooManyAttached);
     import_exception!(ringspan._exceptions, TooManyFiles);
+    import_exception!(ringspan._exceptions, UnknownMethod);
     import_exception!(ringspan._exceptions, Unsupported);
     import_exception!(ringspan._exceptions, WouldDeadlock);
 }
@@ -106,6 +109,34 @@ pub(crate) fn push(stop: Stop, ring: &impl Display) -> PyErr {
 
 fn died(fault: &Fault, pid: Option<u32>) -> PyErr {
     class::PeerDied::new_err((fault.to_string(), fault.errno(), pid))
+}
+
+/// A connection that broke under a call.
+#[cold]
+pub(crate) fn disconnected(fault: &Fault, delivered: &str) -> PyErr {
+    class::Disconnected::new_err((fault.to_string(), fault.errno(), delivered.to_owned()))
+}
+
+/// A connection that could not be made.
+#[cold]
+pub(crate) fn connect(err: &OpenError) -> PyErr {
+    let fault = err.fault();
+    if fault.errno() == Some(crate::error::errno::ECONNREFUSED) {
+        return class::NotServed::new_err((fault.to_string(), fault.errno()));
+    }
+    open(err, "")
+}
+
+/// A service without that method.
+#[cold]
+pub(crate) fn unknown_method(fault: &Fault) -> PyErr {
+    class::UnknownMethod::new_err((fault.to_string(), fault.errno()))
+}
+
+/// Arguments above `max_message`.
+#[cold]
+pub(crate) fn too_large(fault: &Fault, len: usize, max: u64) -> PyErr {
+    class::TooLarge::new_err((fault.to_string(), fault.errno(), len, max))
 }
 
 /// The time-out of a `blocking_` verb is over.

@@ -10,7 +10,7 @@ use crate::error::{Fault, FaultKind, errno};
 use crate::rpc::core::client::ClientCore;
 use crate::rpc::core::news::{Listener, News, Request, Woken};
 use crate::rpc::error::{CallError, Delivered};
-use crate::rpc::hello::Hello;
+use crate::rpc::hello::{Entry, Hello};
 use crate::rpc::limits::Grant;
 use crate::rpc::link::{Link, TIMER};
 use crate::rpc::wire::Violation;
@@ -29,8 +29,8 @@ pub(crate) struct Conn {
     pub(super) object: Arc<str>,
     pub(super) pid: u32,
     pub(super) grant: Grant,
-    pub(super) methods: HashMap<String, (u16, bool)>,
-    pub(super) only: Option<(u16, bool)>,
+    pub(super) methods: HashMap<String, Method>,
+    pub(super) only: Option<Method>,
     pub(super) poll: Arc<Fd>,
     pub(super) forks: u64,
     /// No new calls: broken, or the server said goodbye.
@@ -51,9 +51,19 @@ pub(crate) struct State {
     pub(super) broken: Option<Arc<str>>,
     /// When an idle connection was last used.
     pub(super) looked: Instant,
+    /// Tokens of calls with news, for the driver of an event loop.
+    pub(super) tokens: Vec<u64>,
     pub(super) bytes: Vec<u8>,
     pub(super) keys: Vec<u64>,
     pub(crate) drivers: Drivers,
+}
+
+/// A method as the server announced it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Method {
+    number: u16,
+    pub(crate) stream: bool,
+    pub(crate) raw: bool,
 }
 
 /// What a call asks for.
@@ -99,15 +109,17 @@ impl Conn {
         link.watch(&set, 0)?;
         let timer = Timer::new()?;
         set.add(timer.fd(), TIMER, Interest::Level)?;
-        let entries = hello.table.iter().enumerate();
-        let methods: HashMap<_, _> =
-            entries.map(|(at, entry)| (entry.name.clone(), (at as u16, entry.stream))).collect();
-        let only = hello.table.first().map(|entry| (0, entry.stream));
+        let entries = hello.table.iter().enumerate().map(|(at, entry)| {
+            let Entry { name, stream, raw } = entry.clone();
+            (name, Method { number: at as u16, stream, raw })
+        });
+        let methods: HashMap<_, _> = entries.collect();
+        let only = methods.values().next().copied().filter(|_| hello.table.len() == 1);
         Ok(Conn {
             object,
             pid: hello.pid,
             grant: hello.grant,
-            only: only.filter(|_| hello.table.len() == 1),
+            only,
             methods,
             poll: Arc::clone(set.fd()),
             forks: fd::fork_count(),
@@ -120,6 +132,7 @@ impl Conn {
                 sleepers: 0,
                 broken: None,
                 looked: Instant::now(),
+                tokens: Vec::new(),
                 bytes: Vec::new(),
                 keys: Vec::new(),
                 drivers: Vec::new(),
@@ -142,7 +155,7 @@ impl Conn {
     /// The names of the methods.
     pub(crate) fn methods(&self) -> Vec<String> {
         let mut all: Vec<_> =
-            self.methods.iter().map(|(name, (at, _))| (*at, name.clone())).collect();
+            self.methods.iter().map(|(name, at)| (at.number, name.clone())).collect();
         all.sort_unstable();
         all.into_iter().map(|(_, name)| name).collect()
     }
@@ -169,7 +182,7 @@ impl Conn {
     }
 
     /// The number of a method; `None` is the only one of a function.
-    fn method(&self, name: Option<&str>) -> Result<(u16, bool), CallError> {
+    pub(crate) fn method(&self, name: Option<&str>) -> Result<Method, CallError> {
         let found = match name {
             Some(name) => self.methods.get(name).copied(),
             None => self.only,
@@ -205,8 +218,7 @@ impl Conn {
             }
             Err(violation) => {
                 woken.append(self.broke(&mut state, &violation.to_string()));
-                drop(state);
-                woken.wake_tasks();
+                self.settle(state, woken);
                 Ok(None)
             }
         }
@@ -231,7 +243,7 @@ impl Conn {
         let State { link, core, .. } = state;
         let Some(link) = link.as_mut().filter(|_| !core.said_goodbye) else { return Ok(Ok(None)) };
         let method = match self.method(ask.method) {
-            Ok((method, _)) => method,
+            Ok(method) => method.number,
             Err(error) => return Ok(Err(error)),
         };
         if body.len() as u64 > self.grant.max_message {
@@ -295,10 +307,9 @@ impl Conn {
                 news
             }
             Err(violation) => {
-                let mut woken = self.broke(&mut state, &violation.to_string());
+                let woken = self.broke(&mut state, &violation.to_string());
                 let news = state.core.take(&mut Nowhere, id).ok().flatten();
-                drop(state);
-                woken.wake_tasks();
+                self.settle(state, woken);
                 news
             }
         }
@@ -323,9 +334,8 @@ impl Conn {
             Ok(()) if core.wants_room() => self.settle(state, Woken::default()),
             Ok(()) => {}
             Err(violation) => {
-                let mut woken = self.broke(&mut state, &violation.to_string());
-                drop(state);
-                woken.wake_tasks();
+                let woken = self.broke(&mut state, &violation.to_string());
+                self.settle(state, woken);
             }
         }
     }

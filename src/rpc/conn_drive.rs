@@ -132,6 +132,7 @@ impl Conn {
             }
             break;
         }
+        state.tokens.append(&mut woken.tokens);
         drop(state);
         woken.wake_tasks();
     }
@@ -166,12 +167,34 @@ impl Conn {
         if self.forks != fd::fork_count() {
             return;
         }
-        let mut woken = {
-            let mut state = lock(&self.state);
-            let why = "this client was closed";
-            self.broke(&mut state, why)
-        };
-        woken.wake_tasks();
+        let mut state = lock(&self.state);
+        let woken = self.broke(&mut state, "this client was closed");
+        self.settle(state, woken);
+    }
+
+    /// The tokens of the calls that have news since this was asked last. True: there are some.
+    #[cfg(feature = "python")]
+    pub(crate) fn take_tokens(&self, into: &mut Vec<u64>) -> bool {
+        into.append(&mut lock(&self.state).tokens);
+        !into.is_empty()
+    }
+
+    /// Some call of an event loop has news.
+    #[cfg(feature = "python")]
+    pub(crate) fn has_tokens(&self) -> bool {
+        !lock(&self.state).tokens.is_empty()
+    }
+
+    /// `listener` hears of the next news of a call, also if there is some already.
+    #[cfg(feature = "python")]
+    pub(crate) fn listen(&self, id: u64, listener: crate::rpc::core::news::Listener) {
+        let mut woken = Woken::default();
+        let mut state = lock(&self.state);
+        state.core.listen(id, listener);
+        if state.core.has_news(id) {
+            state.core.tell(id, &mut woken);
+        }
+        self.settle(state, woken);
     }
 
     /// Somebody sleeps on the poll set from now on, or will look again before it matters.

@@ -26,37 +26,37 @@
 //! | `drive_server` | the tokio driver of a server |
 //! | `service`, `handler`, `context`, `answer`, `stats`, `error` | what users see |
 
-mod answer;
-mod claim;
+pub(crate) mod answer;
+pub(crate) mod claim;
 #[cfg(test)]
 mod claim_tests;
-mod client;
+pub(crate) mod client;
 #[cfg(feature = "tokio")]
 mod client_async;
-mod conn;
+pub(crate) mod conn;
 mod conn_drive;
-mod connect;
+pub(crate) mod connect;
 mod context;
-mod core;
-mod drive_blocking;
+pub(crate) mod core;
+pub(crate) mod drive_blocking;
 #[cfg(feature = "tokio")]
 mod drive_client;
 #[cfg(feature = "tokio")]
 mod drive_server;
-mod error;
+pub(crate) mod error;
 mod front;
 #[cfg(test)]
 mod front_tests;
 #[cfg(feature = "tokio")]
 mod handler;
-mod hello;
-mod limits;
+pub(crate) mod hello;
+pub(crate) mod limits;
 mod link;
-mod server;
+pub(crate) mod server;
 #[cfg(feature = "tokio")]
 mod service;
-mod stats;
-mod wire;
+pub(crate) mod stats;
+pub(crate) mod wire;
 
 pub use answer::{Answer, HandlerError};
 pub use client::Client;

@@ -329,6 +329,21 @@ impl ClientCore {
         }
     }
 
+    /// Whether [`take`](ClientCore::take) would find something.
+    #[cfg(feature = "python")]
+    pub(crate) fn has_news(&mut self, id: u64) -> bool {
+        self.get(id).is_some_and(|call| {
+            call.outcome.is_some()
+                || call.items.as_ref().is_some_and(|items| !items.ready.is_empty())
+        })
+    }
+
+    /// Tells whoever listens to a call to look.
+    #[cfg(feature = "python")]
+    pub(crate) fn tell(&mut self, id: u64, woken: &mut Woken) {
+        woken.add(self.get(id).and_then(|call| call.listener.take()));
+    }
+
     /// Tells everybody who listens to look again.
     pub(crate) fn tell_all(&mut self, woken: &mut Woken) {
         for place in &mut self.places {

@@ -198,7 +198,9 @@ impl Peer {
         }
         // Items in the mail are not counted yet.
         let clear = desk.mail.is_empty();
-        if desk.work.as_ref().is_some_and(|work| clear && work.session.may_send(id)) {
+        // One that was stopped need not wait for credit to hear of it.
+        let ready = |session: &Session| session.may_send(id) || !session.is_wanted(id);
+        if desk.work.as_ref().is_some_and(|work| clear && ready(&work.session)) {
             return true;
         }
         match desk.gates.iter_mut().find(|(gate, _)| *gate == id) {
