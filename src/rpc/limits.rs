@@ -47,6 +47,8 @@ impl Default for Limits {
     }
 }
 
+/// The largest `max_message`.
+pub(crate) const MAX_MESSAGE: u64 = u32::MAX as u64;
 /// What one call costs a server beside its bytes; generous.
 const PER_CALL: u64 = 1024;
 
@@ -75,7 +77,7 @@ impl Limits {
                 return refuse(format!("{name} is 0; nothing could be called"));
             }
         }
-        if self.max_message > u64::from(u32::MAX) {
+        if self.max_message > MAX_MESSAGE {
             return refuse(format!("max_message {} is above 4 GiB", self.max_message));
         }
         if self.max_inflight_bytes < self.max_message {

@@ -8,8 +8,8 @@ use super::session::{Heard, Incoming, Pending, Reply, Session, Stop};
 use crate::rpc::error::Delivered;
 use crate::rpc::limits::{Grant, Limits};
 use crate::rpc::wire::{HEAD_LEN, Head, Kind, RAW, STREAM, Violation};
+use crate::sync::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A program; behind its end there are zeros.
@@ -100,7 +100,7 @@ fn limits(program: &mut Program<'_>) -> Limits {
 }
 
 #[derive(Debug)]
-struct Counted(Arc<AtomicUsize>);
+struct Counted(Arc<AtomicU64>);
 
 impl Stop for Counted {
     fn stop(self: Box<Self>) {
@@ -116,7 +116,7 @@ struct House {
     port: Narrow,
     /// Handlers that nobody stopped and that are not done, by id.
     running: Vec<(u64, bool)>,
-    alive: Arc<AtomicUsize>,
+    alive: Arc<AtomicU64>,
     since: Instant,
 }
 
@@ -240,7 +240,7 @@ pub(crate) fn session(bytes: &[u8]) {
         house.session.audit();
         assert!(house.session.waiting() <= most, "{} messages wait", house.session.waiting());
         assert_eq!(house.running.len(), house.session.running());
-        assert_eq!(house.running.len(), house.alive.load(Ordering::SeqCst));
+        assert_eq!(house.running.len() as u64, house.alive.load(Ordering::SeqCst));
     }
     house.session.stop_all().into_iter().for_each(|stop| stop.stop());
     assert_eq!(house.alive.load(Ordering::SeqCst), 0, "a handler that nobody can stop");

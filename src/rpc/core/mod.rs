@@ -10,5 +10,7 @@ pub(crate) mod news;
 pub(crate) mod port;
 pub(crate) mod session;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 pub(crate) mod timers;

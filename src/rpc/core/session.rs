@@ -8,6 +8,9 @@ use crate::rpc::wire::{CHUNKED, Head, Kind, MIXED, RAW, STREAM, Violation};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+#[cfg(any(test, fuzzing))]
+mod audit;
+
 /// Bytes of stream items that may be on their way; one item may always.
 const STREAM_WINDOW: u64 = 1 << 20;
 
@@ -254,11 +257,6 @@ impl Session {
         self.running.values_mut().filter_map(|running| running.stop.take()).collect()
     }
 
-    /// Handlers at work.
-    pub(crate) fn running(&self) -> usize {
-        self.running.len()
-    }
-
     /// Answers a call that was started. False: it was answered before.
     pub(crate) fn finish(
         &mut self,
@@ -338,36 +336,5 @@ impl Session {
         self.outbox.flush(port, |head, _| {
             *unread -= u32::from(matches!(head.kind, Kind::Result | Kind::Error | Kind::End));
         })
-    }
-
-    /// Counts everything again.
-    #[cfg(any(test, fuzzing))]
-    pub(crate) fn audit(&self) {
-        assert_eq!(self.calls as usize, self.running.len() + self.pending.len());
-        assert_eq!(self.unread as usize, self.outbox.ends());
-        assert!(self.calls + self.unread <= self.grant.max_pending);
-        let pending = self.pending.iter().map(|pending| pending.call.charge);
-        let running = self.running.values().map(|running| running.charge);
-        assert_eq!(self.bytes, pending.chain(running).sum::<u64>());
-        assert!(self.bytes + self.partial_bytes <= self.grant.max_inflight_bytes);
-        assert_eq!(
-            self.partial_bytes,
-            self.partial.ids().map(|id| self.partial.len(id) as u64).sum()
-        );
-        self.outbox.audit();
-        self.partial.audit();
-    }
-
-    /// Messages that wait for room.
-    #[cfg(any(test, fuzzing))]
-    pub(crate) fn waiting(&self) -> usize {
-        self.outbox.count()
-    }
-
-    #[cfg(test)]
-    pub(super) fn assert_empty(&self) {
-        assert_eq!((self.calls, self.unread, self.bytes, self.partial_bytes), (0, 0, 0, 0));
-        assert!(self.outbox.is_empty() && self.running.is_empty() && self.pending.is_empty());
-        assert_eq!(self.partial.count(), 0);
     }
 }

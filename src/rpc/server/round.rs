@@ -6,7 +6,6 @@ use crate::rpc::server::floor::{Call, First, Floor, ROUND, Starter};
 use crate::rpc::server::peer::{Peer, Work};
 use crate::rpc::stats::count;
 use crate::rpc::wire::{HEAD_LEN, Head, Kind, Violation};
-use crate::sync::Ordering;
 use std::sync::Arc;
 use std::time::Instant;
 
