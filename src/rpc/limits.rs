@@ -54,8 +54,9 @@ const PER_CALL: u64 = 1024;
 
 impl Limits {
     /// The most that one client can make a server hold, in bytes: both rings, the arguments of its calls
-    /// and their places, the results that it does not read, and one message that is being put together.
-    /// Handlers at work hold their own results beyond that.
+    /// and their places (in parts or whole), the results that it does not read, and the one message by
+    /// which they may be more than `max_unread_bytes`. Handlers at work hold their own arguments and
+    /// results beyond that.
     pub fn memory_per_client(&self) -> u64 {
         2 * self.ring_capacity
             + self.max_inflight_bytes

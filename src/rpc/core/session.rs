@@ -278,15 +278,16 @@ impl Session {
         charge: u64,
         reply: Reply<'_>,
     ) -> Result<(), Violation> {
-        self.calls -= 1;
-        self.bytes -= charge;
         let (kind, raw, body) = match reply {
             Reply::Value { raw, body } => (Kind::Result, raw, body),
             Reply::Error(body) => (Kind::Error, false, body),
             Reply::End => (Kind::End, false, &[][..]),
         };
         let head = Head { flags: if raw { RAW } else { 0 }, ..Head::new(kind, id) };
+        // An error leaves it to the end of the connection, where what is not answered is counted.
         let sent = self.outbox.send(port, head, body)?;
+        self.calls -= 1;
+        self.bytes -= charge;
         self.unread += u32::from(sent == Sent::Later);
         Ok(())
     }

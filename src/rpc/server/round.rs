@@ -193,8 +193,9 @@ impl Floor {
         since: Instant,
     ) -> Result<(), Violation> {
         let body = self.engine.refusal(reason, reason.text());
+        work.session.answer(&mut work.link, call.id, call.charge, Reply::Error(&body))?;
         self.engine.counters.answered(since.elapsed(), true);
-        work.session.answer(&mut work.link, call.id, call.charge, Reply::Error(&body))
+        Ok(())
     }
 
     /// Answers a call whose handler was stopped.
