@@ -11,6 +11,11 @@ use crate::sync::{MutexGuard, Ordering, lock};
 use crate::sys::fd;
 use std::time::{Duration, Instant};
 
+/// Frames that are read before others get the lock.
+const FRAMES: usize = 256;
+/// Looks at the ring before somebody sleeps in spite of what lies there.
+const ROUNDS: usize = 16;
+
 impl Conn {
     /// Takes in what came, without waiting. `harvest`: the poll set may be readable. `awake`: the policy of
     /// who would rather look again than sleep.
@@ -115,8 +120,13 @@ impl Conn {
         let fired = !keys.is_empty();
         state.keys = keys;
         if hung_up {
-            // Everything that it had published counts.
-            self.read(state, woken);
+            // Everything that it had published counts; more than a ringful it had not.
+            let ringful = state.link.as_ref().map_or(0, Link::most_frames);
+            for _ in 0..=ringful / FRAMES {
+                if !self.read(state, woken) {
+                    break;
+                }
+            }
             self.hung_up(state, woken);
         }
         fired
@@ -140,11 +150,16 @@ impl Conn {
         woken.append(self.broke(state, &why));
     }
 
-    /// Reads every frame. True: there were some.
+    /// Reads frames, all of them or [`FRAMES`]. True: there were some.
     pub(super) fn read(&self, state: &mut State, woken: &mut Woken) -> bool {
         let State { link: Some(link), core, bytes, .. } = state else { return false };
         let mut some = false;
+        let mut left = FRAMES;
         let done = loop {
+            if left == 0 {
+                break core.pump(link);
+            }
+            left -= 1;
             match link.next(bytes) {
                 Ok(None) => break core.pump(link),
                 Ok(Some(head)) => {
@@ -170,12 +185,16 @@ impl Conn {
     /// last look.
     pub(super) fn settle(&self, mut state: MutexGuard<'_, State>, mut woken: Woken) -> bool {
         let mut some = false;
+        let mut left = ROUNDS;
         while state.sleepers > 0 && state.alone.is_none() {
             let State { link: Some(link), core, timer, .. } = &mut *state else { break };
+            // A server that never stops must not keep us under the lock: a sleeper goes on.
+            let at = if left > 0 { core.next_deadline() } else { Some(Instant::now()) };
             // One that cannot be set is as good as late.
-            let _ = timer.no_later_than(core.next_deadline());
+            let _ = timer.no_later_than(at);
             link.park(core.wants_room());
-            if !link.is_quiet() {
+            if left > 0 && !link.is_quiet() {
+                left -= 1;
                 some |= self.read(&mut state, &mut woken);
                 continue;
             }

@@ -4,7 +4,7 @@
 use crate::codec;
 use crate::layout::PAIR_VERSION;
 use crate::ring::{Geometry, PairGeometry};
-use crate::rpc::limits::Grant;
+use crate::rpc::limits::{Grant, MAX_MESSAGE};
 use serde::{Deserialize, Serialize};
 
 /// Bytes before the table of methods.
@@ -136,6 +136,9 @@ impl Hello {
             return Err(NoHello::Malformed("its table is too long"));
         }
         let [_, _, third, requests, responses, pending, inflight, message] = words(bytes);
+        if message == 0 || message > MAX_MESSAGE {
+            return Err(NoHello::Malformed("a largest message of that size"));
+        }
         let ring = |capacity| {
             Geometry::new(capacity, None).map_err(|_| NoHello::Malformed("a ring of that size"))
         };

@@ -169,6 +169,11 @@ impl Link {
         }
     }
 
+    /// How many frames may lie in the ring.
+    pub(crate) fn most_frames(&self) -> usize {
+        usize::try_from(self.end.rx.geometry().capacity()).unwrap_or(usize::MAX) / (8 + HEAD_LEN)
+    }
+
     /// Nothing lies in the ring. Damage counts as something: the next look tells it.
     pub(crate) fn is_quiet(&mut self) -> bool {
         matches!(self.end.rx.peek(), Ok(None))

@@ -186,6 +186,7 @@ impl Floor {
                 None => {}
             }
         }
+        self.tidy();
         if busy || self.more {
             self.awake.came();
             return Look::Busy;

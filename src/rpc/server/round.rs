@@ -7,7 +7,6 @@ use crate::rpc::server::floor::{Call, First, Floor, ROUND, Starter};
 use crate::rpc::server::peer::{Peer, Work};
 use crate::rpc::stats::count;
 use crate::rpc::wire::{CHUNKED, HEAD_LEN, Head, Kind, RAW, STREAM, Violation};
-use crate::sync::Ordering;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -135,7 +134,7 @@ impl Floor {
                 stop.stop();
                 self.refuse_running(work, head.id, Reason::Cancelled, since)?;
             }
-            Heard::Credit(_) => {}
+            Heard::Credit => {}
             Heard::Nothing => {
                 if head.kind == Kind::Cancel
                     && let Some(pending) = work.session.take_pending(head.id)
@@ -241,7 +240,7 @@ impl Floor {
                 Ok(Some(now))
             }
             First::Running(stop) => {
-                work.session.started(id, charge, call.stream, stop)?;
+                work.session.started(id, charge, call.stream, stop);
                 if let Some(at) = deadline {
                     self.timers.add(at, key(owner), id);
                 }
@@ -259,8 +258,9 @@ impl Floor {
         since: Instant,
     ) -> Result<(), Violation> {
         let body = self.engine.refusal(reason, reason.text());
+        work.session.answer(&mut work.link, call.id, call.charge, Reply::Error(&body))?;
         self.engine.counters.answered(since.elapsed(), true);
-        work.session.answer(&mut work.link, call.id, call.charge, Reply::Error(&body))
+        Ok(())
     }
 
     /// Answers a call whose handler was stopped.
@@ -299,6 +299,7 @@ impl Floor {
                 if deadline.is_some_and(|at| at <= Instant::now()) {
                     return self.refuse(&mut work, &call, Reason::Deadline, since);
                 }
+                work.session.check_new(call.id)?;
                 let turn = Turn { call, args: &args, deadline, since };
                 self.start(&peer, owner, &mut work, turn, starter).map(drop)
             });
@@ -340,10 +341,12 @@ impl Floor {
                 Err(violation) => self.throw_out(index, Some(work), &violation),
             }
         }
-        let running = self.engine.counters.running.load(Ordering::Relaxed); // Relaxed: an estimate
-        let waiting: usize = self.waiting.len();
+    }
+
+    /// Forgets the deadlines of calls that are over. Not while a client is checked out.
+    pub(super) fn tidy(&mut self) {
         let guests = &self.guests;
-        self.timers.tidy(usize::try_from(running).unwrap_or(0) + waiting * ROUND, |owner, id| {
+        self.timers.tidy(|owner, id| {
             let guest = guests.get((owner & 0xffff_ffff) as usize).and_then(Option::as_ref);
             guest.filter(|guest| u64::from(guest.epoch) == owner >> 32).is_some_and(|guest| {
                 guest.peer.with(|work| work.session.is_open(id)).unwrap_or(false)
