@@ -209,13 +209,12 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        if !self.answered {
-            let error = match std::thread::panicking() {
-                true => HandlerError::of(Reason::Panicked, "the handler panicked"),
-                false => HandlerError::of(Reason::Cancelled, "the handler was dropped"),
-            };
+        if !self.answered && std::thread::panicking() {
+            let error = HandlerError::of(Reason::Panicked, "the handler panicked");
             self.answer(Done::Error(error.to_body()));
         }
+        // Dropped otherwise: it was stopped, and its caller has been answered; or the runtime goes, and the
+        // server with it, which tells all callers.
     }
 }
 
