@@ -52,6 +52,7 @@ pub fn cells(cells: &mut Vec<Cell>) {
     cells.push(cell("idle", 64, Pin::Apart, ours("ringspan-idle", "tokio"), Box::new(run)));
 
     shared(cells);
+    rpc(cells);
 }
 
 /// The lock, the value and the waits for a change.
@@ -79,4 +80,13 @@ fn shared(cells: &mut Vec<Cell>) {
 /// A change and its answer, there and back.
 fn told<T: Told + 'static>(cells: &mut Vec<Cell>, who: Subject) {
     trips_as::<Trip<T>>("changed", cells, who, &BOTH, 1);
+}
+
+/// Calls, and the ring's own round trips beside them.
+fn rpc(cells: &mut Vec<Cell>) {
+    let ours = |name, waits| Subject { name, class: "ringspan", waits };
+    let ring = ours("ringspan-ring-parked", "tokio");
+    trips_as::<Async<false>>("rpc-add", cells, ring, &BOTH, 1);
+    let ring = ours("ringspan-ring-awake", "tokio");
+    trips_as::<Async<true>>("rpc-add", cells, ring, &BOTH[..1], 64);
 }
