@@ -126,6 +126,8 @@ mod python;
 #[cfg(not(ringspan_loom))]
 mod region;
 mod ring;
+#[cfg(not(ringspan_loom))]
+pub mod rpc;
 mod rwlock;
 #[cfg(not(ringspan_loom))]
 mod scalar;

@@ -35,6 +35,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("ring/loom_tests.rs", "shares the heap between threads as a mapping would be"),
     ("rwlock/loom_tests.rs", "shares the cell under the lock between threads"),
     ("rwlock/guard.rs", "the payload as a slice, while the lock is held"),
+    ("rpc/front_tests.rs", "forks"),
     ("python/awaitable.rs", "the memory of a heap type made by hand"),
     ("python/awaitable_slots.rs", "the C slots of that type, am_send among them"),
     ("python/buffer.rs", "the buffer protocol, lending side"),

@@ -4,8 +4,8 @@ use std::io;
 
 #[cfg(unix)]
 pub(crate) use libc::{
-    EACCES, EBUSY, EDQUOT, EEXIST, EFBIG, EINTR, EINVAL, ELOOP, EMFILE, EMSGSIZE, ENFILE, ENOENT,
-    ENOMEM, ENOSPC, EOWNERDEAD, EPERM, EPIPE, ESTALE, ETIMEDOUT, EUSERS,
+    EACCES, EBUSY, ECONNREFUSED, ECONNRESET, EDQUOT, EEXIST, EFBIG, EINTR, EINVAL, ELOOP, EMFILE,
+    EMSGSIZE, ENFILE, ENOENT, ENOMEM, ENOSPC, EOWNERDEAD, EPERM, EPIPE, ESTALE, ETIMEDOUT, EUSERS,
 };
 
 /// Bytes that nobody should have written. Only Linux has a number for it.
@@ -30,6 +30,8 @@ mod table {
     pub(crate) const EFBIG: i32 = 27;
     pub(crate) const ENOSPC: i32 = 28;
     pub(crate) const EPIPE: i32 = 32;
+    pub(crate) const ECONNREFUSED: i32 = 107;
+    pub(crate) const ECONNRESET: i32 = 108;
     pub(crate) const ELOOP: i32 = 114;
     pub(crate) const EMSGSIZE: i32 = 115;
     pub(crate) const EOWNERDEAD: i32 = 133;

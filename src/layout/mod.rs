@@ -28,12 +28,15 @@
 //! Constants are read once as a snapshot ([`Constants`]); after that nothing but atomics is read.
 
 mod kinds;
+mod pair;
 
 #[cfg(all(test, ringspan_loom))]
 pub(crate) use kinds::VersionLine;
 pub(crate) use kinds::{
     BufferLine, BytesLine, LockArea, LockSeat, RingIndices, SEATS, ScalarLine, ValueArea,
 };
+
+pub(crate) use pair::{PAIR_PAYLOAD, PAIR_VERSION, PairArea};
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 

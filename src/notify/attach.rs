@@ -44,7 +44,18 @@ impl Endpoint {
         role: Role,
         born: bool,
     ) -> Result<Attach, OpenError> {
-        Self::enter(region, role.index, born, |endpoint| endpoint.take_slot(role))
+        Self::attach_behind(region, role, born, |_| Ok(()))
+    }
+
+    /// The same, with `before` run between door and slot: what it opens under the tag is open before
+    /// anybody can read the tag.
+    pub(crate) fn attach_behind(
+        region: &Arc<Region>,
+        role: Role,
+        born: bool,
+        before: impl FnOnce(u64) -> Result<(), OpenError>,
+    ) -> Result<Attach, OpenError> {
+        Self::enter(region, role.index, born, before, |endpoint| endpoint.take_slot(role))
     }
 
     /// Takes any free slot, for kinds whose slots are all alike; the dead are taken out by `bury`.
@@ -53,13 +64,14 @@ impl Endpoint {
         born: bool,
         bury: Bury,
     ) -> Result<Attach, OpenError> {
-        Self::enter(region, 0, born, |endpoint| endpoint.take_any_slot(bury))
+        Self::enter(region, 0, born, |_| Ok(()), |endpoint| endpoint.take_any_slot(bury))
     }
 
     fn enter(
         region: &Arc<Region>,
         index: usize,
         born: bool,
+        before: impl FnOnce(u64) -> Result<(), OpenError>,
         take: impl FnOnce(&mut Endpoint) -> Result<(), OpenError>,
     ) -> Result<Attach, OpenError> {
         region.check_fork()?;
@@ -73,6 +85,7 @@ impl Endpoint {
         failpoint!("attach.door");
         // From here on dropping the endpoint removes the door, and frees the slot if it got it.
         let mut endpoint = Endpoint::new(Arc::clone(region), index, tag, door, random()?);
+        before(tag)?;
         if born {
             let claim = region.claim()?;
             failpoint!("attach.locked");

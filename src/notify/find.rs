@@ -40,16 +40,25 @@ impl Wanted<'_> {
         &self,
         check: impl Fn(&Region) -> Result<(), Fault>,
     ) -> Result<Endpoint, OpenError> {
+        self.attach_by(check, |region, born| Endpoint::attach_any(region, born, self.bury))
+    }
+
+    /// The same; `seat` takes the slot, and is told whether the region has its name yet.
+    pub(crate) fn attach_by(
+        &self,
+        check: impl Fn(&Region) -> Result<(), Fault>,
+        mut seat: impl FnMut(&Arc<Region>, bool) -> Result<Attach, OpenError>,
+    ) -> Result<Endpoint, OpenError> {
         for _ in 0..REOPENS {
             if self.how != How::Create {
-                match self.open(&check) {
+                match self.open(&check, &mut seat) {
                     Ok(Some(endpoint)) => return Ok(endpoint),
                     Ok(None) => continue,
                     Err(OpenError::NotFound(_)) if self.how == How::OpenOrCreate => {}
                     Err(other) => return Err(other),
                 }
             }
-            match self.create() {
+            match self.create(&mut seat) {
                 Err(OpenError::AlreadyExists(_)) if self.how == How::OpenOrCreate => {}
                 Err(OpenError::AlreadyExists(fault)) => match Region::open(self.name, None) {
                     // The name belonged to the dead, and is free now.
@@ -66,6 +75,7 @@ impl Wanted<'_> {
     fn open(
         &self,
         check: impl Fn(&Region) -> Result<(), Fault>,
+        mut seat: impl FnMut(&Arc<Region>, bool) -> Result<Attach, OpenError>,
     ) -> Result<Option<Endpoint>, OpenError> {
         let region = Region::open(self.name, Some(self.spec.kind))?;
         if region.constants().kind_len < self.spec.kind_len as u64 {
@@ -76,16 +86,19 @@ impl Wanted<'_> {
             return Ok(None);
         }
         check(&region)?;
-        match Endpoint::attach_any(&region, true, self.bury)? {
+        match seat(&region, true)? {
             Attach::Done(endpoint) => Ok(Some(*endpoint)),
             Attach::Stale => Ok(None),
         }
     }
 
-    fn create(&self) -> Result<Endpoint, OpenError> {
+    fn create(
+        &self,
+        mut seat: impl FnMut(&Arc<Region>, bool) -> Result<Attach, OpenError>,
+    ) -> Result<Endpoint, OpenError> {
         let attach = |region: &Arc<Region>| {
             (self.lay_out)(region);
-            match Endpoint::attach_any(region, false, self.bury)? {
+            match seat(region, false)? {
                 Attach::Done(endpoint) => Ok(*endpoint),
                 Attach::Stale => Err(restless(self.spec.kind, self.name)),
             }

@@ -97,7 +97,7 @@ fn is_deserted(region: &Region) -> bool {
 /// Takes out the owners that are proven dead, where a dead owner leaves nothing to mend but its
 /// slot; a lock has its own repair. Tags in `alive` are not knocked at.
 pub(crate) fn reap_dead(region: &Region, alive: impl Fn(u64) -> bool) {
-    if matches!(region.kind(), Kind::Bytes | Kind::Ring) {
+    if matches!(region.kind(), Kind::Bytes | Kind::Ring | Kind::Function) {
         reap_where(region, |tag| !alive(tag));
     }
 }

@@ -110,7 +110,7 @@ pub(crate) fn prove(region: &Region, tag: u64) -> Proof {
 
 /// The process that the owner of `tag` said it is, and a pidfd of it. A hint: what fires there has to be
 /// proven at the door.
-fn hinted(region: &Region, tag: u64) -> Option<(u32, Option<Fd>)> {
+pub(crate) fn hinted(region: &Region, tag: u64) -> Option<(u32, Option<Fd>)> {
     let slot = region.slots().find(|slot| slot.tag.load(Ordering::SeqCst) == tag)?;
     let hints = slots::read_hints(slot, tag)?;
     let same_space = hints.pid_ns == process::pid_namespace();

@@ -24,6 +24,17 @@ impl ParkNumbers {
     /// the debtors, watch them, look, and only then park.
     pub(crate) fn begin(&mut self, slot: &Slot) -> u64 {
         self.next += 1;
+        self.put(slot)
+    }
+
+    /// The same for one who is a reader and a writer at once: the lowest bit of the number says that it
+    /// waits for room too, so that a peer which only took something need not ring it ([`wants_room`]).
+    pub(crate) fn begin_for(&mut self, slot: &Slot, room: bool) -> u64 {
+        self.next = (self.next | 1) + 1 + u64::from(room);
+        self.put(slot)
+    }
+
+    fn put(&mut self, slot: &Slot) -> u64 {
         // Relaxed: the fence orders it before the looks that follow; pairs with the fence in
         // `waiting`. A store would do (a waker's clear follows the very number it read, so it cannot
         // come after this one), but loom sees that only of a swap, and who parks can afford it.
@@ -31,6 +42,11 @@ impl ParkNumbers {
         fence(Ordering::SeqCst);
         self.next
     }
+}
+
+/// Whether the sleeper of a number made by [`ParkNumbers::begin_for`] waits for room.
+pub(crate) fn wants_room(number: u64) -> bool {
+    number & 1 == 1
 }
 
 /// Before steps 1 and 2, in kinds with many slots: whoever wakes looks at one mask instead of at every

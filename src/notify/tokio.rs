@@ -18,6 +18,13 @@ use tokio::runtime::{Handle, Id};
 #[derive(Debug)]
 pub(crate) struct Pollable(Arc<Fd>);
 
+impl Pollable {
+    /// For a set that is not an endpoint's.
+    pub(crate) fn new(set: Arc<Fd>) -> Pollable {
+        Pollable(set)
+    }
+}
+
 impl AsRawFd for Pollable {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
@@ -129,8 +136,9 @@ fn current_runtime(region: &Region) -> Result<Id, Fault> {
     })
 }
 
+/// Registers a set with the current runtime.
 #[allow(unsafe_code, reason = "tokio's registration wants a promise about the descriptor")]
-fn register(pollable: Pollable) -> std::io::Result<AsyncFd<Pollable>> {
+pub(crate) fn register(pollable: Pollable) -> std::io::Result<AsyncFd<Pollable>> {
     // SAFETY: `Pollable` owns the descriptor through an `Arc` that the `AsyncFd` holds, so it stays
     // open and the same until it is deregistered; `as_raw_fd` always returns that one. It is an
     // epoll descriptor, which no other process can close or replace here.

@@ -13,6 +13,7 @@
 //! | `producer`, `_many`, `_value`, `_role`, `grant`, `sink` | pushing |
 //! | `consumer`, `_many`, `_role`, `message`, `stream` | popping |
 //! | `stat` | what can be seen from outside |
+//! | `pair` | one side of two rings in a private memory, for RPC |
 //! | `bind` | what the Python binding needs of the ends |
 //! | `error` | the errors of the verbs |
 
@@ -32,6 +33,8 @@ mod grant;
 mod message;
 #[cfg(not(ringspan_loom))]
 mod options;
+#[cfg(not(ringspan_loom))]
+mod pair;
 #[cfg(not(ringspan_loom))]
 mod producer;
 #[cfg(not(ringspan_loom))]
@@ -71,7 +74,15 @@ pub use message::{Batch, Message};
 #[cfg(not(ringspan_loom))]
 pub use options::{Ring, RingOptions};
 #[cfg(not(ringspan_loom))]
+pub(crate) use pair::{BadPair, PairEnd, PairGeometry, Side as PairSide};
+#[cfg(not(ringspan_loom))]
 pub use producer::Producer;
+#[cfg(not(ringspan_loom))]
+pub(crate) use raw_consumer::Item;
+#[cfg(not(ringspan_loom))]
+pub(crate) use raw_frame::{Damage, Geometry};
+#[cfg(not(ringspan_loom))]
+pub(crate) use raw_producer::ReserveError;
 #[cfg(all(not(ringspan_loom), feature = "tokio"))]
 pub use sink::{RingSink, SinkError};
 #[cfg(not(ringspan_loom))]

@@ -270,6 +270,17 @@ impl RawProducer {
         self.geometry().message_need(self.tail, len as u64)
     }
 
+    /// Where the tail will stand once everything staged is published.
+    pub(crate) fn staged_end(&self) -> u64 {
+        self.tail
+    }
+
+    /// Something is staged and not published.
+    #[inline]
+    pub(crate) fn has_staged(&self) -> bool {
+        self.tail != self.published
+    }
+
     /// The consumer tag that closed its end last.
     pub(crate) fn closed_by(&self) -> u64 {
         // Acquire: pairs with the Release store in `RawConsumer::close`.

@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 
 /// Callers that can wait in a door that nobody opens.
 const BACKLOG: i32 = 4096;
-/// Longest directory path, so that `<dir>/.new-<hex tag>` fits a socket address.
-const MAX_DIR: usize = 80;
+/// Longest directory path, so that `<dir>/.new-<hex tag>.call` fits a socket address.
+const MAX_DIR: usize = if cfg!(target_os = "linux") { 80 } else { 76 };
 /// Start of the name of a door that does not listen yet.
-const UNFINISHED: &str = ".new-";
+pub(super) const UNFINISHED: &str = ".new-";
 /// How often an unfinished door may be swept away before its maker gives up.
 const REMAKES: usize = 64;
 
@@ -32,6 +32,7 @@ const REMAKES: usize = 64;
 pub(crate) struct DoorDir {
     path: PathBuf,
     id: FileId,
+    owner: u32,
 }
 
 /// The outcome of a knock.
@@ -58,7 +59,11 @@ impl DoorDir {
 
     /// Opens (or makes) the directory and checks that it is `uid`'s and nobody else's.
     pub(crate) fn open(uid: u32) -> io::Result<DoorDir> {
-        let path = Self::path_for(uid);
+        Self::open_at(Self::path_for(uid), uid)
+    }
+
+    /// The same at a place of the caller's choice.
+    pub(crate) fn open_at(path: PathBuf, uid: u32) -> io::Result<DoorDir> {
         if path.as_os_str().len() > MAX_DIR {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -94,7 +99,7 @@ impl DoorDir {
         }
         #[allow(clippy::unnecessary_cast, reason = "the widths differ between systems")]
         let id = FileId { dev: stat.st_dev as u64, ino: stat.st_ino as u64 };
-        Ok(DoorDir { path, id })
+        Ok(DoorDir { path, id, owner: uid })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -105,6 +110,11 @@ impl DoorDir {
         self.id
     }
 
+    /// The user whose endpoints have their doors here.
+    pub(crate) fn owner(&self) -> u32 {
+        self.owner
+    }
+
     /// The path of the door of a tag.
     pub(crate) fn door_path(&self, tag: u64) -> PathBuf {
         self.path.join(format!("{tag:016x}"))
@@ -113,8 +123,13 @@ impl DoorDir {
     /// Binds and listens at the door of `tag`; the door of a segment that root opened for another
     /// user is given to that user.
     pub(crate) fn listen(&self, tag: u64, owner: u32) -> io::Result<Fd> {
+        self.remake(|| self.make_door(tag, owner))
+    }
+
+    /// Makes a door, and again when it is swept away before it is finished.
+    pub(super) fn remake(&self, make: impl Fn() -> rustix::io::Result<Fd>) -> io::Result<Fd> {
         for _ in 0..REMAKES {
-            match self.make_door(tag, owner) {
+            match make() {
                 Err(Errno::NOENT) if file::info_at(&self.path)?.is_some() => {}
                 done => return Ok(done?),
             }
@@ -129,20 +144,8 @@ impl DoorDir {
         let socket = Fd::open(make::local_socket)?;
         rustix::net::bind(&socket, &address)?;
         failpoint!("door.bound");
-        let opened = (|| {
-            rustix::net::listen(&socket, BACKLOG)?;
-            if rustix::process::geteuid().as_raw() != owner {
-                rustix::fs::chown(&path, Some(rustix::fs::Uid::from_raw(owner)), None)?;
-            }
-            rustix::fs::rename(&path, self.door_path(tag))
-        })();
-        match opened {
-            Ok(()) => Ok(socket),
-            Err(err) => {
-                let _ = rustix::fs::unlink(&path);
-                Err(err)
-            }
-        }
+        finish(&socket, &path, &self.door_path(tag), owner)?;
+        Ok(socket)
     }
 
     fn unfinished_path(&self, tag: u64) -> PathBuf {
@@ -154,7 +157,8 @@ impl DoorDir {
         Self::knock_at(&self.door_path(tag))
     }
 
-    fn knock_at(path: &Path) -> Knock {
+    /// Knocks at the door of that path.
+    pub(super) fn knock_at(path: &Path) -> Knock {
         let address = match SocketAddrUnix::new(path) {
             Ok(address) => address,
             Err(err) => return Knock::Failed(err.into()),
@@ -163,20 +167,13 @@ impl DoorDir {
             Ok(socket) => socket,
             Err(err) => return Knock::Failed(err.into()),
         };
-        loop {
-            return match rustix::net::connect(&socket, &address) {
-                Ok(()) => Knock::Open(socket),
-                Err(Errno::INTR) => continue,
-                // Elsewhere a full backlog refuses as well.
-                Err(Errno::CONNREFUSED) if cfg!(target_os = "linux") => Knock::Refused,
-                Err(Errno::AGAIN) => Knock::Full,
-                Err(err) => Knock::Failed(err.into()),
-            };
-        }
+        connect(socket, &address)
     }
 
-    /// Removes the door of `tag`; a missing one is fine.
+    /// Removes the door of `tag` and its front door; a missing one is fine. The front door goes first: a
+    /// killed remover leaves the one that leads whoever sweeps to both.
     pub(crate) fn unlink(&self, tag: u64) {
+        self.unlink_front(tag);
         let _ = rustix::fs::unlink(self.door_path(tag));
     }
 
@@ -204,24 +201,58 @@ impl DoorDir {
     }
 }
 
-fn tag_of(entry: &str) -> Option<u64> {
+/// Connects `socket` to `address`, in its own mode of waiting.
+pub(super) fn connect(socket: Fd, address: &SocketAddrUnix) -> Knock {
+    loop {
+        return match rustix::net::connect(&socket, address) {
+            Ok(()) => Knock::Open(socket),
+            Err(Errno::INTR) => continue,
+            // Elsewhere a full backlog refuses as well.
+            Err(Errno::CONNREFUSED) if cfg!(target_os = "linux") => Knock::Refused,
+            Err(Errno::AGAIN) => Knock::Full,
+            Err(err) => Knock::Failed(err.into()),
+        };
+    }
+}
+
+/// Opens a bound door and gives it its name.
+pub(super) fn finish(socket: &Fd, from: &Path, to: &Path, owner: u32) -> rustix::io::Result<()> {
+    let opened = (|| {
+        rustix::net::listen(socket, BACKLOG)?;
+        if rustix::process::geteuid().as_raw() != owner {
+            rustix::fs::chown(from, Some(rustix::fs::Uid::from_raw(owner)), None)?;
+        }
+        rustix::fs::rename(from, to)
+    })();
+    if opened.is_err() {
+        let _ = rustix::fs::unlink(from);
+    }
+    opened
+}
+
+pub(super) fn tag_of(entry: &str) -> Option<u64> {
     let hex = entry.len() == 16 && entry.bytes().all(|b| b.is_ascii_hexdigit());
     hex.then(|| u64::from_str_radix(entry, 16).ok()).flatten()
 }
 
 /// The tags of all doors that somebody listens at in our network namespace (proc_net_unix(5)). To be
-/// listed is to live; not to be listed proves nothing. Spares the living a knock.
+/// listed is to live; not to be listed proves nothing. Spares the living a knock. A front door does not
+/// count: whoever cannot be woken must not look alive for it.
 pub(crate) fn listening() -> BTreeSet<u64> {
+    // The kernel keeps the name of the bind, which was the unfinished one.
+    listening_as(|entry| tag_of(entry.strip_prefix(UNFINISHED)?))
+}
+
+/// The tags of the listening sockets whose file names `tag_in` knows.
+pub(super) fn listening_as(tag_in: impl Fn(&str) -> Option<u64>) -> BTreeSet<u64> {
     const SO_ACCEPTCON: u64 = 1 << 16;
     let list = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    let tag_in = |line: &str| {
+    let tag_on = |line: &str| {
         let flags = u64::from_str_radix(line.split_ascii_whitespace().nth(3)?, 16).ok()?;
-        // The kernel keeps the name of the bind, which was the unfinished one.
         let (_, entry) = line.rsplit_once('/')?;
-        let tag = tag_of(entry.strip_prefix(UNFINISHED)?)?;
-        (flags & SO_ACCEPTCON != 0).then_some(tag)
+        (flags & SO_ACCEPTCON != 0).then(|| tag_in(entry)).flatten()
     };
-    list.lines().filter_map(tag_in).collect()
+    list.lines().filter_map(tag_on).collect()
 }
 
 /// The next caller at a door.

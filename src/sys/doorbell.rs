@@ -84,6 +84,18 @@ impl Doorbell {
         self.writing.as_ref().unwrap_or(&self.watched)
     }
 
+    /// The sleeper's side of a doorbell that somebody else made and handed to us.
+    pub(crate) fn received(watched: Fd) -> Option<Doorbell> {
+        let kind = if is_pipe(&watched)? { BellKind::Pipe } else { BellKind::EventFd };
+        Some(Doorbell { kind, watched, writing: None })
+    }
+
+    /// Only the waker's side of it.
+    pub(crate) fn into_bell(self) -> Bell {
+        let pipe = self.writing.is_some();
+        Bell { fd: self.writing.unwrap_or(self.watched), pipe }
+    }
+
     /// Empties a pipe; does nothing for an eventfd.
     pub(crate) fn drain(&self) {
         if self.kind == BellKind::Pipe {
@@ -104,17 +116,22 @@ impl Bell {
     /// Takes a descriptor that can be a doorbell: a pipe or an anonymous inode. A write to anything
     /// else could wait, or change a file.
     pub(crate) fn new(fd: Fd) -> Option<Bell> {
-        let pipe = match rustix::fs::fstat(&fd).ok()?.st_mode & libc::S_IFMT {
-            0 => false,
-            libc::S_IFIFO => true,
-            _ => return None,
-        };
+        let pipe = is_pipe(&fd)?;
         Some(Bell { fd, pipe })
     }
 
     /// Rings it; see [`ring`].
     pub(crate) fn ring(&self) -> io::Result<()> {
         if self.pipe { without_sigpipe(|| ring(&self.fd)) } else { ring(&self.fd) }
+    }
+}
+
+/// `None`: neither a pipe nor an anonymous inode.
+fn is_pipe(fd: &Fd) -> Option<bool> {
+    match rustix::fs::fstat(fd).ok()?.st_mode & libc::S_IFMT {
+        0 => Some(false),
+        libc::S_IFIFO => Some(true),
+        _ => None,
     }
 }
 

@@ -25,6 +25,18 @@ struct Table {
     spare: Option<OwnedFd>,
 }
 
+impl Table {
+    /// Notes that a descriptor is ours.
+    fn enter(&mut self, fd: OwnedFd) -> Fd {
+        let number = fd.as_raw_fd() as usize;
+        if self.ours.len() <= number / 64 {
+            self.ours.resize(number / 64 + 1, 0);
+        }
+        self.ours[number / 64] |= 1 << (number % 64);
+        Fd { fd: ManuallyDrop::new(fd), forks: fork_count() }
+    }
+}
+
 static TABLE: Mutex<Table> = Mutex::new(Table { ours: Vec::new(), spare: None });
 /// How many forks lie between the first process and this one.
 static FORKS: AtomicU64 = AtomicU64::new(0);
@@ -117,13 +129,16 @@ impl Fd {
     pub(crate) fn open<E>(open: impl FnOnce() -> Result<OwnedFd, E>) -> Result<Fd, E> {
         install();
         let mut table = lock(&TABLE);
-        let fd = open()?;
-        let number = fd.as_raw_fd() as usize;
-        if table.ours.len() <= number / 64 {
-            table.ours.resize(number / 64 + 1, 0);
-        }
-        table.ours[number / 64] |= 1 << (number % 64);
-        Ok(Fd { fd: ManuallyDrop::new(fd), forks: fork_count() })
+        open().map(|fd| table.enter(fd))
+    }
+
+    /// The same for a call that makes several at once.
+    pub(crate) fn open_all<E>(
+        open: impl FnOnce() -> Result<Vec<OwnedFd>, E>,
+    ) -> Result<Vec<Fd>, E> {
+        install();
+        let mut table = lock(&TABLE);
+        open().map(|fds| fds.into_iter().map(|fd| table.enter(fd)).collect())
     }
 
     /// A duplicate, close-on-exec.

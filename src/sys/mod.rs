@@ -11,9 +11,12 @@
 //! | `doorbell` | eventfd or pipe |
 //! | `door` | listening local sockets, knocks |
 //! | `peer` | credentials and pidfds of the other end |
-//! | `fdpass` | one descriptor over a socket |
+//! | `front` | front doors: where callers of functions stand |
+//! | `fdpass` | descriptors over a socket |
+//! | `memfd` | sealed memory without a name |
 //! | `poll` | waiting for one or two descriptors |
 //! | `pollset` | one pollable descriptor for many |
+//! | `timer` | one timer that can be watched |
 //! | `inode` | a watch on the deletion of a file |
 //! | `process` | pid, start time, cpu |
 //! | `failpoint` | crash points; empty without the feature |
@@ -35,6 +38,8 @@ pub(crate) mod fd;
 pub(crate) mod fdpass;
 #[cfg_attr(not(unix), path = "stub/file.rs")]
 pub(crate) mod file;
+#[cfg(unix)]
+mod front;
 #[cfg_attr(not(target_os = "linux"), path = "bsd/inode.rs")]
 pub(crate) mod inode;
 #[cfg(unix)]
@@ -42,6 +47,9 @@ pub(crate) mod inode;
 mod make;
 #[cfg_attr(not(unix), path = "stub/map.rs")]
 pub(crate) mod map;
+#[allow(dead_code, reason = "until the drivers of functions use it")]
+#[cfg_attr(not(target_os = "linux"), path = "bsd/memfd.rs")]
+pub(crate) mod memfd;
 #[cfg(unix)]
 #[cfg_attr(not(target_os = "linux"), path = "bsd/peer.rs")]
 mod peer;
@@ -51,5 +59,7 @@ pub(crate) mod poll;
 mod pollset;
 #[cfg_attr(not(unix), path = "stub/process.rs")]
 pub(crate) mod process;
+#[cfg_attr(not(target_os = "linux"), path = "bsd/timer.rs")]
+pub(crate) mod timer;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The directory of the doors; there can be none.
 #[derive(Debug, Clone)]
@@ -43,6 +44,10 @@ impl DoorDir {
         match self.never {}
     }
 
+    pub(crate) fn owner(&self) -> u32 {
+        match self.never {}
+    }
+
     pub(crate) fn door_path(&self, _tag: u64) -> PathBuf {
         match self.never {}
     }
@@ -56,6 +61,26 @@ impl DoorDir {
     }
 
     pub(crate) fn unlink(&self, _tag: u64) {
+        match self.never {}
+    }
+
+    pub(crate) fn listen_front(&self, _tag: u64, _owner: u32) -> io::Result<Fd> {
+        match self.never {}
+    }
+
+    pub(crate) fn call(&self, _tag: u64) -> Knock {
+        match self.never {}
+    }
+
+    pub(crate) fn call_within(&self, _tag: u64, _time: Duration) -> Knock {
+        match self.never {}
+    }
+
+    pub(crate) fn unlink_front(&self, _tag: u64) {
+        match self.never {}
+    }
+
+    pub(crate) fn sweep_fronts(&self) -> io::Result<usize> {
         match self.never {}
     }
 

@@ -1,0 +1,511 @@
+//! A client's connection: its half of the protocol, its side of the link, and who drives them.
+//!
+//! Whoever holds the lock drives: takes in what came, sends what waits, tells whoever has news. Nobody
+//! holds it while sleeping. **Whoever lets go of it while somebody sleeps leaves the number of a sleeper
+//! standing and nothing unread**, so it does not matter who of several sleepers (a task of each tokio
+//! runtime, threads in blocking calls, event loops) heard the bell: the one that takes it in does the work
+//! of all, and arms for all.
+
+use crate::error::{Fault, FaultKind, errno};
+use crate::notify::awake::Awake;
+use crate::rpc::core::client::{ClientCore, Listener, News, Request, Woken};
+use crate::rpc::error::{CallError, Delivered};
+use crate::rpc::hello::Hello;
+use crate::rpc::limits::Grant;
+use crate::rpc::link::{BELL, LIFELINE, Link, PIDFD, TIMER, WHAT};
+use crate::rpc::wire::{HEAD_LEN, Violation};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, lock};
+use crate::sys::fd::{self, Fd};
+use crate::sys::poll::{Interest, PollSet};
+use crate::sys::timer::Timer;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    /// "function /add", for messages.
+    object: Arc<str>,
+    pid: u32,
+    grant: Grant,
+    methods: HashMap<String, (u16, bool)>,
+    only: Option<(u16, bool)>,
+    poll: Arc<Fd>,
+    forks: u64,
+    /// No new calls: broken, or the server said goodbye.
+    over: AtomicBool,
+    state: Mutex<State>,
+}
+
+/// What the lock guards.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// `None` once broken.
+    link: Option<Link>,
+    core: ClientCore,
+    set: PollSet,
+    timer: Timer,
+    /// Tasks, threads and loops that sleep, or will before they let anybody down.
+    sleepers: u32,
+    broken: Option<Arc<str>>,
+    bytes: Vec<u8>,
+    keys: Vec<u64>,
+    pub(crate) drivers: Drivers,
+}
+
+/// What a driver finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Something came: let those run who wait for it, then look again.
+    Busy,
+    /// Nothing yet, but it pays to look again.
+    Awake,
+    /// Nothing: sleep.
+    Quiet,
+    /// The connection is broken.
+    Over,
+}
+
+/// The driving tasks of tokio runtimes; see `drive_client`.
+pub(crate) type Drivers = Vec<Driver>;
+
+/// One driving task.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    #[cfg(feature = "tokio")]
+    pub(crate) runtime: tokio::runtime::Id,
+    pub(crate) waker: Option<std::task::Waker>,
+}
+
+impl Conn {
+    pub(crate) fn new(object: Arc<str>, hello: Hello, link: Link) -> std::io::Result<Conn> {
+        let set = PollSet::new()?;
+        link.watch(&set, 0)?;
+        let timer = Timer::new()?;
+        set.add(timer.fd(), TIMER, Interest::Level)?;
+        let entries = hello.table.iter().enumerate();
+        let methods: HashMap<_, _> =
+            entries.map(|(at, entry)| (entry.name.clone(), (at as u16, entry.stream))).collect();
+        let only = hello.table.first().map(|entry| (0, entry.stream));
+        Ok(Conn {
+            object,
+            pid: hello.pid,
+            grant: hello.grant,
+            only: only.filter(|_| hello.table.len() == 1),
+            methods,
+            poll: Arc::clone(set.fd()),
+            forks: fd::fork_count(),
+            over: AtomicBool::new(false),
+            state: Mutex::new(State {
+                link: Some(link),
+                core: ClientCore::new(hello.grant),
+                set,
+                timer,
+                sleepers: 0,
+                broken: None,
+                bytes: Vec::new(),
+                keys: Vec::new(),
+                drivers: Vec::new(),
+            }),
+        })
+    }
+
+    pub(crate) fn object(&self) -> &str {
+        &self.object
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(crate) fn grant(&self) -> Grant {
+        self.grant
+    }
+
+    /// The names of the methods.
+    pub(crate) fn methods(&self) -> Vec<String> {
+        let mut all: Vec<_> =
+            self.methods.iter().map(|(name, (at, _))| (*at, name.clone())).collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// The one descriptor that is readable when somebody should drive.
+    pub(crate) fn poll_fd(&self) -> &Arc<Fd> {
+        &self.poll
+    }
+
+    /// New calls need a new connection.
+    pub(crate) fn is_over(&self) -> bool {
+        // Relaxed: a call that does not see it yet is refused under the lock.
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// Refuses a connection that a fork brought into this process.
+    pub(crate) fn check_fork(&self) -> Result<(), Fault> {
+        if self.forks == fd::fork_count() {
+            return Ok(());
+        }
+        let cause =
+            "this client was inherited by fork and belongs to the parent; connect anew here";
+        Err(Fault::new(FaultKind::Forked, &*self.object, cause))
+    }
+
+    /// The number of a method; `None` is the only one of a function.
+    pub(crate) fn method(&self, name: Option<&str>) -> Result<(u16, bool), CallError> {
+        let found = match name {
+            Some(name) => self.methods.get(name).copied(),
+            None => self.only,
+        };
+        found.ok_or_else(|| {
+            let list = self.methods().join(", ");
+            let cause = match name {
+                Some(name) => format!("it has no method {name:?}; it has {list}"),
+                None => format!("it is a service, name the method: {list}"),
+            };
+            let fault = Fault::new(FaultKind::InvalidOption, &*self.object, cause);
+            CallError::UnknownMethod(fault.with_errno(errno::ENOENT))
+        })
+    }
+
+    /// Begins a call. The id is to be given to [`take`](Conn::take) until that says it is over, or else to
+    /// [`abandon`](Conn::abandon).
+    pub(crate) fn begin(&self, request: Request, body: &[u8]) -> Result<u64, CallError> {
+        self.check_fork()?;
+        if body.len() as u64 > self.grant.max_message {
+            return Err(self.too_large(body.len()));
+        }
+        let mut state = lock(&self.state);
+        let State { link, core, .. } = &mut *state;
+        let Some(link) = link.as_mut().filter(|_| !core.said_goodbye) else {
+            let why = state.broken.clone();
+            return Err(self.disconnected(why.as_deref(), Delivered::No));
+        };
+        let begun = core.begin(link, request, body);
+        link.publish();
+        let mut woken = match begun {
+            Ok(id) => {
+                if core.wants_room() || request.deadline.is_some() {
+                    self.settle(state, Woken::default());
+                }
+                return Ok(id);
+            }
+            Err(violation) => self.broke(&mut state, &violation.to_string()),
+        };
+        let error = self.disconnected(state.broken.as_deref(), Delivered::No);
+        drop(state);
+        woken.wake_tasks();
+        Err(error)
+    }
+
+    fn too_large(&self, len: usize) -> CallError {
+        let max = self.grant.max_message;
+        let cause = format!(
+            "arguments of {len} bytes are above max_message, {max}; pass them by a segment or array, or \
+             serve with larger limits"
+        );
+        let fault = Fault::new(FaultKind::InvalidOption, &*self.object, cause);
+        CallError::TooLarge { fault: fault.with_errno(errno::EMSGSIZE), len, max }
+    }
+
+    /// The error of a call on a broken connection.
+    pub(crate) fn disconnected(&self, why: Option<&str>, delivered: Delivered) -> CallError {
+        let why = why.unwrap_or("its server is shutting down");
+        let fault = Fault::new(FaultKind::Os, &*self.object, format!("{why}; {delivered}"));
+        CallError::Disconnected { fault: fault.with_errno(errno::ECONNRESET), delivered }
+    }
+
+    /// Why it broke.
+    pub(crate) fn why_broken(&self) -> Option<Arc<str>> {
+        lock(&self.state).broken.clone()
+    }
+
+    /// What there is for a call; if there is nothing, `listener` hears of the next news.
+    pub(crate) fn take(
+        &self,
+        id: u64,
+        listener: impl FnOnce() -> Option<Listener>,
+    ) -> Option<News> {
+        let mut state = lock(&self.state);
+        let State { link, core, .. } = &mut *state;
+        let news = match link {
+            Some(link) => {
+                let news = core.take(link, id);
+                link.publish(); // a credit
+                news
+            }
+            None => core.take(&mut Nowhere, id),
+        };
+        match news {
+            Ok(None) => {
+                if let Some(listener) = listener() {
+                    core.listen(id, listener);
+                }
+                None
+            }
+            Ok(news) => {
+                if core.wants_room() {
+                    self.settle(state, Woken::default());
+                }
+                news
+            }
+            Err(violation) => {
+                let mut woken = self.broke(&mut state, &violation.to_string());
+                let news = state.core.take(&mut Nowhere, id).ok().flatten();
+                drop(state);
+                woken.wake_tasks();
+                news
+            }
+        }
+    }
+
+    /// The owner of a call is gone.
+    pub(crate) fn abandon(&self, id: u64) {
+        if self.forks != fd::fork_count() {
+            return;
+        }
+        let mut state = lock(&self.state);
+        let State { link, core, .. } = &mut *state;
+        let done = match link {
+            Some(link) => {
+                let done = core.abandon(link, id);
+                link.publish();
+                done
+            }
+            None => core.abandon(&mut Nowhere, id),
+        };
+        match done {
+            Ok(()) if core.wants_room() => self.settle(state, Woken::default()),
+            Ok(()) => {}
+            Err(violation) => {
+                let mut woken = self.broke(&mut state, &violation.to_string());
+                drop(state);
+                woken.wake_tasks();
+            }
+        }
+    }
+
+    /// Takes in what came, without waiting. `harvest`: the poll set may be readable. `awake`: the policy of
+    /// who would rather look again than sleep.
+    pub(crate) fn drive(&self, harvest: bool, awake: Option<&mut Awake>) -> Turn {
+        let mut woken = Woken::default();
+        let mut state = lock(&self.state);
+        if harvest {
+            self.harvest(&mut state, &mut woken);
+        }
+        let busy = self.read(&mut state, &mut woken);
+        let State { link, core, .. } = &*state;
+        let turn = match link {
+            None => Turn::Over,
+            Some(_) if busy => {
+                awake.into_iter().for_each(Awake::came);
+                Turn::Busy
+            }
+            Some(link) if core.in_flight() > 0 => {
+                let stay = awake.is_some_and(|awake| awake.stay(link.end.theirs()));
+                if stay { Turn::Awake } else { Turn::Quiet }
+            }
+            Some(_) => Turn::Quiet,
+        };
+        self.settle(state, woken);
+        turn
+    }
+
+    /// Calls that are not over.
+    pub(crate) fn in_flight(&self) -> usize {
+        lock(&self.state).core.in_flight()
+    }
+
+    fn harvest(&self, state: &mut State, woken: &mut Woken) {
+        let mut keys = std::mem::take(&mut state.keys);
+        keys.clear();
+        while let Ok((_, true)) = state.set.collect(&mut keys, Some(Duration::ZERO)) {}
+        let mut hung_up = false;
+        for key in &keys {
+            match key & WHAT {
+                BELL => state.link.iter().for_each(Link::rung),
+                LIFELINE | PIDFD => hung_up = true,
+                TIMER => {
+                    state.timer.fired();
+                    self.expire(state, woken);
+                }
+                _ => {}
+            }
+        }
+        state.keys = keys;
+        if hung_up {
+            // Everything that it had published counts.
+            self.read(state, woken);
+            self.hung_up(state, woken);
+        }
+    }
+
+    fn expire(&self, state: &mut State, woken: &mut Woken) {
+        let State { link: Some(link), core, .. } = state else { return };
+        let expired = core.expire(link, Instant::now(), woken);
+        link.publish();
+        if let Err(violation) = expired {
+            woken.append(self.broke(state, &violation.to_string()));
+        }
+    }
+
+    fn hung_up(&self, state: &mut State, woken: &mut Woken) {
+        let Some(link) = &state.link else { return };
+        let why = match link.peer_died() {
+            true => format!("its server (pid {}) died", self.pid),
+            false => format!("its server (pid {}) hung up", self.pid),
+        };
+        woken.append(self.broke(state, &why));
+    }
+
+    /// Reads every frame. True: there were some.
+    fn read(&self, state: &mut State, woken: &mut Woken) -> bool {
+        let State { link: Some(link), core, bytes, .. } = state else { return false };
+        let mut some = false;
+        let done = loop {
+            match link.next(bytes) {
+                Ok(None) => break core.pump(link),
+                Ok(Some(head)) => {
+                    some = true;
+                    if let Err(violation) = core.hear(head, &bytes[HEAD_LEN..], woken) {
+                        break Err(violation);
+                    }
+                }
+                Err(violation) => break Err(violation),
+            }
+        };
+        link.publish();
+        if core.said_goodbye {
+            self.over.store(true, Ordering::Relaxed); // Relaxed: as in `is_over`
+        }
+        if let Err(violation) = done {
+            woken.append(self.broke(state, &violation.to_string()));
+        }
+        some
+    }
+
+    /// Lets the lock go, armed for whoever sleeps, and wakes whoever has news.
+    fn settle(&self, mut state: MutexGuard<'_, State>, mut woken: Woken) {
+        while state.sleepers > 0 {
+            let State { link: Some(link), core, timer, .. } = &mut *state else { break };
+            // One that cannot be set is as good as late.
+            let _ = timer.no_later_than(core.next_deadline());
+            link.park(core.wants_room());
+            if !link.is_quiet() {
+                self.read(&mut state, &mut woken);
+                continue;
+            }
+            // The look for room, behind the same barrier.
+            if core.wants_room() {
+                let pumped = core.pump(link);
+                link.publish();
+                if let Err(violation) = pumped {
+                    woken.append(self.broke(&mut state, &violation.to_string()));
+                }
+            }
+            break;
+        }
+        drop(state);
+        woken.wake_tasks();
+    }
+
+    /// The connection is of no use any more: every call under way ends.
+    fn broke(&self, state: &mut State, why: &str) -> Woken {
+        let mut woken = Woken::default();
+        let Some(mut link) = state.link.take() else { return woken };
+        self.over.store(true, Ordering::Relaxed); // Relaxed: as in `is_over`
+        state.broken = Some(why.into());
+        let (taken, put) = (link.end.taken(), link.end.tx.staged_end());
+        state.core.break_off(
+            |sent| match sent {
+                None => Delivered::No,
+                // How far it has taken what we sent; beyond that it cannot have got.
+                Some(_) if put.wrapping_sub(taken) > put => Delivered::Unknown,
+                Some(at) if put.wrapping_sub(at) >= put.wrapping_sub(taken) => Delivered::Yes,
+                Some(_) => Delivered::No,
+            },
+            &mut woken,
+        );
+        link.unpark();
+        link.unwatch(&state.set);
+        for driver in &mut state.drivers {
+            woken.tasks.extend(driver.waker.take());
+        }
+        woken
+    }
+
+    /// The last client handle is gone.
+    pub(crate) fn close(&self) {
+        if self.forks != fd::fork_count() {
+            return;
+        }
+        let mut woken = {
+            let mut state = lock(&self.state);
+            let why = "this client was closed";
+            self.broke(&mut state, why)
+        };
+        woken.wake_tasks();
+    }
+
+    /// Somebody sleeps on the poll set from now on, or will look again before it matters.
+    pub(crate) fn sleeps(&self) {
+        let mut state = lock(&self.state);
+        state.sleepers += 1;
+        self.settle(state, Woken::default());
+    }
+
+    /// One sleeper less. The others stay armed.
+    pub(crate) fn awakes(&self) {
+        let mut state = lock(&self.state);
+        state.sleepers = state.sleepers.saturating_sub(1);
+        if state.sleepers == 0
+            && let Some(link) = &mut state.link
+        {
+            link.unpark();
+        }
+    }
+
+    /// A driving task ends. Its callers look again, and see to another.
+    pub(crate) fn leave(&self, is_it: impl Fn(&Driver) -> bool) {
+        if self.forks != fd::fork_count() {
+            return;
+        }
+        let mut woken = Woken::default();
+        self.with(|state| {
+            state.drivers.retain(|driver| !is_it(driver));
+            if state.link.is_some() {
+                state.core.tell_all(&mut woken);
+            }
+        });
+        woken.wake_tasks();
+    }
+
+    /// Runs `f` on what the lock guards.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        f(&mut lock(&self.state))
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The way out of a broken connection.
+struct Nowhere;
+
+impl crate::rpc::core::port::Port for Nowhere {
+    fn put(&mut self, _: crate::rpc::wire::Head, _: &[u8]) -> Result<bool, Violation> {
+        Ok(true)
+    }
+
+    fn max_body(&self) -> usize {
+        usize::MAX
+    }
+
+    fn position(&self) -> u64 {
+        0
+    }
+}

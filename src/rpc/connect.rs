@@ -1,0 +1,239 @@
+//! Making a connection: the server hands the memory of both rings and both doorbells over, in one message,
+//! as soon as it has looked at who calls; the client checks what came. Blocking code: in async programs it
+//! runs on a thread of its own, which the dropped future calls off.
+
+use crate::error::{Fault, FaultKind, OpenError, errno};
+use crate::ring::{BadPair, PairEnd, PairGeometry, PairSide};
+use crate::rpc::claim::{self, Found};
+use crate::rpc::conn::Conn;
+use crate::rpc::error::{CallError, Delivered};
+use crate::rpc::front::{self, Reached};
+use crate::rpc::hello::{self, HELLO_LEN, Hello, MAX_TABLE, NoHello, Welcome};
+use crate::rpc::link::Link;
+use crate::sys::alarm::Alarm;
+use crate::sys::door;
+use crate::sys::doorbell::{Bell, Doorbell};
+use crate::sys::failpoint::failpoint;
+use crate::sys::fd::Fd;
+use crate::sys::fdpass::{self, More, Parcel};
+use crate::sys::map::Mapping;
+use crate::sys::poll::{self, PollSet, Waited};
+use crate::sys::{file, memfd};
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The memory of one connection, made by the server: its own side of it, and the parcel for the caller.
+pub(crate) struct Made {
+    pub(crate) link: Link,
+    memory: Fd,
+    for_client: [Fd; 2],
+}
+
+impl Made {
+    /// Makes it for a caller that may call. The lifeline is the connection itself.
+    pub(crate) fn new(conn: Fd, geometry: PairGeometry) -> io::Result<Made> {
+        let memory = memfd::create(geometry.len())?;
+        let len = usize::try_from(geometry.len()).map_err(io::Error::other)?;
+        let mapping = Mapping::new(&memory, len)?;
+        PairEnd::format(&mapping).ok_or_else(|| io::Error::other("a mapping that is too small"))?;
+        let (mine, theirs) = (Doorbell::new()?, Doorbell::new()?);
+        let for_client = [mine.for_waker().duplicate()?, theirs.watched().duplicate()?];
+        let pidfd = door::peer_pidfd(&conn)?;
+        let end = PairEnd::new(Arc::new(mapping), geometry, PairSide::Server, file::random()?)
+            .map_err(|bad| io::Error::other(format!("{bad:?}")))?;
+        let link = Link::new(end, mine, theirs.into_bell(), conn, pidfd);
+        Ok(Made { link, memory, for_client })
+    }
+
+    /// Hands it over, in one step that does not wait; watched by `set` from then on, as `whose`.
+    pub(crate) fn hand_over(self, hello: &[u8], set: &PollSet, whose: u64) -> io::Result<Link> {
+        let [bell, watched] = &self.for_client;
+        let watched = self.link.watch(set, whose).and_then(|()| {
+            fdpass::send_parcel(self.link.lifeline(), hello, &[&self.memory, bell, watched])
+        });
+        if let Err(err) = watched {
+            self.link.unwatch(set);
+            return Err(err);
+        }
+        failpoint!("rpc.handed");
+        Ok(self.link)
+    }
+}
+
+/// Connects to whoever serves `name`, waiting until `deadline` at most, or until `cancel` rings.
+pub(crate) fn connect(
+    name: &str,
+    deadline: Option<Instant>,
+    cancel: &Alarm,
+) -> Result<Conn, CallError> {
+    // A server that is replaced, or leaves, between our looks is looked for anew; each round sees
+    // another tag, so the bound is for a directory in which somebody makes mischief.
+    for _ in 0..64 {
+        let found = claim::find(name)?;
+        let object = found.region.subject().to_string();
+        let os = |call: &'static str| {
+            let object = object.clone();
+            move |err: io::Error| CallError::Connect(Fault::os(object, call, &err).into())
+        };
+        let reached =
+            front::connect_waiting(found.region.doors(), found.tag, deadline, cancel.fd())
+                .map_err(os("calling its server"))?;
+        match reached {
+            None => return Err(called_off(&object)),
+            Some(Reached::Conn(conn)) => match received(&object, conn, deadline, cancel)? {
+                Some(conn) => return Ok(conn),
+                None => {} // it left at that moment
+            },
+            Some(Reached::Full) => {
+                let cause =
+                    "the time is over, and its server has not taken up the callers before us";
+                return Err(timeout(&object, cause));
+            }
+            Some(Reached::Refused | Reached::Missing) => {}
+        }
+        if let Some(fault) = lost(&found)? {
+            return Err(CallError::Connect(fault.into()));
+        }
+    }
+    let cause = "its server keeps changing";
+    Err(Fault::new(FaultKind::PeerUnreachable, format!("function {name}"), cause).into())
+}
+
+fn lost(found: &Found) -> Result<Option<Fault>, CallError> {
+    found.lost().map_err(|fault| CallError::Connect(fault.into()))
+}
+
+fn timeout(object: &str, cause: &str) -> CallError {
+    let fault = Fault::new(FaultKind::Os, object, cause);
+    CallError::Timeout(fault.with_errno(errno::ETIMEDOUT))
+}
+
+fn called_off(object: &str) -> CallError {
+    let fault = Fault::new(FaultKind::Os, object, "connecting was called off");
+    CallError::Disconnected { fault, delivered: Delivered::No }
+}
+
+/// Waits for the server's hello. `None`: it hung up without one.
+fn received(
+    object: &str,
+    conn: Fd,
+    deadline: Option<Instant>,
+    cancel: &Alarm,
+) -> Result<Option<Conn>, CallError> {
+    let mut parcel: Option<(Vec<u8>, Vec<Fd>)> = None;
+    loop {
+        match &mut parcel {
+            None => match fdpass::receive_parcel(&conn, HELLO_LEN + MAX_TABLE) {
+                Parcel::Here { bytes, fds } => {
+                    parcel = Some((bytes, fds));
+                    continue;
+                }
+                Parcel::NotYet => {}
+                Parcel::Broken => return Ok(None),
+                Parcel::TooManyFiles => {
+                    let err = io::Error::from_raw_os_error(errno::EMFILE);
+                    return Err(CallError::Connect(Fault::os(object, "connecting", &err).into()));
+                }
+            },
+            Some((bytes, _)) => {
+                let wanted = match bytes.len() < HELLO_LEN {
+                    true => HELLO_LEN,
+                    false => {
+                        HELLO_LEN + hello::table_len(bytes).map_err(|no| refused(object, &no))?
+                    }
+                };
+                match fdpass::receive_more(&conn, bytes, wanted) {
+                    More::All if wanted > HELLO_LEN || bytes.len() > HELLO_LEN => break,
+                    More::All => {
+                        // The head is whole; an empty table ends it.
+                        if hello::table_len(bytes).map_err(|no| refused(object, &no))? == 0 {
+                            break;
+                        }
+                        continue;
+                    }
+                    More::NotYet => {}
+                    More::Broken => return Ok(None),
+                }
+            }
+        }
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let (waited, [_, off]) = poll::wait_any([Some(&conn), Some(cancel.fd())], left)
+            .map_err(|err| CallError::Connect(Fault::os(object, "poll", &err).into()))?;
+        if off {
+            return Err(called_off(object));
+        }
+        if waited == Waited::TimedOut {
+            let cause = "the time is over, and its server does not answer; is it stopped, or busy in a \
+                         handler that never yields?";
+            return Err(timeout(object, cause));
+        }
+    }
+    let Some((bytes, fds)) = parcel else { return Ok(None) };
+    open(object, conn, &bytes, fds).map(Some)
+}
+
+fn refused(object: &str, no: &NoHello) -> CallError {
+    let (kind, code, cause) = match no {
+        NoHello::Refused(Welcome::Full) => (
+            FaultKind::TooManyAttached,
+            errno::EUSERS,
+            "as many clients as its server takes are connected; close some, or raise max_clients"
+                .into(),
+        ),
+        NoHello::Refused(Welcome::TooManyFiles) => (
+            FaultKind::TooManyFiles,
+            errno::EMFILE,
+            "its server is out of descriptors; raise its `ulimit -n`, or close some clients".into(),
+        ),
+        NoHello::Refused(_) => {
+            (FaultKind::Os, errno::ECONNREFUSED, "its server is shutting down".to_owned())
+        }
+        NoHello::Version(version) => (
+            FaultKind::Mismatch,
+            errno::EINVAL,
+            format!("its server speaks version {version} of the protocol; use the same ringspan"),
+        ),
+        NoHello::Malformed(why) => (
+            FaultKind::Damaged,
+            errno::EUCLEAN,
+            format!("the hello of its server is damaged: {why}"),
+        ),
+    };
+    CallError::Connect(Fault::new(kind, object, cause).with_errno(code).into())
+}
+
+/// Checks what came before anything of it is used.
+fn open(object: &str, conn: Fd, bytes: &[u8], fds: Vec<Fd>) -> Result<Conn, CallError> {
+    let hello = Hello::from_bytes(bytes).map_err(|no| refused(object, &no))?;
+    let bad = |why: &str| {
+        refused(
+            object,
+            &NoHello::Malformed(match why {
+                "memory" => "its memory is not sealed, or too small",
+                _ => "its descriptors are not what they should be",
+            }),
+        )
+    };
+    let os = |call: &'static str| {
+        move |err: io::Error| CallError::Connect(OpenError::Fault(Fault::os(object, call, &err)))
+    };
+    let Ok([memory, bell, watched]) = <[Fd; 3]>::try_from(fds) else { return Err(bad("fds")) };
+    let len = memfd::check(&memory).map_err(|_| bad("memory"))?;
+    let len = usize::try_from(len).ok().filter(|len| *len as u64 >= hello.geometry.len());
+    let mapping = Mapping::new(&memory, len.ok_or_else(|| bad("memory"))?).map_err(os("mmap"))?;
+    let random = file::random().map_err(os("getrandom"))?;
+    let end = PairEnd::new(Arc::new(mapping), hello.geometry, PairSide::Client, random).map_err(
+        |err| match err {
+            BadPair::Foreign => bad("memory"),
+            BadPair::Damage(damage) => CallError::Connect(
+                Fault::new(FaultKind::Damaged, object, damage.to_string()).into(),
+            ),
+        },
+    )?;
+    let mine = Doorbell::received(watched).ok_or_else(|| bad("fds"))?;
+    let theirs = Bell::new(bell).ok_or_else(|| bad("fds"))?;
+    let pidfd = door::peer_pidfd(&conn).map_err(os("SO_PEERPIDFD"))?;
+    let link = Link::new(end, mine, theirs, conn, pidfd);
+    Conn::new(object.into(), hello, link).map_err(os("epoll_create1"))
+}

@@ -1,0 +1,9 @@
+//! The protocol as two state machines, without I/O: bytes of frames go in, frames go out by a
+//! [`Port`](port::Port), and whoever drives them does the rest.
+
+pub(crate) mod client;
+pub(crate) mod port;
+pub(crate) mod session;
+#[cfg(test)]
+mod tests;
+pub(crate) mod timers;

@@ -1,0 +1,113 @@
+//! Drives a client's connection from a thread that waits for one call.
+
+use crate::error::Fault;
+use crate::notify::awake::{Awake, SPINS};
+use crate::rpc::conn::{Conn, Turn};
+use crate::rpc::core::client::{Listener, News};
+use crate::sync::{Mutex, lock};
+use crate::sys::alarm::Alarm;
+use crate::sys::fd::Fd;
+use crate::sys::poll::{self, Waited};
+use std::sync::Arc;
+use std::task::Waker;
+
+/// Alarms of threads that wait no more, and how long to stay awake.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    alarms: Mutex<Vec<Arc<Alarm>>>,
+    spins: Mutex<Awake>,
+}
+
+/// Alarms kept for later.
+const KEEP: usize = 8;
+
+/// What ended a wait.
+#[derive(Debug)]
+pub(crate) enum Blocked {
+    News(News),
+    /// A signal handler asked to give up.
+    Interrupted,
+}
+
+/// How a thread that waits hears of signals.
+pub(crate) struct Signals<'a> {
+    /// Readable once a signal came.
+    pub(crate) bell: Option<&'a Fd>,
+    /// Asked after each signal whether to give up.
+    pub(crate) ask: &'a mut dyn FnMut() -> bool,
+}
+
+impl Default for Threads {
+    fn default() -> Threads {
+        Threads { alarms: Mutex::default(), spins: Mutex::new(Awake::new(SPINS)) }
+    }
+}
+
+impl Threads {
+    /// Parks the thread until there is news of the call `id`. Its deadline is the connection's business.
+    pub(crate) fn wait(
+        &self,
+        conn: &Conn,
+        id: u64,
+        signals: &mut Signals<'_>,
+    ) -> Result<Blocked, Fault> {
+        loop {
+            if let Some(news) = conn.take(id, || None) {
+                lock(&self.spins).came();
+                return Ok(Blocked::News(news));
+            }
+            match conn.drive(false, Some(&mut *lock(&self.spins))) {
+                Turn::Busy | Turn::Over => {}
+                Turn::Awake => std::hint::spin_loop(),
+                Turn::Quiet => break,
+            }
+        }
+        lock(&self.spins).parks();
+        let alarm = self.take_alarm(conn)?;
+        conn.sleeps();
+        let ended = Self::sleep(conn, id, &alarm, signals);
+        conn.awakes();
+        let mut alarms = lock(&self.alarms);
+        if alarms.len() < KEEP {
+            alarms.push(alarm);
+        }
+        drop(alarms);
+        lock(&self.spins).came();
+        ended
+    }
+
+    fn sleep(
+        conn: &Conn,
+        id: u64,
+        alarm: &Arc<Alarm>,
+        signals: &mut Signals<'_>,
+    ) -> Result<Blocked, Fault> {
+        loop {
+            let waker = || Some(Listener::Task(Waker::from(Arc::clone(alarm))));
+            if let Some(news) = conn.take(id, waker) {
+                return Ok(Blocked::News(news));
+            }
+            if (signals.ask)() {
+                return Ok(Blocked::Interrupted);
+            }
+            let fds = [Some(&**conn.poll_fd()), Some(alarm.fd()), signals.bell];
+            let (waited, [fired, told, _]) =
+                poll::wait_any(fds, None).map_err(|err| Fault::os(conn.object(), "poll", &err))?;
+            if waited == Waited::Ready && told {
+                alarm.silence();
+            }
+            if waited == Waited::Ready && fired {
+                conn.drive(true, None);
+            }
+        }
+    }
+
+    fn take_alarm(&self, conn: &Conn) -> Result<Arc<Alarm>, Fault> {
+        if let Some(alarm) = lock(&self.alarms).pop() {
+            alarm.silence(); // a late ring for its last sleeper
+            return Ok(alarm);
+        }
+        let made = Alarm::new().map(Arc::new);
+        made.map_err(|err| Fault::os(conn.object(), "making an alarm", &err))
+    }
+}

@@ -1,0 +1,223 @@
+//! Who comes, who goes, and how the server ends.
+
+use crate::rpc::connect::Made;
+use crate::rpc::core::session::Session;
+use crate::rpc::front::Arrival;
+use crate::rpc::hello::{Welcome, refusal};
+use crate::rpc::link::{BELL, FRONT, LIFELINE, OWNER, PIDFD, TIMER, WHAT};
+use crate::rpc::server::engine::Ending;
+use crate::rpc::server::floor::{Floor, Guest};
+use crate::rpc::server::peer::{Peer, Work};
+use crate::rpc::stats::count;
+use crate::rpc::wire::Violation;
+use crate::sync::Ordering;
+use crate::sys::fd::Fd;
+use crate::sys::fdpass;
+use crate::sys::poll::Interest;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Callers taken in at once; the others come with the next look.
+const ARRIVALS: usize = 64;
+
+impl Floor {
+    /// Takes in what fired.
+    pub(super) fn harvest(&mut self) {
+        let mut keys = std::mem::take(&mut self.keys);
+        keys.clear();
+        while let Ok((_, true)) = self.set.collect(&mut keys, Some(Duration::ZERO)) {
+            if keys.len() > 4096 {
+                break; // the rest stays readable, or comes with an edge of its own
+            }
+        }
+        for &key in &keys {
+            let index = (key & !WHAT) as u32;
+            match key & WHAT {
+                BELL => {
+                    let peer = self.guest(index).map(|guest| Arc::clone(&guest.peer));
+                    if let Some(peer) = peer {
+                        peer.with(|work| work.link.rung());
+                        self.heat(index);
+                    }
+                }
+                LIFELINE | PIDFD => self.close(index, None),
+                FRONT => self.let_in(),
+                TIMER => {
+                    self.timer.fired();
+                    self.expire();
+                }
+                OWNER => {
+                    self.owner_armed = false;
+                    if let Some(claim) = &mut self.claim {
+                        // A fault: out of descriptors at the wake door; the next look tries again.
+                        let _ = claim.endpoint.harvest();
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.keys = keys;
+    }
+
+    /// Takes callers in, and turns those away for whom there is no place.
+    fn let_in(&mut self) {
+        for _ in 0..ARRIVALS {
+            let Some(claim) = &self.claim else { return };
+            match claim.door.accept(&refusal(Welcome::TooManyFiles)) {
+                Arrival::Nobody => return,
+                Arrival::Caller { conn, pid, uid } => self.welcome(conn, (pid, uid)),
+                Arrival::Stranger { .. } | Arrival::TooManyFiles => {
+                    count(&self.engine.counters.refused);
+                }
+                Arrival::Beset => {
+                    self.set.remove(claim.door.fd());
+                    self.front_off = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, conn: Fd, who: (u32, u32)) {
+        let clients = self.engine.counters.clients.load(Ordering::Relaxed); // Relaxed: ours alone
+        if clients >= u64::from(self.engine.limits.max_clients) {
+            return self.turn_away(&conn, Welcome::Full);
+        }
+        let spare = conn.duplicate();
+        let made = Made::new(conn, self.engine.geometry);
+        let index = self.free.last().copied().unwrap_or(self.guests.len() as u32);
+        let linked =
+            made.and_then(|made| made.hand_over(&self.engine.hello, &self.set, u64::from(index)));
+        let link = match linked {
+            Ok(link) => link,
+            Err(_) => {
+                // Out of descriptors or memory, or it hung up again.
+                if let Ok(conn) = spare {
+                    self.turn_away(&conn, Welcome::TooManyFiles);
+                }
+                return;
+            }
+        };
+        drop(spare);
+        self.free.pop();
+        let work = Work { link, session: Session::new(&self.engine.limits) };
+        let peer = Peer::new(Arc::clone(&self.engine), who, work);
+        self.epochs = self.epochs.wrapping_add(1);
+        let guest = Guest { peer, listed: false, waits: false, epoch: self.epochs };
+        if index as usize == self.guests.len() {
+            self.guests.push(Some(guest));
+        } else {
+            self.guests[index as usize] = Some(guest);
+        }
+        count(&self.engine.counters.clients);
+        self.heat(index);
+    }
+
+    fn turn_away(&mut self, conn: &Fd, why: Welcome) {
+        count(&self.engine.counters.refused);
+        let _ = fdpass::send_parcel(conn, &refusal(why), &[]); // it sees the hang-up at least
+    }
+
+    /// A client that broke the protocol.
+    pub(super) fn throw_out(&mut self, index: u32, work: Option<Box<Work>>, _: &Violation) {
+        count(&self.engine.counters.violations);
+        self.close(index, work);
+    }
+
+    /// A client is gone: its handlers are stopped, its memory is freed.
+    pub(super) fn close(&mut self, index: u32, work: Option<Box<Work>>) {
+        let Some(guest) = self.guests.get_mut(index as usize).and_then(Option::take) else {
+            return;
+        };
+        self.free.push(index);
+        let (work, stops) = guest.peer.part(work);
+        if let Some(work) = work {
+            work.link.unwatch(&self.set);
+        }
+        stops.into_iter().for_each(|stop| stop.stop());
+        self.engine.counters.clients.fetch_sub(1, Ordering::Relaxed); // Relaxed: ours alone
+        if self.front_off
+            && let Some(claim) = &self.claim
+        {
+            let watched = self.set.add(claim.door.fd(), FRONT, Interest::Level);
+            self.front_off = watched.is_err();
+        }
+        for list in [&mut self.hot, &mut self.waiting] {
+            list.retain(|other| *other != index);
+        }
+        self.warm.retain(|other| *other != index);
+    }
+
+    /// Whether the server is over, after what others asked for was done.
+    pub(super) fn check_ending(&mut self) -> bool {
+        let broken: Vec<u32> = match self.engine.take_broken() {
+            true => (0..self.guests.len() as u32)
+                .filter(|&index| self.guest(index).is_some_and(|guest| guest.peer.is_broken()))
+                .collect(),
+            false => Vec::new(),
+        };
+        for index in broken {
+            count(&self.engine.counters.violations);
+            self.close(index, None);
+        }
+        if self.claim.as_ref().is_some_and(|claim| claim.endpoint.region.is_removed()) {
+            self.engine.ask_to_end(Ending::Drain(self.engine.grace));
+        }
+        let Some(ending) = self.engine.ending() else { return false };
+        if let Ending::Drain(grace) = ending {
+            let now = Instant::now();
+            if self.leaving.is_none() {
+                self.leave();
+            }
+            let until = now.checked_add(grace);
+            self.leaving = [self.leaving, until].into_iter().flatten().min();
+            let late = self.leaving.is_some_and(|at| at <= now);
+            if !late && !self.is_idle() {
+                return false;
+            }
+        }
+        self.end();
+        true
+    }
+
+    /// Gives the name back and tells the clients; a successor may come at once.
+    fn leave(&mut self) {
+        if let Some(mut claim) = self.claim.take() {
+            self.set.remove(claim.door.fd());
+            if let Ok(fd) = claim.endpoint.poll_fd() {
+                self.set.remove(fd);
+            }
+        }
+        for guest in self.guests.iter().flatten() {
+            guest.peer.with(|work| {
+                let _ = work.session.say_goodbye(&mut work.link); // a violation shows at the next look
+                work.link.publish();
+            });
+        }
+    }
+
+    /// Nothing is under way.
+    fn is_idle(&self) -> bool {
+        self.guests.iter().flatten().all(|guest| {
+            guest.peer.with(|work| work.session.is_idle() && work.link.is_quiet()).unwrap_or(true)
+        })
+    }
+
+    /// Everybody out.
+    fn end(&mut self) {
+        self.leave();
+        for index in 0..self.guests.len() as u32 {
+            self.close(index, None);
+        }
+        self.engine.set_ended();
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        let inherited = self.claim.as_ref().is_some_and(|claim| claim.endpoint.is_inherited());
+        if !inherited && !self.engine.has_ended() {
+            self.end();
+        }
+    }
+}

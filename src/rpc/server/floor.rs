@@ -1,0 +1,238 @@
+//! The driver's own part of a server: all clients, whose turn it is, and when to sleep.
+//!
+//! A client is *hot* when frames may lie in its ring, *warm* when a look found none and the server stays
+//! awake, and else parked: its number stands, its doorbell fires when something comes. Only hot ones are
+//! looked at, each for a round of 64 frames, in turn; a thousand idle clients cost nothing.
+
+use crate::error::Fault;
+use crate::notify::awake::{Awake, TURNS};
+use crate::rpc::claim::Claim;
+use crate::rpc::core::session::{Reply, Stop};
+use crate::rpc::core::timers::Timers;
+use crate::rpc::link::{FRONT, OWNER, TIMER};
+use crate::rpc::server::engine::{Ending, Engine};
+use crate::rpc::server::peer::Peer;
+use crate::sys::fd::Fd;
+use crate::sys::poll::{Interest, PollSet};
+use crate::sys::timer::Timer;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Frames of one client in one round.
+pub(crate) const ROUND: usize = 64;
+/// Clients that are looked at while the server stays awake.
+const WARM: usize = 8;
+
+/// A call, as a handler is given it.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) peer: &'a Arc<Peer>,
+    pub(crate) id: u64,
+    pub(crate) method: u16,
+    /// The arguments are bytes as they are.
+    pub(crate) raw: bool,
+    pub(crate) deadline: Option<Instant>,
+    /// Our own copy.
+    pub(crate) args: &'a [u8],
+    /// When it was read.
+    pub(crate) since: Instant,
+}
+
+/// What became of a handler's first step.
+#[derive(Debug)]
+pub(crate) enum First<'s> {
+    /// It is done.
+    Done(Reply<'s>),
+    /// It goes on elsewhere, and will say [`Peer::finish`].
+    Running(Box<dyn Stop>),
+}
+
+/// Runs handlers.
+pub(crate) trait Starter {
+    /// Runs the first step of a call. It must not wait, and not panic.
+    fn start<'s>(&'s mut self, call: Call<'_>) -> First<'s>;
+}
+
+/// What a pass over the clients found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Frames: look again soon.
+    Busy,
+    /// Nothing, but it pays to look again.
+    Awake,
+    /// Nothing: [`Floor::park`], and sleep if that says so.
+    Quiet,
+    /// The server is over.
+    Over,
+}
+
+/// One client on the floor.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    pub(crate) peer: Arc<Peer>,
+    /// Hot or warm: it is in one of the lists.
+    pub(crate) listed: bool,
+    /// It has calls that wait for their turn, and is in that list.
+    pub(crate) waits: bool,
+    pub(crate) epoch: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Floor {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) claim: Option<Claim>,
+    pub(crate) set: PollSet,
+    pub(crate) timer: Timer,
+    pub(crate) guests: Vec<Option<Guest>>,
+    pub(crate) free: Vec<u32>,
+    pub(crate) epochs: u32,
+    pub(crate) hot: VecDeque<u32>,
+    pub(crate) warm: Vec<u32>,
+    /// Clients with calls that wait for their turn.
+    pub(crate) waiting: VecDeque<u32>,
+    pub(crate) timers: Timers,
+    /// Whose frames were read last: who to stay awake for.
+    pub(crate) last: Option<u32>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) keys: Vec<u64>,
+    /// The park number of the owner's slot stands.
+    pub(crate) owner_armed: bool,
+    /// The front door is not watched: we are out of descriptors.
+    pub(crate) front_off: bool,
+    /// When the grace is over.
+    pub(crate) leaving: Option<Instant>,
+    awake: Awake,
+}
+
+impl Floor {
+    pub(crate) fn new(engine: Arc<Engine>, mut claim: Claim) -> Result<Floor, Fault> {
+        let os = |call: &'static str| {
+            let object = engine.object.clone();
+            move |err: std::io::Error| Fault::os(object, call, &err)
+        };
+        let set = PollSet::new().map_err(os("epoll_create1"))?;
+        let timer = Timer::new().map_err(os("timerfd_create"))?;
+        set.add(timer.fd(), TIMER, Interest::Level).map_err(os("epoll_ctl"))?;
+        set.add(claim.door.fd(), FRONT, Interest::Level).map_err(os("epoll_ctl"))?;
+        set.add(claim.endpoint.poll_fd()?, OWNER, Interest::Level).map_err(os("epoll_ctl"))?;
+        Ok(Floor {
+            claim: Some(claim),
+            set,
+            timer,
+            guests: Vec::new(),
+            free: Vec::new(),
+            epochs: 0,
+            hot: VecDeque::new(),
+            warm: Vec::new(),
+            waiting: VecDeque::new(),
+            timers: Timers::default(),
+            last: None,
+            bytes: Vec::new(),
+            keys: Vec::new(),
+            owner_armed: false,
+            front_off: false,
+            leaving: None,
+            awake: Awake::new(TURNS),
+            engine,
+        })
+    }
+
+    /// The one descriptor that is readable when there is something to do.
+    pub(crate) fn poll_fd(&self) -> &Arc<Fd> {
+        self.set.fd()
+    }
+
+    pub(crate) fn guest(&mut self, index: u32) -> Option<&mut Guest> {
+        self.guests.get_mut(index as usize)?.as_mut()
+    }
+
+    /// Frames may lie in its ring.
+    pub(crate) fn heat(&mut self, index: u32) {
+        if let Some(guest) = self.guest(index)
+            && !std::mem::replace(&mut guest.listed, true)
+        {
+            self.hot.push_back(index);
+        }
+    }
+
+    /// One pass: what fired (`harvest`), calls that waited for their turn, a round of every hot client.
+    pub(crate) fn look(&mut self, harvest: bool, starter: &mut dyn Starter) -> Look {
+        if harvest {
+            self.harvest();
+        }
+        if self.check_ending() {
+            return Look::Over;
+        }
+        let mut busy = self.start_waiting(starter);
+        for index in std::mem::take(&mut self.warm) {
+            self.hot.push_back(index);
+        }
+        for _ in 0..self.hot.len() {
+            let Some(index) = self.hot.pop_front() else { break };
+            match self.round(index, starter) {
+                // Again, when all others had their round.
+                Some(n) if n > 0 => {
+                    busy = true;
+                    self.last = Some(index);
+                    self.hot.push_back(index);
+                }
+                Some(_) => self.warm.push(index),
+                None => {}
+            }
+        }
+        if busy {
+            self.awake.came();
+            return Look::Busy;
+        }
+        if self.warm.len() <= WARM && self.stays() { Look::Awake } else { Look::Quiet }
+    }
+
+    /// Whether it pays to look again instead of sleeping.
+    fn stays(&mut self) -> bool {
+        let Some(peer) = self.last.and_then(|index| self.guest(index)).map(|g| Arc::clone(&g.peer))
+        else {
+            return false;
+        };
+        let awake = &mut self.awake;
+        peer.with(|work| awake.stay(work.link.end.theirs())).unwrap_or(false)
+    }
+
+    /// Arms for everything. True: sleep now, until the descriptor is readable or somebody kicks.
+    pub(crate) fn park(&mut self) -> bool {
+        self.awake.parks();
+        for index in std::mem::take(&mut self.warm) {
+            let Some(guest) = self.guest(index) else { continue };
+            guest.listed = false;
+            let quiet = guest.peer.with(|work| {
+                work.link.park(work.session.wants_room());
+                let quiet = work.link.is_quiet();
+                // The look for room, behind the same barrier.
+                let sent = !work.session.wants_room() || work.session.pump(&mut work.link).is_ok();
+                work.link.publish();
+                quiet && sent
+            });
+            if quiet == Some(false) {
+                self.heat(index);
+            }
+        }
+        if !self.owner_armed
+            && let Some(claim) = &mut self.claim
+        {
+            self.owner_armed = claim.endpoint.begin().is_ok();
+        }
+        // A time that cannot be set is met by the next look.
+        let next = [self.timers.next(), self.leaving].into_iter().flatten().min();
+        let _ = self.timer.no_later_than(next);
+        self.hot.is_empty() && !self.check_ending_soon()
+    }
+
+    /// Something that another process or thread asked for needs a look.
+    fn check_ending_soon(&self) -> bool {
+        let removed = self.claim.as_ref().is_some_and(|claim| claim.endpoint.region.is_removed());
+        (self.leaving.is_none() && (removed || self.engine.ending().is_some()))
+            || self.engine.ending() == Some(Ending::Stop)
+            || (!self.waiting.is_empty() && self.engine.may_start())
+    }
+}
