@@ -82,10 +82,7 @@ fn same(sent: &[u8], came: &[u8], wholly: bool) -> bool {
 /// share a reading of the clock where each process has its own core: 1 where they sleep.
 pub fn calls<R: Rpc>(cells: &mut Vec<Cell>, who: Subject, block: u64) {
     sequential::<R>(cells, who, block);
-    for pin in BOTH {
-        in_flight::<R>("rpc-add-64", 64, pin, 64, cells, who);
-    }
-    in_flight::<R>("rpc-add-1000", 64, Pin::Apart, 1000, cells, who);
+    flights::<R>(cells, who);
     echoes::<R>(cells, who);
 }
 
@@ -93,6 +90,14 @@ pub fn calls<R: Rpc>(cells: &mut Vec<Cell>, who: Subject, block: u64) {
 pub fn sequential<R: Rpc>(cells: &mut Vec<Cell>, who: Subject, block: u64) {
     one_by_one::<R>("rpc-add", 64, Pin::Apart, block, cells, who);
     one_by_one::<R>("rpc-add", 64, Pin::Same, 1, cells, who);
+}
+
+/// Calls of `add`, 64 and 1,000 in flight.
+pub fn flights<R: Rpc>(cells: &mut Vec<Cell>, who: Subject) {
+    for pin in BOTH {
+        in_flight::<R>("rpc-add-64", 64, pin, 64, cells, who);
+    }
+    in_flight::<R>("rpc-add-1000", 64, Pin::Apart, 1000, cells, who);
 }
 
 /// Calls of `echo`: 1 KiB one at a time and 64 in flight, 64 KiB 64 in flight.

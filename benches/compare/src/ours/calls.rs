@@ -31,7 +31,8 @@ async fn serve(place: &Place) -> Res<()> {
         .method_bytes("echo_bytes", |data: Bytes| async move { Ok::<_, HandlerError>(data) })
         .serve()
         .await?;
-    Ok(server.join().await?)
+    server.join().await;
+    Ok(())
 }
 
 /// `call_method` of both.
