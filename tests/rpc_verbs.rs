@@ -92,21 +92,24 @@ async fn calls_answer() {
     let blob: serde_bytes::ByteBuf = client.call_method("blob", &(6 << 20,)).await.unwrap();
     assert!(blob.len() == 6 << 20 && blob.iter().all(|byte| *byte == 7));
     assert_eq!(client.call_bytes("echo", b"as it is").await.unwrap(), b"as it is");
-    let items: Vec<u64> =
-        client.stream_method("count", &(1000,)).await.unwrap().map(Result::unwrap).collect().await;
+    let items: Vec<u64> = client
+        .stream_method::<_, u64>("count", &(1000,))
+        .await
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
+        .await;
     assert_eq!(items, (0..1000).collect::<Vec<_>>());
     let left: Option<f64> = client.call_method("left", &()).await.unwrap();
     assert_eq!(left, None);
     let timed = client.with_timeout(Duration::from_secs(60));
     let left: Option<f64> = timed.call_method("left", &()).await.unwrap();
     assert!(left.is_some_and(|left| left > 1.0 && left <= 60.0));
-    let sums: Vec<i64> = futures_util::future::join_all(
-        (0..1000).map(|n| client.call_method::<_, i64>("add", &(n, n))),
-    )
-    .await
-    .into_iter()
-    .map(Result::unwrap)
-    .collect();
+    let calls = (0..1000i64).map(|n| {
+        let client = client.clone();
+        async move { client.call_method::<_, i64>("add", &(n, n)).await.unwrap() }
+    });
+    let sums = futures_util::future::join_all(calls).await;
     assert_eq!(sums, (0..1000).map(|n| n + n).collect::<Vec<_>>());
     let stats = server.stats();
     assert_eq!((stats.errors, stats.in_flight, stats.clients), (0, 0, 1));

@@ -2,9 +2,9 @@
 
 use crate::codec;
 use crate::error::{Fault, FaultKind, errno};
-use crate::rpc::conn::Conn;
+use crate::rpc::conn::{Ask, Conn};
 use crate::rpc::connect;
-use crate::rpc::core::client::{Answer, News, Outcome, Request};
+use crate::rpc::core::client::{Answer, News, Outcome};
 use crate::rpc::drive_blocking::{Blocked, Signals, Threads};
 use crate::rpc::error::{CallError, Delivered, Reason, RemoteError};
 use crate::rpc::wire::{RAW, STREAM};
@@ -263,44 +263,58 @@ impl Client {
         timeout: Option<Duration>,
     ) -> Result<R, CallError> {
         let timed = Client { timeout: timeout.or(self.timeout), shared: Arc::clone(&self.shared) };
-        let deadline = timed.deadline();
-        let conn = self.shared.conn_blocking(deadline, None)?;
-        let ask = &mut || false;
-        let outcome = with_encoded(conn.object(), args, |body| {
-            self.run_blocking(&conn, method, 0, deadline, body, &mut Signals { bell: None, ask })
-        })?;
+        let ask = Ask { method, flags: VALUE, deadline: timed.deadline() };
+        let ended = with_encoded(self.name(), args, |body| {
+            let signals = &mut Signals { bell: None, ask: &mut || false };
+            self.run_blocking(ask, body, signals)
+        });
+        let (conn, outcome) = ended?;
         decoded(&conn, outcome)
     }
 
     /// One call from a thread; the outcome as it came.
     pub(crate) fn run_blocking(
         &self,
-        conn: &Arc<Conn>,
-        method: Option<&str>,
-        flags: u8,
-        deadline: Option<Instant>,
+        ask: Ask<'_>,
         body: &[u8],
         signals: &mut Signals<'_>,
-    ) -> Result<Outcome, CallError> {
-        let (number, _) = conn.method(method)?;
-        let id = conn.begin(Request { method: number, flags, deadline }, body)?;
-        match self.shared.threads.wait(conn, id, signals) {
-            Ok(Blocked::News(News::Over(outcome))) => Ok(outcome),
-            Ok(Blocked::News(News::Item(_))) => {
-                conn.abandon(id);
-                let cause = "the method yields a stream";
-                Err(Fault::new(FaultKind::Mismatch, conn.object(), cause).into())
-            }
-            Ok(Blocked::Interrupted) => {
-                conn.abandon(id);
-                let fault = Fault::new(FaultKind::Os, conn.object(), "interrupted by a signal");
-                Err(fault.with_errno(errno::EINTR).into())
-            }
-            Err(fault) => {
-                conn.abandon(id);
-                Err(fault.into())
+    ) -> Result<(Arc<Conn>, Outcome), CallError> {
+        for _ in 0..ATTEMPTS {
+            let conn = self.shared.conn_blocking(ask.deadline, None)?;
+            if let Some(id) = conn.begin(ask, body)? {
+                let outcome = self.wait_blocking(&conn, id, signals)?;
+                return Ok((conn, outcome));
             }
         }
+        Err(self.restless())
+    }
+
+    /// Connections break faster than they are made.
+    pub(crate) fn restless(&self) -> CallError {
+        let cause = "its server hangs up on every new connection; is it crashing at start?";
+        let fault = Fault::new(FaultKind::PeerUnreachable, self.name(), cause);
+        CallError::Disconnected { fault, delivered: Delivered::No }
+    }
+
+    fn wait_blocking(
+        &self,
+        conn: &Conn,
+        id: u64,
+        signals: &mut Signals<'_>,
+    ) -> Result<Outcome, CallError> {
+        let error = match self.shared.threads.wait(conn, id, signals) {
+            Ok(Blocked::News(News::Over(outcome))) => return Ok(outcome),
+            Ok(Blocked::News(News::Item(_))) => {
+                Fault::new(FaultKind::Mismatch, conn.object(), "the method yields a stream")
+            }
+            Ok(Blocked::Interrupted) => {
+                let fault = Fault::new(FaultKind::Os, conn.object(), "interrupted by a signal");
+                fault.with_errno(errno::EINTR)
+            }
+            Err(fault) => fault,
+        };
+        conn.abandon(id);
+        Err(error.into())
     }
 
     #[cfg(feature = "python")]
@@ -377,6 +391,8 @@ pub(crate) fn bytes(conn: &Conn, outcome: Outcome) -> Result<Vec<u8>, CallError>
     Err(CallError::Codec(Fault::new(FaultKind::Decode, conn.object(), cause)))
 }
 
+/// How often a call finds that the connection just made is over before it gives up.
+pub(crate) const ATTEMPTS: usize = 4;
 /// Flags of a call.
 pub(crate) const VALUE: u8 = 0;
 pub(crate) const BYTES: u8 = RAW;

@@ -2,10 +2,10 @@
 
 use crate::error::{Fault, FaultKind};
 use crate::rpc::client::{
-    BYTES, Client, ITEMS, VALUE, bytes, decode, decoded, value, with_encoded,
+    ATTEMPTS, BYTES, Client, ITEMS, VALUE, bytes, decode, decoded, value, with_encoded,
 };
-use crate::rpc::conn::Conn;
-use crate::rpc::core::client::{Listener, News, Outcome, Request};
+use crate::rpc::conn::{Ask, Conn};
+use crate::rpc::core::client::{Listener, News, Outcome};
 use crate::rpc::drive_client;
 use crate::rpc::error::CallError;
 use crate::sys::alarm::Alarm;
@@ -100,17 +100,28 @@ impl Client {
         self.typed(Some(method), args).await
     }
 
+    /// Begins a call on a connection that takes it.
+    async fn begin<A: Serialize + ?Sized>(
+        &self,
+        ask: Ask<'_>,
+        args: &A,
+    ) -> Result<UnderWay, CallError> {
+        for _ in 0..ATTEMPTS {
+            let conn = self.conn(ask.deadline).await?;
+            if let Some(id) = with_encoded(self.name(), args, |body| conn.begin(ask, body))? {
+                return Ok(UnderWay::new(conn, id));
+            }
+        }
+        Err(self.restless())
+    }
+
     async fn typed<A: Serialize + ?Sized, R: DeserializeOwned>(
         &self,
         method: Option<&str>,
         args: &A,
     ) -> Result<R, CallError> {
-        let deadline = self.deadline();
-        let conn = self.conn(deadline).await?;
-        let (number, _) = conn.method(method)?;
-        let request = Request { method: number, flags: VALUE, deadline };
-        let id = with_encoded(conn.object(), args, |body| conn.begin(request, body))?;
-        let call = UnderWay::new(conn, id);
+        let ask = Ask { method, flags: VALUE, deadline: self.deadline() };
+        let call = self.begin(ask, args).await?;
         let outcome = call.outcome().await?;
         decoded(&outcome.0, outcome.1)
     }
@@ -129,12 +140,15 @@ impl Client {
     ///
     /// As [`Client::call`].
     pub async fn call_bytes(&self, method: &str, args: &[u8]) -> Result<Vec<u8>, CallError> {
-        let deadline = self.deadline();
-        let conn = self.conn(deadline).await?;
-        let (number, _) = conn.method(Some(method))?;
-        let id = conn.begin(Request { method: number, flags: BYTES, deadline }, args)?;
-        let outcome = UnderWay::new(conn, id).outcome().await?;
-        bytes(&outcome.0, outcome.1)
+        let ask = Ask { method: Some(method), flags: BYTES, deadline: self.deadline() };
+        for _ in 0..ATTEMPTS {
+            let conn = self.conn(ask.deadline).await?;
+            if let Some(id) = conn.begin(ask, args)? {
+                let outcome = UnderWay::new(conn, id).outcome().await?;
+                return bytes(&outcome.0, outcome.1);
+            }
+        }
+        Err(self.restless())
     }
 
     /// Calls a method that yields a stream. The items come as fast as they are taken: a slow reader slows
@@ -184,21 +198,10 @@ impl Client {
         method: Option<&str>,
         args: &A,
     ) -> Result<CallStream<R>, CallError> {
-        let deadline = self.deadline();
-        let conn = self.conn(deadline).await?;
-        let (number, stream) = conn.method(method)?;
-        if !stream {
-            let cause = "the method has one result; call it by call or call_method";
-            return Err(Fault::new(FaultKind::Mismatch, conn.object(), cause).into());
-        }
-        let request = Request { method: number, flags: ITEMS, deadline };
-        let id = with_encoded(conn.object(), args, |body| conn.begin(request, body))?;
+        let ask = Ask { method, flags: ITEMS, deadline: self.deadline() };
+        let call = self.begin(ask, args).await?;
         // Kept: the connection closes when the last client is gone.
-        Ok(CallStream {
-            call: Some(UnderWay::new(conn, id)),
-            client: self.clone(),
-            of: PhantomData,
-        })
+        Ok(CallStream { call: Some(call), client: self.clone(), of: PhantomData })
     }
 }
 

@@ -49,10 +49,25 @@ pub(crate) struct State {
     /// Tasks, threads and loops that sleep, or will before they let anybody down.
     sleepers: u32,
     broken: Option<Arc<str>>,
+    /// When an idle connection was last used.
+    looked: Instant,
     bytes: Vec<u8>,
     keys: Vec<u64>,
     pub(crate) drivers: Drivers,
 }
+
+/// What a call asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    /// `None`: the only one of a function.
+    pub(crate) method: Option<&'a str>,
+    /// Of the wire: RAW, STREAM.
+    pub(crate) flags: u8,
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// An idle connection is looked after before a call that comes later than this.
+const IDLE: Duration = Duration::from_micros(20);
 
 /// What a driver finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +119,7 @@ impl Conn {
                 timer,
                 sleepers: 0,
                 broken: None,
+                looked: Instant::now(),
                 bytes: Vec::new(),
                 keys: Vec::new(),
                 drivers: Vec::new(),
@@ -153,7 +169,7 @@ impl Conn {
     }
 
     /// The number of a method; `None` is the only one of a function.
-    pub(crate) fn method(&self, name: Option<&str>) -> Result<(u16, bool), CallError> {
+    fn method(&self, name: Option<&str>) -> Result<(u16, bool), CallError> {
         let found = match name {
             Some(name) => self.methods.get(name).copied(),
             None => self.only,
@@ -170,33 +186,61 @@ impl Conn {
     }
 
     /// Begins a call. The id is to be given to [`take`](Conn::take) until that says it is over, or else to
-    /// [`abandon`](Conn::abandon).
-    pub(crate) fn begin(&self, request: Request, body: &[u8]) -> Result<u64, CallError> {
+    /// [`abandon`](Conn::abandon). `None`: the connection takes no calls any more, connect anew.
+    pub(crate) fn begin(&self, ask: Ask<'_>, body: &[u8]) -> Result<Option<u64>, CallError> {
         self.check_fork()?;
-        if body.len() as u64 > self.grant.max_message {
-            return Err(self.too_large(body.len()));
-        }
+        let mut woken = Woken::default();
         let mut state = lock(&self.state);
-        let State { link, core, .. } = &mut *state;
-        let Some(link) = link.as_mut().filter(|_| !core.said_goodbye) else {
-            let why = state.broken.clone();
-            return Err(self.disconnected(why.as_deref(), Delivered::No));
-        };
-        let begun = core.begin(link, request, body);
-        link.publish();
-        let mut woken = match begun {
-            Ok(id) => {
-                if core.wants_room() || request.deadline.is_some() {
-                    self.settle(state, Woken::default());
+        if state.core.is_idle() {
+            self.look_after_idling(&mut state, &mut woken);
+        }
+        let begun = self.begin_locked(&mut state, ask, body);
+        let unsettled = state.core.wants_room() || ask.deadline.is_some() || !woken.is_empty();
+        match begun {
+            Ok(begun) => {
+                if unsettled {
+                    self.settle(state, woken);
                 }
-                return Ok(id);
+                begun
             }
-            Err(violation) => self.broke(&mut state, &violation.to_string()),
+            Err(violation) => {
+                woken.append(self.broke(&mut state, &violation.to_string()));
+                drop(state);
+                woken.wake_tasks();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Nobody may have listened for a while: a server that left meanwhile is noticed before the call.
+    fn look_after_idling(&self, state: &mut State, woken: &mut Woken) {
+        let now = Instant::now();
+        let idle = now.duration_since(std::mem::replace(&mut state.looked, now));
+        if idle > IDLE {
+            self.harvest(state, woken);
+            self.read(state, woken);
+        }
+    }
+
+    fn begin_locked(
+        &self,
+        state: &mut State,
+        ask: Ask<'_>,
+        body: &[u8],
+    ) -> Result<Result<Option<u64>, CallError>, Violation> {
+        let State { link, core, .. } = state;
+        let Some(link) = link.as_mut().filter(|_| !core.said_goodbye) else { return Ok(Ok(None)) };
+        let method = match self.method(ask.method) {
+            Ok((method, _)) => method,
+            Err(error) => return Ok(Err(error)),
         };
-        let error = self.disconnected(state.broken.as_deref(), Delivered::No);
-        drop(state);
-        woken.wake_tasks();
-        Err(error)
+        if body.len() as u64 > self.grant.max_message {
+            return Ok(Err(self.too_large(body.len())));
+        }
+        let Ask { flags, deadline, .. } = ask;
+        let begun = core.begin(link, Request { method, flags, deadline }, body);
+        link.publish();
+        begun.map(|id| Ok(Some(id)))
     }
 
     fn too_large(&self, len: usize) -> CallError {

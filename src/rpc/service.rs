@@ -1,7 +1,7 @@
 //! Serving: one function, or a service of many methods.
 
 use crate::error::{Fault, FaultKind, OpenError};
-use crate::rpc::claim::{self};
+use crate::rpc::claim;
 use crate::rpc::drive_server;
 use crate::rpc::handler::{Handler, Method, Raw, StreamHandler, Streamed, Typed};
 use crate::rpc::hello::Entry;
@@ -172,10 +172,9 @@ impl ServiceBuilder {
     /// Outside of a tokio runtime, and in one built without `enable_io`.
     pub async fn serve(self) -> Result<Server, OpenError> {
         let object = format!("function /{}", self.name.trim_start_matches('/'));
-        let engine = Engine::new(object, self.limits, self.grace, self.entries)?;
-        let claim = claim::claim(&self.name)?;
-        let engine = Arc::new(engine);
-        let floor = Floor::new(Arc::clone(&engine), claim)?;
+        let engine = Arc::new(Engine::new(object, self.limits, self.grace, self.entries)?);
+        let floor = Floor::new(Arc::clone(&engine))?;
+        engine.set_claim(claim::claim(&self.name)?)?;
         drive_server::spawn(floor, self.methods)
             .map_err(|err| Fault::new(FaultKind::NoRuntime, &engine.object, err))?;
         Ok(Server { engine, name: self.name })
@@ -231,6 +230,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if self.engine.is_inherited() {
+            return; // the parent serves on
+        }
+        self.engine.give_name_back();
         self.engine.ask_to_end(Ending::Stop);
     }
 }

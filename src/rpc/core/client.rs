@@ -44,6 +44,10 @@ impl Woken {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tasks.is_empty() && self.tokens.is_empty()
+    }
+
     /// Adds those of another.
     pub(crate) fn append(&mut self, mut other: Woken) {
         self.tasks.append(&mut other.tasks);
@@ -131,6 +135,8 @@ pub(crate) struct ClientCore {
     places: Vec<Place>,
     free: Vec<u32>,
     in_flight: u32,
+    /// Of these, calls that nobody waits for any more.
+    orphans: u32,
     bytes: u64,
     /// Calls that wait for the grants: id and arguments.
     queue: VecDeque<(u64, Vec<u8>)>,
@@ -149,6 +155,7 @@ impl ClientCore {
             places: Vec::new(),
             free: Vec::new(),
             in_flight: 0,
+            orphans: 0,
             bytes: 0,
             queue: VecDeque::new(),
             outbox: Outbox::default(),
@@ -162,6 +169,11 @@ impl ClientCore {
     /// Calls that are not over, orphans among them.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight as usize + self.queue.len()
+    }
+
+    /// Nobody waits for an answer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight == self.orphans && self.queue.is_empty()
     }
 
     /// Something waits for room in the ring.
@@ -341,6 +353,7 @@ impl ClientCore {
         let orphan = call.orphan;
         self.uncharge(charged);
         if orphan {
+            self.orphans -= 1;
             self.remove(head.id);
         }
         Ok(())
@@ -376,6 +389,8 @@ impl ClientCore {
         call.orphan = true;
         if call.closed || call.charged.is_none() {
             self.remove(id);
+        } else {
+            self.orphans += 1;
         }
         Ok(Some(News::Over(outcome)))
     }
@@ -423,7 +438,10 @@ impl ClientCore {
                 self.outbox.send(port, Head::new(Kind::Cancel, id), &[])?;
             }
             if left == TakenBack::Nothing {
-                return Ok(()); // the server answers a call that it has seen, also a cancelled one
+                // The server answers a call that it has seen, also a cancelled one.
+                let orphan = self.get(id).is_some_and(|call| call.orphan);
+                self.orphans += u32::from(orphan);
+                return Ok(());
             }
             let charged = self.get(id).and_then(|call| call.charged.take());
             self.uncharge(charged);
@@ -485,6 +503,7 @@ impl ClientCore {
             let (charged, orphan) = (call.charged.take(), call.orphan);
             self.uncharge(charged);
             if orphan {
+                self.orphans -= 1;
                 self.remove(id);
             }
         }

@@ -25,7 +25,7 @@ impl Floor {
     pub(super) fn harvest(&mut self) {
         let mut keys = std::mem::take(&mut self.keys);
         keys.clear();
-        while let Ok((_, true)) = self.set.collect(&mut keys, Some(Duration::ZERO)) {
+        while let Ok((_, true)) = self.engine.set.collect(&mut keys, Some(Duration::ZERO)) {
             if keys.len() > 4096 {
                 break; // the rest stays readable, or comes with an edge of its own
             }
@@ -48,10 +48,8 @@ impl Floor {
                 }
                 OWNER => {
                     self.owner_armed = false;
-                    if let Some(claim) = &mut self.claim {
-                        // A fault: out of descriptors at the wake door; the next look tries again.
-                        let _ = claim.endpoint.harvest();
-                    }
+                    // A fault: out of descriptors at the wake door; the next look tries again.
+                    let _ = self.engine.with_claim(|claim| claim.endpoint.harvest());
                 }
                 _ => {}
             }
@@ -62,15 +60,16 @@ impl Floor {
     /// Takes callers in, and turns those away for whom there is no place.
     fn let_in(&mut self) {
         for _ in 0..ARRIVALS {
-            let Some(claim) = &self.claim else { return };
-            match claim.door.accept(&refusal(Welcome::TooManyFiles)) {
+            let refusal = refusal(Welcome::TooManyFiles);
+            let arrival = self.engine.with_claim(|claim| claim.door.accept(&refusal));
+            match arrival.unwrap_or(Arrival::Nobody) {
                 Arrival::Nobody => return,
                 Arrival::Caller { conn, pid, uid } => self.welcome(conn, (pid, uid)),
                 Arrival::Stranger { .. } | Arrival::TooManyFiles => {
                     count(&self.engine.counters.refused);
                 }
                 Arrival::Beset => {
-                    self.set.remove(claim.door.fd());
+                    self.engine.with_claim(|claim| self.engine.set.remove(claim.door.fd()));
                     self.front_off = true;
                     return;
                 }
@@ -86,8 +85,9 @@ impl Floor {
         let spare = conn.duplicate();
         let made = Made::new(conn, self.engine.geometry);
         let index = self.free.last().copied().unwrap_or(self.guests.len() as u32);
-        let linked =
-            made.and_then(|made| made.hand_over(&self.engine.hello, &self.set, u64::from(index)));
+        let linked = made.and_then(|made| {
+            made.hand_over(&self.engine.hello, &self.engine.set, u64::from(index))
+        });
         let link = match linked {
             Ok(link) => link,
             Err(_) => {
@@ -132,15 +132,15 @@ impl Floor {
         self.free.push(index);
         let (work, stops) = guest.peer.part(work);
         if let Some(work) = work {
-            work.link.unwatch(&self.set);
+            work.link.unwatch(&self.engine.set);
         }
         stops.into_iter().for_each(|stop| stop.stop());
         self.engine.counters.clients.fetch_sub(1, Ordering::Relaxed); // Relaxed: ours alone
-        if self.front_off
-            && let Some(claim) = &self.claim
-        {
-            let watched = self.set.add(claim.door.fd(), FRONT, Interest::Level);
-            self.front_off = watched.is_err();
+        if self.front_off {
+            let set = &self.engine.set;
+            let watched =
+                self.engine.with_claim(|claim| set.add(claim.door.fd(), FRONT, Interest::Level));
+            self.front_off = matches!(watched, Some(Err(_)));
         }
         for list in [&mut self.hot, &mut self.waiting] {
             list.retain(|other| *other != index);
@@ -160,7 +160,7 @@ impl Floor {
             count(&self.engine.counters.violations);
             self.close(index, None);
         }
-        if self.claim.as_ref().is_some_and(|claim| claim.endpoint.region.is_removed()) {
+        if self.engine.is_removed() {
             self.engine.ask_to_end(Ending::Drain(self.engine.grace));
         }
         let Some(ending) = self.engine.ending() else { return false };
@@ -182,12 +182,7 @@ impl Floor {
 
     /// Gives the name back and tells the clients; a successor may come at once.
     fn leave(&mut self) {
-        if let Some(mut claim) = self.claim.take() {
-            self.set.remove(claim.door.fd());
-            if let Ok(fd) = claim.endpoint.poll_fd() {
-                self.set.remove(fd);
-            }
-        }
+        self.engine.give_name_back();
         for guest in self.guests.iter().flatten() {
             guest.peer.with(|work| {
                 let _ = work.session.say_goodbye(&mut work.link); // a violation shows at the next look
@@ -215,8 +210,7 @@ impl Floor {
 
 impl Drop for Floor {
     fn drop(&mut self) {
-        let inherited = self.claim.as_ref().is_some_and(|claim| claim.endpoint.is_inherited());
-        if !inherited && !self.engine.has_ended() {
+        if !self.engine.is_inherited() && !self.engine.has_ended() {
             self.end();
         }
     }

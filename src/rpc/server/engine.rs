@@ -4,13 +4,16 @@ use crate::codec;
 use crate::error::{Fault, FaultKind};
 use crate::ring::PairGeometry;
 use crate::rpc::answer::HandlerError;
+use crate::rpc::claim::Claim;
 use crate::rpc::error::Reason;
 use crate::rpc::hello::MAX_TABLE;
 use crate::rpc::hello::{Entry, Hello};
 use crate::rpc::limits::{Grant, Limits};
+use crate::rpc::link::{FRONT, OWNER};
 use crate::rpc::stats::Counters;
 use crate::sync::{AtomicBool, Event, Mutex, Ordering, lock};
-use crate::sys::process;
+use crate::sys::poll::{Interest, PollSet};
+use crate::sys::{fd, process};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -26,8 +29,13 @@ pub(crate) enum Ending {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Engine {
+    /// `None` once the name was given back.
+    claim: Mutex<Option<Claim>>,
+    /// Everything that the driver watches.
+    pub(crate) set: PollSet,
     /// "function /add", for messages.
     pub(crate) object: String,
+    forks: u64,
     pub(crate) limits: Limits,
     /// How long calls under way have when the name is removed.
     pub(crate) grace: Duration,
@@ -52,6 +60,7 @@ impl Engine {
         grace: Duration,
         methods: Vec<Entry>,
     ) -> Result<Engine, Fault> {
+        let set = PollSet::new().map_err(|err| Fault::os(&object, "epoll_create1", &err))?;
         let (limits, geometry) = limits.checked(&object)?;
         let refuse = |cause: String| Fault::new(FaultKind::InvalidOption, &object, cause);
         for (at, entry) in methods.iter().enumerate() {
@@ -73,8 +82,11 @@ impl Engine {
             table: methods.clone(),
         };
         Ok(Engine {
+            claim: Mutex::new(None),
+            set,
             hello: hello.to_bytes(&table),
             object,
+            forks: fd::fork_count(),
             limits,
             grace,
             geometry,
@@ -87,6 +99,42 @@ impl Engine {
             ended: AtomicBool::new(false),
             end: Event::new(),
         })
+    }
+
+    /// The name is ours from now on; whoever calls is heard.
+    pub(crate) fn set_claim(&self, mut claim: Claim) -> Result<(), Fault> {
+        let os = |err| Fault::os(&self.object, "epoll_ctl", &err);
+        self.set.add(claim.door.fd(), FRONT, Interest::Level).map_err(os)?;
+        self.set.add(claim.endpoint.poll_fd()?, OWNER, Interest::Level).map_err(os)?;
+        *lock(&self.claim) = Some(claim);
+        Ok(())
+    }
+
+    /// Runs `f` on the claim, while there is one. It must not wait.
+    pub(crate) fn with_claim<R>(&self, f: impl FnOnce(&mut Claim) -> R) -> Option<R> {
+        lock(&self.claim).as_mut().map(f)
+    }
+
+    /// A fork brought it into this process.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.forks != fd::fork_count()
+    }
+
+    /// Somebody removed the name.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.with_claim(|claim| claim.endpoint.region.is_removed()) == Some(true)
+    }
+
+    /// Gives the name back, so that another server can take it.
+    pub(crate) fn give_name_back(&self) {
+        let Some(mut claim) = lock(&self.claim).take() else { return };
+        if claim.endpoint.is_inherited() {
+            return;
+        }
+        self.set.remove(claim.door.fd());
+        if let Ok(fd) = claim.endpoint.poll_fd() {
+            self.set.remove(fd);
+        }
     }
 
     /// Whether another handler may be started.

@@ -6,14 +6,13 @@
 
 use crate::error::Fault;
 use crate::notify::awake::{Awake, TURNS};
-use crate::rpc::claim::Claim;
 use crate::rpc::core::session::{Reply, Stop};
 use crate::rpc::core::timers::Timers;
-use crate::rpc::link::{FRONT, OWNER, TIMER};
+use crate::rpc::link::TIMER;
 use crate::rpc::server::engine::{Ending, Engine};
 use crate::rpc::server::peer::Peer;
 use crate::sys::fd::Fd;
-use crate::sys::poll::{Interest, PollSet};
+use crate::sys::poll::Interest;
 use crate::sys::timer::Timer;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -82,8 +81,6 @@ pub(crate) struct Guest {
 #[derive(Debug)]
 pub(crate) struct Floor {
     pub(crate) engine: Arc<Engine>,
-    pub(crate) claim: Option<Claim>,
-    pub(crate) set: PollSet,
     pub(crate) timer: Timer,
     pub(crate) guests: Vec<Option<Guest>>,
     pub(crate) free: Vec<u32>,
@@ -107,19 +104,12 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    pub(crate) fn new(engine: Arc<Engine>, mut claim: Claim) -> Result<Floor, Fault> {
-        let os = |call: &'static str| {
-            let object = engine.object.clone();
-            move |err: std::io::Error| Fault::os(object, call, &err)
-        };
-        let set = PollSet::new().map_err(os("epoll_create1"))?;
-        let timer = Timer::new().map_err(os("timerfd_create"))?;
-        set.add(timer.fd(), TIMER, Interest::Level).map_err(os("epoll_ctl"))?;
-        set.add(claim.door.fd(), FRONT, Interest::Level).map_err(os("epoll_ctl"))?;
-        set.add(claim.endpoint.poll_fd()?, OWNER, Interest::Level).map_err(os("epoll_ctl"))?;
+    pub(crate) fn new(engine: Arc<Engine>) -> Result<Floor, Fault> {
+        let timer =
+            Timer::new().map_err(|err| Fault::os(&engine.object, "timerfd_create", &err))?;
+        let watched = engine.set.add(timer.fd(), TIMER, Interest::Level);
+        watched.map_err(|err| Fault::os(&engine.object, "epoll_ctl", &err))?;
         Ok(Floor {
-            claim: Some(claim),
-            set,
             timer,
             guests: Vec::new(),
             free: Vec::new(),
@@ -141,7 +131,7 @@ impl Floor {
 
     /// The one descriptor that is readable when there is something to do.
     pub(crate) fn poll_fd(&self) -> &Arc<Fd> {
-        self.set.fd()
+        self.engine.set.fd()
     }
 
     pub(crate) fn guest(&mut self, index: u32) -> Option<&mut Guest> {
@@ -217,10 +207,9 @@ impl Floor {
                 self.heat(index);
             }
         }
-        if !self.owner_armed
-            && let Some(claim) = &mut self.claim
-        {
-            self.owner_armed = claim.endpoint.begin().is_ok();
+        if !self.owner_armed {
+            let armed = self.engine.with_claim(|claim| claim.endpoint.begin().is_ok());
+            self.owner_armed = armed == Some(true);
         }
         // A time that cannot be set is met by the next look.
         let next = [self.timers.next(), self.leaving].into_iter().flatten().min();
@@ -230,7 +219,7 @@ impl Floor {
 
     /// Something that another process or thread asked for needs a look.
     fn check_ending_soon(&self) -> bool {
-        let removed = self.claim.as_ref().is_some_and(|claim| claim.endpoint.region.is_removed());
+        let removed = self.engine.is_removed();
         (self.leaving.is_none() && (removed || self.engine.ending().is_some()))
             || self.engine.ending() == Some(Ending::Stop)
             || (!self.waiting.is_empty() && self.engine.may_start())
