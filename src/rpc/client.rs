@@ -4,7 +4,7 @@ use crate::codec;
 use crate::error::{Fault, FaultKind, errno};
 use crate::rpc::conn::{Ask, Conn};
 use crate::rpc::connect;
-use crate::rpc::core::client::{Answer, News, Outcome};
+use crate::rpc::core::news::{Answer, News, Outcome};
 use crate::rpc::drive_blocking::{Blocked, Signals, Threads};
 use crate::rpc::error::{CallError, Delivered, Reason, RemoteError};
 use crate::rpc::wire::{RAW, STREAM};

@@ -5,7 +5,7 @@ use crate::rpc::client::{
     ATTEMPTS, BYTES, Client, ITEMS, VALUE, bytes, decode, decoded, value, with_encoded,
 };
 use crate::rpc::conn::{Ask, Conn};
-use crate::rpc::core::client::{Listener, News, Outcome};
+use crate::rpc::core::news::{Listener, News, Outcome};
 use crate::rpc::drive_client;
 use crate::rpc::error::CallError;
 use crate::sys::alarm::Alarm;

@@ -7,14 +7,14 @@
 //! of all, and arms for all.
 
 use crate::error::{Fault, FaultKind, errno};
-use crate::notify::awake::Awake;
-use crate::rpc::core::client::{ClientCore, Listener, News, Request, Woken};
+use crate::rpc::core::client::ClientCore;
+use crate::rpc::core::news::{Listener, News, Request, Woken};
 use crate::rpc::error::{CallError, Delivered};
 use crate::rpc::hello::Hello;
 use crate::rpc::limits::Grant;
-use crate::rpc::link::{BELL, LIFELINE, Link, PIDFD, TIMER, WHAT};
-use crate::rpc::wire::{HEAD_LEN, Violation};
-use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, lock};
+use crate::rpc::link::{Link, TIMER};
+use crate::rpc::wire::Violation;
+use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 use crate::sys::fd::{self, Fd};
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::timer::Timer;
@@ -26,33 +26,33 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Conn {
     /// "function /add", for messages.
-    object: Arc<str>,
-    pid: u32,
-    grant: Grant,
-    methods: HashMap<String, (u16, bool)>,
-    only: Option<(u16, bool)>,
-    poll: Arc<Fd>,
-    forks: u64,
+    pub(super) object: Arc<str>,
+    pub(super) pid: u32,
+    pub(super) grant: Grant,
+    pub(super) methods: HashMap<String, (u16, bool)>,
+    pub(super) only: Option<(u16, bool)>,
+    pub(super) poll: Arc<Fd>,
+    pub(super) forks: u64,
     /// No new calls: broken, or the server said goodbye.
-    over: AtomicBool,
-    state: Mutex<State>,
+    pub(super) over: AtomicBool,
+    pub(super) state: Mutex<State>,
 }
 
 /// What the lock guards.
 #[derive(Debug)]
 pub(crate) struct State {
     /// `None` once broken.
-    link: Option<Link>,
-    core: ClientCore,
-    set: PollSet,
-    timer: Timer,
+    pub(super) link: Option<Link>,
+    pub(super) core: ClientCore,
+    pub(super) set: PollSet,
+    pub(super) timer: Timer,
     /// Tasks, threads and loops that sleep, or will before they let anybody down.
-    sleepers: u32,
-    broken: Option<Arc<str>>,
+    pub(super) sleepers: u32,
+    pub(super) broken: Option<Arc<str>>,
     /// When an idle connection was last used.
-    looked: Instant,
-    bytes: Vec<u8>,
-    keys: Vec<u64>,
+    pub(super) looked: Instant,
+    pub(super) bytes: Vec<u8>,
+    pub(super) keys: Vec<u64>,
     pub(crate) drivers: Drivers,
 }
 
@@ -328,201 +328,6 @@ impl Conn {
                 woken.wake_tasks();
             }
         }
-    }
-
-    /// Takes in what came, without waiting. `harvest`: the poll set may be readable. `awake`: the policy of
-    /// who would rather look again than sleep.
-    pub(crate) fn drive(&self, harvest: bool, awake: Option<&mut Awake>) -> Turn {
-        let mut woken = Woken::default();
-        let mut state = lock(&self.state);
-        if harvest {
-            self.harvest(&mut state, &mut woken);
-        }
-        let busy = self.read(&mut state, &mut woken);
-        let State { link, core, .. } = &*state;
-        let turn = match link {
-            None => Turn::Over,
-            Some(_) if busy => {
-                awake.into_iter().for_each(Awake::came);
-                Turn::Busy
-            }
-            Some(link) if core.in_flight() > 0 => {
-                let stay = awake.is_some_and(|awake| awake.stay(link.end.theirs()));
-                if stay { Turn::Awake } else { Turn::Quiet }
-            }
-            Some(_) => Turn::Quiet,
-        };
-        self.settle(state, woken);
-        turn
-    }
-
-    /// Calls that are not over.
-    pub(crate) fn in_flight(&self) -> usize {
-        lock(&self.state).core.in_flight()
-    }
-
-    fn harvest(&self, state: &mut State, woken: &mut Woken) {
-        let mut keys = std::mem::take(&mut state.keys);
-        keys.clear();
-        while let Ok((_, true)) = state.set.collect(&mut keys, Some(Duration::ZERO)) {}
-        let mut hung_up = false;
-        for key in &keys {
-            match key & WHAT {
-                BELL => state.link.iter().for_each(Link::rung),
-                LIFELINE | PIDFD => hung_up = true,
-                TIMER => {
-                    state.timer.fired();
-                    self.expire(state, woken);
-                }
-                _ => {}
-            }
-        }
-        state.keys = keys;
-        if hung_up {
-            // Everything that it had published counts.
-            self.read(state, woken);
-            self.hung_up(state, woken);
-        }
-    }
-
-    fn expire(&self, state: &mut State, woken: &mut Woken) {
-        let State { link: Some(link), core, .. } = state else { return };
-        let expired = core.expire(link, Instant::now(), woken);
-        link.publish();
-        if let Err(violation) = expired {
-            woken.append(self.broke(state, &violation.to_string()));
-        }
-    }
-
-    fn hung_up(&self, state: &mut State, woken: &mut Woken) {
-        let Some(link) = &state.link else { return };
-        let why = match link.peer_died() {
-            true => format!("its server (pid {}) died", self.pid),
-            false => format!("its server (pid {}) hung up", self.pid),
-        };
-        woken.append(self.broke(state, &why));
-    }
-
-    /// Reads every frame. True: there were some.
-    fn read(&self, state: &mut State, woken: &mut Woken) -> bool {
-        let State { link: Some(link), core, bytes, .. } = state else { return false };
-        let mut some = false;
-        let done = loop {
-            match link.next(bytes) {
-                Ok(None) => break core.pump(link),
-                Ok(Some(head)) => {
-                    some = true;
-                    if let Err(violation) = core.hear(head, &bytes[HEAD_LEN..], woken) {
-                        break Err(violation);
-                    }
-                }
-                Err(violation) => break Err(violation),
-            }
-        };
-        link.publish();
-        if core.said_goodbye {
-            self.over.store(true, Ordering::Relaxed); // Relaxed: as in `is_over`
-        }
-        if let Err(violation) = done {
-            woken.append(self.broke(state, &violation.to_string()));
-        }
-        some
-    }
-
-    /// Lets the lock go, armed for whoever sleeps, and wakes whoever has news.
-    fn settle(&self, mut state: MutexGuard<'_, State>, mut woken: Woken) {
-        while state.sleepers > 0 {
-            let State { link: Some(link), core, timer, .. } = &mut *state else { break };
-            // One that cannot be set is as good as late.
-            let _ = timer.no_later_than(core.next_deadline());
-            link.park(core.wants_room());
-            if !link.is_quiet() {
-                self.read(&mut state, &mut woken);
-                continue;
-            }
-            // The look for room, behind the same barrier.
-            if core.wants_room() {
-                let pumped = core.pump(link);
-                link.publish();
-                if let Err(violation) = pumped {
-                    woken.append(self.broke(&mut state, &violation.to_string()));
-                }
-            }
-            break;
-        }
-        drop(state);
-        woken.wake_tasks();
-    }
-
-    /// The connection is of no use any more: every call under way ends.
-    fn broke(&self, state: &mut State, why: &str) -> Woken {
-        let mut woken = Woken::default();
-        let Some(mut link) = state.link.take() else { return woken };
-        self.over.store(true, Ordering::Relaxed); // Relaxed: as in `is_over`
-        state.broken = Some(why.into());
-        let (taken, put) = (link.end.taken(), link.end.tx.staged_end());
-        state.core.break_off(
-            |sent| match sent {
-                None => Delivered::No,
-                // How far it has taken what we sent; beyond that it cannot have got.
-                Some(_) if put.wrapping_sub(taken) > put => Delivered::Unknown,
-                Some(at) if put.wrapping_sub(at) >= put.wrapping_sub(taken) => Delivered::Yes,
-                Some(_) => Delivered::No,
-            },
-            &mut woken,
-        );
-        link.unpark();
-        link.unwatch(&state.set);
-        for driver in &mut state.drivers {
-            woken.tasks.extend(driver.waker.take());
-        }
-        woken
-    }
-
-    /// The last client handle is gone.
-    pub(crate) fn close(&self) {
-        if self.forks != fd::fork_count() {
-            return;
-        }
-        let mut woken = {
-            let mut state = lock(&self.state);
-            let why = "this client was closed";
-            self.broke(&mut state, why)
-        };
-        woken.wake_tasks();
-    }
-
-    /// Somebody sleeps on the poll set from now on, or will look again before it matters.
-    pub(crate) fn sleeps(&self) {
-        let mut state = lock(&self.state);
-        state.sleepers += 1;
-        self.settle(state, Woken::default());
-    }
-
-    /// One sleeper less. The others stay armed.
-    pub(crate) fn awakes(&self) {
-        let mut state = lock(&self.state);
-        state.sleepers = state.sleepers.saturating_sub(1);
-        if state.sleepers == 0
-            && let Some(link) = &mut state.link
-        {
-            link.unpark();
-        }
-    }
-
-    /// A driving task ends. Its callers look again, and see to another.
-    pub(crate) fn leave(&self, is_it: impl Fn(&Driver) -> bool) {
-        if self.forks != fd::fork_count() {
-            return;
-        }
-        let mut woken = Woken::default();
-        self.with(|state| {
-            state.drivers.retain(|driver| !is_it(driver));
-            if state.link.is_some() {
-                state.core.tell_all(&mut woken);
-            }
-        });
-        woken.wake_tasks();
     }
 
     /// Runs `f` on what the lock guards.

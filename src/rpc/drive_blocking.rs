@@ -3,7 +3,7 @@
 use crate::error::Fault;
 use crate::notify::awake::{Awake, SPINS};
 use crate::rpc::conn::{Conn, Turn};
-use crate::rpc::core::client::{Listener, News};
+use crate::rpc::core::news::{Listener, News};
 use crate::sync::{Mutex, lock};
 use crate::sys::alarm::Alarm;
 use crate::sys::fd::Fd;

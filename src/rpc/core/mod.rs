@@ -2,6 +2,7 @@
 //! [`Port`](port::Port), and whoever drives them does the rest.
 
 pub(crate) mod client;
+pub(crate) mod news;
 pub(crate) mod port;
 pub(crate) mod session;
 #[cfg(test)]
