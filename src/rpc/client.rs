@@ -5,11 +5,12 @@ use crate::error::{Fault, FaultKind, errno};
 use crate::rpc::conn::{Ask, Conn};
 use crate::rpc::connect;
 use crate::rpc::core::news::{Answer, News, Outcome};
-use crate::rpc::drive_blocking::{Blocked, Signals, Threads};
+use crate::rpc::drive_blocking::{Blocked, Threads};
 use crate::rpc::error::{CallError, Delivered, Reason, RemoteError};
 use crate::rpc::wire::{RAW, STREAM};
 use crate::sync::{Event, Mutex, lock};
 use crate::sys::alarm::Alarm;
+use crate::sys::fd::Fd;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
@@ -115,7 +116,7 @@ impl Shared {
     pub(crate) fn conn_blocking(
         &self,
         deadline: Option<Instant>,
-        cancel: Option<&Arc<Alarm>>,
+        cancel: Option<&Fd>,
     ) -> Result<Arc<Conn>, CallError> {
         loop {
             if let Some(conn) = self.current() {
@@ -142,8 +143,8 @@ impl Shared {
             let cancel = match cancel {
                 Some(cancel) => cancel,
                 None => {
-                    own = Arc::new(self.alarm()?);
-                    &own
+                    own = self.alarm()?;
+                    own.fd()
                 }
             };
             return connect::connect(&self.name, deadline, cancel).map(|conn| self.keep(conn));
@@ -264,26 +265,34 @@ impl Client {
     ) -> Result<R, CallError> {
         let timed = Client { timeout: timeout.or(self.timeout), shared: Arc::clone(&self.shared) };
         let ask = Ask { method, flags: VALUE, deadline: timed.deadline() };
-        let ended = with_encoded(self.name(), args, |body| {
-            let signals = &mut Signals { bell: None, ask: &mut || false };
-            self.run_blocking(ask, body, signals)
-        });
+        let ended = with_encoded(self.name(), args, |body| self.run_blocking(ask, body));
         let (conn, outcome) = ended?;
         decoded(&conn, outcome)
     }
 
     /// One call from a thread; the outcome as it came.
-    pub(crate) fn run_blocking(
-        &self,
-        ask: Ask<'_>,
-        body: &[u8],
-        signals: &mut Signals<'_>,
-    ) -> Result<(Arc<Conn>, Outcome), CallError> {
+    fn run_blocking(&self, ask: Ask<'_>, body: &[u8]) -> Result<(Arc<Conn>, Outcome), CallError> {
         for _ in 0..ATTEMPTS {
             let conn = self.shared.conn_blocking(ask.deadline, None)?;
             if let Some(id) = conn.begin(ask, body)? {
-                let outcome = self.wait_blocking(&conn, id, signals)?;
-                return Ok((conn, outcome));
+                let outcome = loop {
+                    match self.shared.threads.wait(&conn, id, None) {
+                        Ok(Blocked::News(News::Over(outcome))) => break Ok(outcome),
+                        Ok(Blocked::Interrupted) => {} // a handler ran; there is nobody to ask
+                        Ok(Blocked::News(News::Item(_))) => {
+                            let cause = "the method yields a stream";
+                            break Err(Fault::new(FaultKind::Mismatch, conn.object(), cause));
+                        }
+                        Err(fault) => break Err(fault),
+                    }
+                };
+                return match outcome {
+                    Ok(outcome) => Ok((conn, outcome)),
+                    Err(fault) => {
+                        conn.abandon(id);
+                        Err(fault.into())
+                    }
+                };
             }
         }
         Err(self.restless())
@@ -294,27 +303,6 @@ impl Client {
         let cause = "its server hangs up on every new connection; is it crashing at start?";
         let fault = Fault::new(FaultKind::PeerUnreachable, self.name(), cause);
         CallError::Disconnected { fault, delivered: Delivered::No }
-    }
-
-    fn wait_blocking(
-        &self,
-        conn: &Conn,
-        id: u64,
-        signals: &mut Signals<'_>,
-    ) -> Result<Outcome, CallError> {
-        let error = match self.shared.threads.wait(conn, id, signals) {
-            Ok(Blocked::News(News::Over(outcome))) => return Ok(outcome),
-            Ok(Blocked::News(News::Item(_))) => {
-                Fault::new(FaultKind::Mismatch, conn.object(), "the method yields a stream")
-            }
-            Ok(Blocked::Interrupted) => {
-                let fault = Fault::new(FaultKind::Os, conn.object(), "interrupted by a signal");
-                fault.with_errno(errno::EINTR)
-            }
-            Err(fault) => fault,
-        };
-        conn.abandon(id);
-        Err(error.into())
     }
 
     #[cfg(feature = "python")]

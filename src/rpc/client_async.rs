@@ -48,7 +48,7 @@ impl Client {
         let cancel = CallOff(Arc::new(cancel));
         let (shared, alarm) = (Arc::clone(&self.shared), Arc::clone(&cancel.0));
         let connecting =
-            tokio::task::spawn_blocking(move || shared.conn_blocking(deadline, Some(&alarm)));
+            tokio::task::spawn_blocking(move || shared.conn_blocking(deadline, Some(alarm.fd())));
         match connecting.await {
             Ok(done) => done,
             Err(err) => {

@@ -51,6 +51,8 @@ pub(crate) struct State {
     pub(super) broken: Option<Arc<str>>,
     /// When an idle connection was last used.
     pub(super) looked: Instant,
+    /// Tokens of calls with news, for the driver of an event loop.
+    pub(super) tokens: Vec<u64>,
     pub(super) bytes: Vec<u8>,
     pub(super) keys: Vec<u64>,
     pub(crate) drivers: Drivers,
@@ -120,6 +122,7 @@ impl Conn {
                 sleepers: 0,
                 broken: None,
                 looked: Instant::now(),
+                tokens: Vec::new(),
                 bytes: Vec::new(),
                 keys: Vec::new(),
                 drivers: Vec::new(),
@@ -205,8 +208,7 @@ impl Conn {
             }
             Err(violation) => {
                 woken.append(self.broke(&mut state, &violation.to_string()));
-                drop(state);
-                woken.wake_tasks();
+                self.settle(state, woken);
                 Ok(None)
             }
         }
@@ -295,10 +297,9 @@ impl Conn {
                 news
             }
             Err(violation) => {
-                let mut woken = self.broke(&mut state, &violation.to_string());
+                let woken = self.broke(&mut state, &violation.to_string());
                 let news = state.core.take(&mut Nowhere, id).ok().flatten();
-                drop(state);
-                woken.wake_tasks();
+                self.settle(state, woken);
                 news
             }
         }
@@ -323,9 +324,8 @@ impl Conn {
             Ok(()) if core.wants_room() => self.settle(state, Woken::default()),
             Ok(()) => {}
             Err(violation) => {
-                let mut woken = self.broke(&mut state, &violation.to_string());
-                drop(state);
-                woken.wake_tasks();
+                let woken = self.broke(&mut state, &violation.to_string());
+                self.settle(state, woken);
             }
         }
     }

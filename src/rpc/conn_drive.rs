@@ -132,6 +132,7 @@ impl Conn {
             }
             break;
         }
+        state.tokens.append(&mut woken.tokens);
         drop(state);
         woken.wake_tasks();
     }
@@ -166,12 +167,16 @@ impl Conn {
         if self.forks != fd::fork_count() {
             return;
         }
-        let mut woken = {
-            let mut state = lock(&self.state);
-            let why = "this client was closed";
-            self.broke(&mut state, why)
-        };
-        woken.wake_tasks();
+        let mut state = lock(&self.state);
+        let woken = self.broke(&mut state, "this client was closed");
+        self.settle(state, woken);
+    }
+
+    /// The tokens of the calls that have news since this was asked last. True: there are some.
+    #[cfg(feature = "python")]
+    pub(crate) fn take_tokens(&self, into: &mut Vec<u64>) -> bool {
+        into.append(&mut lock(&self.state).tokens);
+        !into.is_empty()
     }
 
     /// Somebody sleeps on the poll set from now on, or will look again before it matters.

@@ -10,7 +10,6 @@ use crate::rpc::error::{CallError, Delivered};
 use crate::rpc::front::{self, Reached};
 use crate::rpc::hello::{self, HELLO_LEN, Hello, MAX_TABLE, NoHello, Welcome};
 use crate::rpc::link::Link;
-use crate::sys::alarm::Alarm;
 use crate::sys::door;
 use crate::sys::doorbell::{Bell, Doorbell};
 use crate::sys::failpoint::failpoint;
@@ -61,11 +60,11 @@ impl Made {
     }
 }
 
-/// Connects to whoever serves `name`, waiting until `deadline` at most, or until `cancel` rings.
+/// Connects to whoever serves `name`, waiting until `deadline` at most, or until `cancel` is readable.
 pub(crate) fn connect(
     name: &str,
     deadline: Option<Instant>,
-    cancel: &Alarm,
+    cancel: &Fd,
 ) -> Result<Conn, CallError> {
     // A server that is replaced, or leaves, between our looks is looked for anew; each round sees
     // another tag, so the bound is for a directory in which somebody makes mischief.
@@ -76,9 +75,8 @@ pub(crate) fn connect(
             let object = object.clone();
             move |err: io::Error| CallError::Connect(Fault::os(object, call, &err).into())
         };
-        let reached =
-            front::connect_waiting(found.region.doors(), found.tag, deadline, cancel.fd())
-                .map_err(os("calling its server"))?;
+        let reached = front::connect_waiting(found.region.doors(), found.tag, deadline, cancel)
+            .map_err(os("calling its server"))?;
         match reached {
             None => return Err(called_off(&object)),
             Some(Reached::Conn(conn)) => match received(&object, conn, deadline, cancel)? {
@@ -119,7 +117,7 @@ fn received(
     object: &str,
     conn: Fd,
     deadline: Option<Instant>,
-    cancel: &Alarm,
+    cancel: &Fd,
 ) -> Result<Option<Conn>, CallError> {
     let mut parcel: Option<(Vec<u8>, Vec<Fd>)> = None;
     loop {
@@ -158,7 +156,7 @@ fn received(
             }
         }
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let (waited, [_, off]) = poll::wait_any([Some(&conn), Some(cancel.fd())], left)
+        let (waited, [_, off]) = poll::wait_any([Some(&conn), Some(cancel)], left)
             .map_err(|err| CallError::Connect(Fault::os(object, "poll", &err).into()))?;
         if off {
             return Err(called_off(object));

@@ -25,16 +25,8 @@ const KEEP: usize = 8;
 #[derive(Debug)]
 pub(crate) enum Blocked {
     News(News),
-    /// A signal handler asked to give up.
+    /// A signal handler ran; look at it, then wait again.
     Interrupted,
-}
-
-/// How a thread that waits hears of signals.
-pub(crate) struct Signals<'a> {
-    /// Readable once a signal came.
-    pub(crate) bell: Option<&'a Fd>,
-    /// Asked after each signal whether to give up.
-    pub(crate) ask: &'a mut dyn FnMut() -> bool,
 }
 
 impl Default for Threads {
@@ -44,13 +36,9 @@ impl Default for Threads {
 }
 
 impl Threads {
-    /// Parks the thread until there is news of the call `id`. Its deadline is the connection's business.
-    pub(crate) fn wait(
-        &self,
-        conn: &Conn,
-        id: u64,
-        signals: &mut Signals<'_>,
-    ) -> Result<Blocked, Fault> {
+    /// Parks the thread until there is news of the call `id`, or `bell` is readable, which is an
+    /// interruption. The deadline is the connection's business.
+    pub(crate) fn wait(&self, conn: &Conn, id: u64, bell: Option<&Fd>) -> Result<Blocked, Fault> {
         loop {
             if let Some(news) = conn.take(id, || None) {
                 lock(&self.spins).came();
@@ -65,7 +53,7 @@ impl Threads {
         lock(&self.spins).parks();
         let alarm = self.take_alarm(conn)?;
         conn.sleeps();
-        let ended = Self::sleep(conn, id, &alarm, signals);
+        let ended = Self::sleep(conn, id, &alarm, bell);
         conn.awakes();
         let mut alarms = lock(&self.alarms);
         if alarms.len() < KEEP {
@@ -80,23 +68,23 @@ impl Threads {
         conn: &Conn,
         id: u64,
         alarm: &Arc<Alarm>,
-        signals: &mut Signals<'_>,
+        bell: Option<&Fd>,
     ) -> Result<Blocked, Fault> {
         loop {
             let waker = || Some(Listener::Task(Waker::from(Arc::clone(alarm))));
             if let Some(news) = conn.take(id, waker) {
                 return Ok(Blocked::News(news));
             }
-            if (signals.ask)() {
+            let fds = [Some(&**conn.poll_fd()), Some(alarm.fd()), bell];
+            let (waited, [fired, told, rung]) =
+                poll::wait_any(fds, None).map_err(|err| Fault::os(conn.object(), "poll", &err))?;
+            if rung || waited == Waited::Interrupted {
                 return Ok(Blocked::Interrupted);
             }
-            let fds = [Some(&**conn.poll_fd()), Some(alarm.fd()), signals.bell];
-            let (waited, [fired, told, _]) =
-                poll::wait_any(fds, None).map_err(|err| Fault::os(conn.object(), "poll", &err))?;
-            if waited == Waited::Ready && told {
+            if told {
                 alarm.silence();
             }
-            if waited == Waited::Ready && fired {
+            if fired {
                 conn.drive(true, None);
             }
         }

@@ -150,6 +150,12 @@ fn arguments<A: DeserializeOwned>(call: &Call<'_>) -> Result<A, HandlerError> {
             "the method takes values, not raw bytes; call it by call_method",
         ));
     }
+    if call.mixed {
+        return Err(HandlerError::of(
+            Reason::BadArguments,
+            "the method takes positional arguments, or keyword arguments, but not both at once",
+        ));
+    }
     codec::from_slice(call.args).map_err(|err| HandlerError::of(Reason::BadArguments, err))
 }
 

@@ -30,7 +30,9 @@ pub(crate) const MILLIS: u8 = 4;
 pub(crate) const STREAM: u8 = 8;
 /// The body begins in chunks that came before.
 pub(crate) const CHUNKED: u8 = 16;
-const FLAGS: u8 = RAW | DEADLINE | MILLIS | STREAM | CHUNKED;
+/// The arguments are two values, `[positional, {name: value}]`, and not the positional ones alone.
+pub(crate) const MIXED: u8 = 32;
+const FLAGS: u8 = RAW | DEADLINE | MILLIS | STREAM | CHUNKED | MIXED;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

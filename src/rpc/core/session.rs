@@ -4,7 +4,7 @@
 use super::client::FIRST_CREDIT;
 use super::port::{Outbox, Partial, Port};
 use crate::rpc::limits::{Grant, Limits};
-use crate::rpc::wire::{CHUNKED, Head, Kind, RAW, STREAM, Violation};
+use crate::rpc::wire::{CHUNKED, Head, Kind, MIXED, RAW, STREAM, Violation};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ pub(crate) struct Incoming {
     pub(crate) method: u16,
     pub(crate) raw: bool,
     pub(crate) stream: bool,
+    pub(crate) mixed: bool,
     pub(crate) deadline: Option<Duration>,
     /// Bytes of arguments, which it is charged for until it is answered.
     pub(crate) charge: u64,
@@ -165,6 +166,7 @@ impl Session {
             method: head.method,
             raw: head.has(RAW),
             stream: head.has(STREAM),
+            mixed: head.has(MIXED),
             deadline: head.deadline(),
             charge,
             chunked,

@@ -31,6 +31,8 @@ pub(crate) struct Call<'a> {
     pub(crate) method: u16,
     /// The arguments are bytes as they are.
     pub(crate) raw: bool,
+    /// Positional and keyword arguments together.
+    pub(crate) mixed: bool,
     pub(crate) deadline: Option<Instant>,
     /// Our own copy.
     pub(crate) args: &'a [u8],

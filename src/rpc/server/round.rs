@@ -155,8 +155,8 @@ impl Floor {
             self.refuse(work, &call, Reason::Deadline, since)?;
             return Ok(None);
         }
-        let (id, charge, raw) = (call.id, call.charge, call.raw);
-        let asked = Call { peer, id, method: call.method, raw, deadline, args, since };
+        let (id, charge, raw, mixed) = (call.id, call.charge, call.raw, call.mixed);
+        let asked = Call { peer, id, method: call.method, raw, mixed, deadline, args, since };
         match starter.start(asked) {
             First::Done(reply) => {
                 let now = Instant::now();
