@@ -7,7 +7,7 @@
 //! of all, and arms for all.
 
 use crate::error::{Fault, FaultKind, errno};
-use crate::notify::awake::{Awake, TURNS};
+use crate::notify::awake::{Awake, NEVER, Scale, TURNS};
 use crate::rpc::core::client::ClientCore;
 use crate::rpc::core::news::{Listener, News, Request, Woken};
 use crate::rpc::error::{CallError, Delivered};
@@ -34,6 +34,7 @@ pub(crate) struct Conn {
     pub(super) only: Option<Method>,
     pub(super) poll: Arc<Fd>,
     pub(super) forks: u64,
+    awake: bool,
     /// No new calls: broken, or the server said goodbye.
     pub(super) over: AtomicBool,
     pub(super) state: Mutex<State>,
@@ -151,6 +152,7 @@ impl Conn {
             methods,
             poll: Arc::clone(set.fd()),
             forks: fd::fork_count(),
+            awake: true,
             over: AtomicBool::new(false),
             state: Mutex::new(State {
                 link: Some(link),
@@ -189,6 +191,23 @@ impl Conn {
             self.methods.iter().map(|(name, at)| (at.number, name.clone())).collect();
         all.sort_unstable();
         all.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// Nobody who waits here stays awake for it.
+    pub(crate) fn never_awake(mut self) -> Conn {
+        self.awake = false;
+        lock(&self.state).patience = Awake::new(NEVER);
+        self
+    }
+
+    /// Whether who waits here stays awake for a while before it sleeps.
+    pub(crate) fn is_awake(&self) -> bool {
+        self.awake
+    }
+
+    /// How long to stay awake, of a policy that would do so for as long as `scale` says.
+    pub(crate) fn scale(&self, scale: Scale) -> Scale {
+        if self.awake { scale } else { NEVER }
     }
 
     /// The one descriptor that is readable when somebody should drive.

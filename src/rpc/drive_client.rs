@@ -40,7 +40,7 @@ pub(crate) fn ensure(conn: &Arc<Conn>) -> Result<(), Fault> {
         face: None,
         asleep: false,
         polls: 0,
-        awake: Awake::new(TURNS),
+        awake: Awake::new(conn.scale(TURNS)),
         conn: Arc::clone(conn),
         runtime,
     };

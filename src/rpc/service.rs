@@ -86,6 +86,7 @@ impl Service {
             name: name.to_owned(),
             limits: Limits::default(),
             grace: Duration::from_secs(5),
+            awake: true,
             entries: Vec::new(),
             methods: Vec::new(),
         }
@@ -98,6 +99,7 @@ pub struct ServiceBuilder {
     name: String,
     limits: Limits,
     grace: Duration,
+    awake: bool,
     entries: Vec<Entry>,
     methods: Vec<Box<dyn Method>>,
 }
@@ -212,6 +214,14 @@ impl ServiceBuilder {
         self
     }
 
+    /// Whether the server may stay awake for some microseconds after a call before it sleeps, where that
+    /// has paid of late. Default true.
+    #[must_use]
+    pub fn stay_awake(mut self, awake: bool) -> Self {
+        self.awake = awake;
+        self
+    }
+
     /// Takes the name and serves, on the current tokio runtime.
     ///
     /// # Errors
@@ -224,7 +234,9 @@ impl ServiceBuilder {
     /// Outside of a tokio runtime, and in one built without `enable_io`.
     pub async fn serve(self) -> Result<Server, OpenError> {
         let object = format!("function /{}", self.name.trim_start_matches('/'));
-        let engine = Arc::new(Engine::new(object, self.limits, self.grace, self.entries)?);
+        let mut engine = Engine::new(object, self.limits, self.grace, self.entries)?;
+        engine.awake = self.awake;
+        let engine = Arc::new(engine);
         let floor = Floor::new(Arc::clone(&engine))?;
         engine.set_claim(claim::claim(&self.name)?)?;
         failpoint!("rpc.claimed");

@@ -42,6 +42,8 @@ pub(crate) struct Engine {
     pub(crate) geometry: PairGeometry,
     pub(crate) hello: Vec<u8>,
     pub(crate) methods: Vec<Entry>,
+    /// The driver may stay awake for a while before it sleeps.
+    pub(crate) awake: bool,
     /// Some method works in place.
     pub(crate) in_place: bool,
     pub(crate) counters: Counters,
@@ -92,6 +94,7 @@ impl Engine {
             limits,
             grace,
             geometry,
+            awake: true,
             in_place: methods.iter().any(|method| method.in_place),
             methods,
             counters: Counters::default(),

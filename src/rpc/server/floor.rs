@@ -200,6 +200,9 @@ impl Floor {
         else {
             return false;
         };
+        if !self.engine.awake {
+            return false;
+        }
         let awake = &mut self.awake;
         peer.with(|work| awake.stay(work.link.end.theirs())).unwrap_or(false)
     }

@@ -19,6 +19,10 @@ fn connect(place: &Place) -> Res<Client> {
 
 /// Both functions, the second one in both forms.
 async fn serve(place: &Place) -> Res<()> {
+    serve_awake(place, true).await
+}
+
+async fn serve_awake(place: &Place, awake: bool) -> Res<()> {
     async fn add((a, b): (i64, i64)) -> Answered<i64> {
         Ok(a + b)
     }
@@ -28,7 +32,11 @@ async fn serve(place: &Place) -> Res<()> {
         .limits(limits)
         .method("add", add)
         .method("echo", |(data,): (ByteBuf,)| async move { Ok::<_, HandlerError>(data) })
-        .method_bytes("echo_bytes", |data: Bytes| async move { Ok::<_, HandlerError>(data) })
+        .method_in_place("echo_bytes", |data, reply| {
+            reply.write(data);
+            Ok::<_, HandlerError>(())
+        })
+        .stay_awake(awake)
         .serve()
         .await?;
     server.join().await;
@@ -59,7 +67,7 @@ impl Rpc for Owned {
     }
 }
 
-/// `call_bytes`.
+/// `call_bytes` of a method that works in place.
 #[derive(Clone)]
 pub struct InPlace(Client);
 
@@ -105,5 +113,32 @@ impl Rpc for Blocking {
     async fn echo(&mut self, data: Bytes) -> Answer<ByteBuf> {
         let data = serde_bytes::Bytes::new(&data);
         Ok(self.0.blocking_call_method("echo", &(data,), None)?)
+    }
+}
+
+/// `call_method`, where both sides sleep at once.
+#[derive(Clone)]
+pub struct Parked(Client);
+
+impl Rpc for Parked {
+    type Bytes = ByteBuf;
+
+    async fn connect(place: &Place) -> Res<Self> {
+        place.start(&[])?;
+        let client = Client::lazy(&name(place)).stay_awake(false);
+        until_there(|| client.blocking_call_method::<_, i64>("add", &(1, 1), None))?;
+        Ok(Self(client))
+    }
+
+    async fn serve(place: &Place) -> Res<()> {
+        serve_awake(place, false).await
+    }
+
+    async fn add(&mut self, a: i64, b: i64) -> Answer<i64> {
+        Ok(self.0.call_method("add", &(a, b)).await?)
+    }
+
+    async fn echo(&mut self, data: Bytes) -> Answer<ByteBuf> {
+        Ok(self.0.call_method("echo", &(serde_bytes::Bytes::new(&data),)).await?)
     }
 }
