@@ -366,6 +366,9 @@ impl Conn {
             }
             Ok(Some(news)) => {
                 let over = matches!(news, News::Over(_));
+                if over {
+                    state.patience.came(); // whoever read it
+                }
                 let was_alone = over && state.alone.take_if(|alone| *alone == id).is_some();
                 // With nothing under way there is nothing to be armed for.
                 if state.core.wants_room() || (was_alone && state.core.in_flight() > 0) {

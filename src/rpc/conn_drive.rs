@@ -81,8 +81,10 @@ impl Conn {
                 Turn::Busy
             }
             Some(link) if patience.stay(link.end.theirs()) => {
-                *alone = Some(id);
-                link.unpark();
+                if alone.replace(id).is_none() {
+                    link.unpark();
+                    link.end.note_cpu();
+                }
                 Turn::Awake
             }
             Some(_) => {
