@@ -22,22 +22,74 @@ impl Conn {
     pub(crate) fn drive(&self, harvest: bool, awake: Option<&mut Awake>) -> Turn {
         let mut woken = Woken::default();
         let mut state = lock(&self.state);
+        state.publisher = None;
         if harvest {
             self.harvest(&mut state, &mut woken);
         }
+        // The timer is set for sleepers; one that never sleeps looks at the clock.
+        if state.core.next_deadline().is_some() {
+            self.expire(&mut state, &mut woken);
+        }
         let busy = self.read(&mut state, &mut woken);
-        let State { link, core, .. } = &*state;
+        let State { link, core, alone, .. } = &*state;
         let turn = match link {
             None => Turn::Over,
             Some(_) if busy => {
                 awake.into_iter().for_each(Awake::came);
                 Turn::Busy
             }
-            Some(link) if core.in_flight() > 0 => {
+            Some(link) if core.in_flight() > 0 && alone.is_none() => {
                 let stay = awake.is_some_and(|awake| awake.stay(link.end.theirs()));
                 if stay { Turn::Awake } else { Turn::Quiet }
             }
             Some(_) => Turn::Quiet,
+        };
+        if self.settle(state, woken) && turn != Turn::Over { Turn::Busy } else { turn }
+    }
+
+    /// The task of this thread's driver will drive again once the others that are ready now have run: what
+    /// they put goes out then, in one publication. A task that does not let the driver run keeps it back.
+    #[cfg(any(feature = "tokio", feature = "python"))]
+    pub(crate) fn publish_later(&self) {
+        lock(&self.state).publisher = Some(crate::rpc::conn::thread());
+    }
+
+    /// Publishes what was kept back.
+    #[cfg(feature = "python")]
+    pub(crate) fn publish(&self) {
+        let mut state = lock(&self.state);
+        state.publisher = None;
+        state.link.iter_mut().for_each(Link::publish);
+    }
+
+    /// The task of the call `id` looks for its answer itself, if it is the only one under way: that saves
+    /// two hops between tasks. [`Turn::Awake`] makes it the one who drives, until it is asked again, gives
+    /// up, or is joined by another call; for so long nobody is armed.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn drive_alone(&self, id: u64) -> Turn {
+        let mut woken = Woken::default();
+        let mut state = lock(&self.state);
+        if state.core.in_flight() != 1 {
+            return Turn::Quiet;
+        }
+        let busy = self.read(&mut state, &mut woken);
+        let State { link, patience, alone, .. } = &mut *state;
+        let turn = match link {
+            None => Turn::Over,
+            Some(_) if busy => {
+                patience.came();
+                Turn::Busy
+            }
+            Some(link) if patience.stay(link.end.theirs()) => {
+                *alone = Some(id);
+                link.unpark();
+                Turn::Awake
+            }
+            Some(_) => {
+                patience.parks();
+                *alone = None;
+                Turn::Quiet
+            }
         };
         self.settle(state, woken);
         turn
@@ -48,7 +100,8 @@ impl Conn {
         lock(&self.state).core.in_flight()
     }
 
-    pub(super) fn harvest(&self, state: &mut State, woken: &mut Woken) {
+    /// Takes in what fired. True: something had.
+    pub(super) fn harvest(&self, state: &mut State, woken: &mut Woken) -> bool {
         let mut keys = std::mem::take(&mut state.keys);
         keys.clear();
         while let Ok((_, true)) = state.set.collect(&mut keys, Some(Duration::ZERO)) {}
@@ -64,6 +117,7 @@ impl Conn {
                 _ => {}
             }
         }
+        let fired = !keys.is_empty();
         state.keys = keys;
         if hung_up {
             // Everything that it had published counts; more than a ringful it had not.
@@ -75,6 +129,7 @@ impl Conn {
             }
             self.hung_up(state, woken);
         }
+        fired
     }
 
     fn expire(&self, state: &mut State, woken: &mut Woken) {
@@ -126,10 +181,12 @@ impl Conn {
         some
     }
 
-    /// Lets the lock go, armed for whoever sleeps, and wakes whoever has news.
-    pub(super) fn settle(&self, mut state: MutexGuard<'_, State>, mut woken: Woken) {
+    /// Lets the lock go, armed for whoever sleeps, and wakes whoever has news. True: something came at the
+    /// last look.
+    pub(super) fn settle(&self, mut state: MutexGuard<'_, State>, mut woken: Woken) -> bool {
+        let mut some = false;
         let mut left = ROUNDS;
-        while state.sleepers > 0 {
+        while state.sleepers > 0 && state.alone.is_none() {
             let State { link: Some(link), core, timer, .. } = &mut *state else { break };
             // A server that never stops must not keep us under the lock: a sleeper goes on.
             let at = if left > 0 { core.next_deadline() } else { Some(Instant::now()) };
@@ -138,7 +195,7 @@ impl Conn {
             link.park(core.wants_room());
             if left > 0 && !link.is_quiet() {
                 left -= 1;
-                self.read(&mut state, &mut woken);
+                some |= self.read(&mut state, &mut woken);
                 continue;
             }
             // The look for room, behind the same barrier.
@@ -154,6 +211,7 @@ impl Conn {
         state.tokens.append(&mut woken.tokens);
         drop(state);
         woken.wake_tasks();
+        some
     }
 
     /// The connection is of no use any more: every call under way ends.
@@ -216,11 +274,12 @@ impl Conn {
         self.settle(state, woken);
     }
 
-    /// Somebody sleeps on the poll set from now on, or will look again before it matters.
-    pub(crate) fn sleeps(&self) {
+    /// Somebody sleeps on the poll set from now on, or will look again before it matters. True: something
+    /// came meanwhile.
+    pub(crate) fn sleeps(&self) -> bool {
         let mut state = lock(&self.state);
         state.sleepers += 1;
-        self.settle(state, Woken::default());
+        self.settle(state, Woken::default())
     }
 
     /// One sleeper less. The others stay armed.
@@ -242,6 +301,11 @@ impl Conn {
         let mut woken = Woken::default();
         self.with(|state| {
             state.drivers.retain(|driver| !is_it(driver));
+            if state.publisher.take().is_some()
+                && let Some(link) = &mut state.link
+            {
+                link.publish();
+            }
             if state.link.is_some() {
                 state.core.tell_all(&mut woken);
             }

@@ -43,7 +43,7 @@ impl Threads {
     pub(crate) fn wait(&self, conn: &Conn, id: u64, bell: Option<&Fd>) -> Result<Blocked, Fault> {
         let mut looks: u32 = 0;
         loop {
-            if let Some(news) = conn.take(id, || None) {
+            if let Ok(news) = conn.take(id, || None) {
                 lock(&self.spins).came();
                 return Ok(Blocked::News(news));
             }
@@ -78,7 +78,7 @@ impl Threads {
     ) -> Result<Blocked, Fault> {
         loop {
             let waker = || Some(Listener::Task(Waker::from(Arc::clone(alarm))));
-            if let Some(news) = conn.take(id, waker) {
+            if let Ok(news) = conn.take(id, waker) {
                 return Ok(Blocked::News(news));
             }
             let fds = [Some(&**conn.poll_fd()), Some(alarm.fd()), bell];

@@ -38,6 +38,9 @@ pub(crate) struct Entry {
     /// It takes and returns bytes as they are.
     #[serde(rename = "r", default)]
     pub(crate) raw: bool,
+    /// Its handler reads the arguments in the ring, so how far the ring was read does not tell whether it ran.
+    #[serde(rename = "p", default)]
+    pub(crate) in_place: bool,
 }
 
 /// A hello, checked.
@@ -161,7 +164,7 @@ mod tests {
     #[test]
     fn a_hello_survives_the_bytes_and_a_refusal_is_one() {
         let (limits, geometry) = Limits::default().checked("function /x").unwrap();
-        let table = vec![Entry { name: "add".into(), stream: false, raw: false }];
+        let table = vec![Entry { name: "add".into(), stream: false, raw: false, in_place: false }];
         let hello = Hello { pid: 7, geometry, grant: Grant::from(&limits), table };
         let table = codec::to_vec(&hello.table).unwrap();
         let bytes = hello.to_bytes(&table);

@@ -441,7 +441,13 @@ impl ClientCore {
             let Some(call) = place.call.as_mut().filter(|call| !call.closed) else { continue };
             call.closed = true;
             if call.outcome.is_none() {
-                call.outcome = Some(Outcome::Disconnected(delivered(call.sent)));
+                let delivered = match delivered(call.sent) {
+                    Delivered::No if call.request.in_place && call.sent.is_some() => {
+                        Delivered::Unknown
+                    }
+                    told => told,
+                };
+                call.outcome = Some(Outcome::Disconnected(delivered));
             }
             woken.add(call.listener.take());
             let (charged, orphan) = (call.charged.take(), call.orphan);

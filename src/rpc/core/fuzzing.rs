@@ -283,7 +283,7 @@ impl Caller {
                 let flags = if op & 16 != 0 { STREAM } else { op >> 7 & RAW };
                 let after = Duration::from_millis(u64::from(op >> 5));
                 let deadline = (op & 32 != 0).then(|| self.now + after);
-                let request = Request { method: 1, flags, deadline };
+                let request = Request { method: 1, flags, deadline, in_place: false };
                 self.ids.push(self.core.begin(&mut self.port, request, &body)?);
             }
             4 | 5 => drop(self.take(at)?),

@@ -180,7 +180,7 @@ fn credits_and_cancels_for_nothing_are_nothing() {
 fn caller(flags: u8) -> (ClientCore, u64, Pipe) {
     let mut core = ClientCore::new(Grant::from(&limits()));
     let mut pipe = Pipe::new(BODY, 100);
-    let request = Request { method: 0, flags, deadline: None };
+    let request = Request { method: 0, flags, deadline: None, in_place: false };
     let id = core.begin(&mut pipe, request, &[1]).unwrap();
     (core, id, pipe)
 }
@@ -230,7 +230,7 @@ fn each_violation_of_a_server() {
 fn nobody_answers_what_is_not_sent() {
     let mut core = ClientCore::new(Grant::from(&limits()));
     let (mut pipe, mut woken) = (Pipe::new(BODY, 20), Woken::default());
-    let request = Request { method: 0, flags: 0, deadline: None };
+    let request = Request { method: 0, flags: 0, deadline: None, in_place: false };
     let long = core.begin(&mut pipe, request, &[1; 90]).unwrap();
     let queued = core.begin(&mut pipe, request, &[1; 90]).unwrap();
     for id in [long, queued] {
@@ -252,7 +252,7 @@ fn a_request_behind_another_one_is_known_to_be_out() {
     let mut core =
         ClientCore::new(Grant { max_pending: 9, max_inflight_bytes: 1000, max_message: 100 });
     let (mut pipe, mut woken) = (Pipe::new(BODY, 0), Woken::default());
-    let request = Request { method: 0, flags: 0, deadline: None };
+    let request = Request { method: 0, flags: 0, deadline: None, in_place: false };
     let first = core.begin(&mut pipe, request, &[1; 30]).unwrap();
     while pipe.take().is_some() {}
     let second = core.begin(&mut pipe, request, &[1; 30]).unwrap();
@@ -278,7 +278,7 @@ fn deadlines_of_calls_that_are_over_are_forgotten() {
     let mut core = ClientCore::new(Grant::from(&limits()));
     let (mut pipe, mut woken) = (Pipe::new(BODY, 0), Woken::default());
     let late = Some(Instant::now() + Duration::from_secs(1 << 20));
-    let request = Request { method: 0, flags: 0, deadline: late };
+    let request = Request { method: 0, flags: 0, deadline: late, in_place: false };
     for _ in 0..10_000 {
         let id = core.begin(&mut pipe, request, &[]).unwrap();
         pipe.take().unwrap();

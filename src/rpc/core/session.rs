@@ -292,10 +292,16 @@ impl Session {
         let head = Head { flags: if raw { RAW } else { 0 }, ..Head::new(kind, id) };
         // An error leaves it to the end of the connection, where what is not answered is counted.
         let sent = self.outbox.send(port, head, body)?;
-        self.calls -= 1;
-        self.bytes -= charge;
+        self.answered(charge);
         self.unread += u32::from(sent == Sent::Later);
         Ok(())
+    }
+
+    /// A call was answered, in place perhaps.
+    #[inline]
+    pub(crate) fn answered(&mut self, charge: u64) {
+        self.calls -= 1;
+        self.bytes -= charge;
     }
 
     /// Whether a stream may send another item now.

@@ -158,7 +158,7 @@ impl World {
         let mut body = number.to_le_bytes().to_vec();
         body.push(items.unwrap_or(0));
         body.resize(9 + len.min(self.limits.max_message as usize - 9), 1);
-        let request = Request { method: 0, flags, deadline };
+        let request = Request { method: 0, flags, deadline, in_place: false };
         let begun = self.client.begin(&mut self.requests, request, &body);
         let Some(id) = self.mind(begun) else { return };
         let stream = items.map(u64::from);
