@@ -31,9 +31,4 @@ impl Session {
         assert!(self.outbox.is_empty() && self.running.is_empty() && self.pending.is_empty());
         assert_eq!(self.partial.count(), 0);
     }
-
-    /// Handlers at work.
-    pub(in crate::rpc::core) fn running(&self) -> usize {
-        self.running.len()
-    }
 }
