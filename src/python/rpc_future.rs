@@ -25,9 +25,11 @@ enum Ended {
 struct Slot {
     blocking: bool,
     ended: Option<Ended>,
-    /// Callback, context, and the object that it is called with.
-    callbacks: Vec<(Py<PyAny>, Option<Py<PyAny>>, Py<PyCall>)>,
+    callbacks: Vec<Callback>,
 }
+
+/// Callback, context, and the object that it is called with.
+type Callback = (Py<PyAny>, Option<Py<PyAny>>, Py<PyCall>);
 
 /// The part that the channel knows.
 pub(crate) struct Pending {
@@ -48,28 +50,31 @@ impl Pending {
         lock(&self.slot).ended.is_none()
     }
 
-    /// The result is there.
-    pub(crate) fn resolve(&self, py: Python<'_>, result: PyResult<Py<PyAny>>) {
+    /// The result is there; called by a callback of the loop, in which nothing else runs. So whoever waits
+    /// is resumed here and now: that saves a handle, its place in the loop's queue and a turn of the loop.
+    /// What a callback raises that asyncio does not keep (KeyboardInterrupt, SystemExit) comes out.
+    pub(crate) fn resolve(&self, py: Python<'_>, result: PyResult<Py<PyAny>>) -> PyResult<()> {
         let ended = match result {
             Ok(value) => Ended::Value(value),
             Err(err) => Ended::Failed(err),
         };
-        self.end(py, ended);
+        for (callback, context, of) in self.end(ended).unwrap_or_default() {
+            match context {
+                Some(context) => context.call_method1(py, intern!(py, "run"), (callback, of))?,
+                None => callback.call1(py, (of,))?,
+            };
+        }
+        Ok(())
     }
 
-    fn end(&self, py: Python<'_>, ended: Ended) -> bool {
-        let callbacks = {
-            let mut slot = lock(&self.slot);
-            if slot.ended.is_some() {
-                return false;
-            }
-            slot.ended = Some(ended);
-            std::mem::take(&mut slot.callbacks)
-        };
-        for (callback, context, of) in callbacks {
-            self.call_soon(py, &callback, context.as_ref(), &of);
+    /// `None`: it had ended before.
+    fn end(&self, ended: Ended) -> Option<Vec<Callback>> {
+        let mut slot = lock(&self.slot);
+        if slot.ended.is_some() {
+            return None;
         }
-        true
+        slot.ended = Some(ended);
+        Some(std::mem::take(&mut slot.callbacks))
     }
 
     fn call_soon(
@@ -93,8 +98,9 @@ impl Pending {
     }
 
     fn cancel(&self, py: Python<'_>, message: Option<Py<PyAny>>) -> bool {
-        if !self.end(py, Ended::Cancelled(message)) {
-            return false;
+        let Some(callbacks) = self.end(Ended::Cancelled(message)) else { return false };
+        for (callback, context, of) in callbacks {
+            self.call_soon(py, &callback, context.as_ref(), &of);
         }
         if let Some(id) = self.id {
             self.channel.give_up(py, id);

@@ -42,10 +42,14 @@ pub(crate) struct Engine {
     pub(crate) geometry: PairGeometry,
     pub(crate) hello: Vec<u8>,
     pub(crate) methods: Vec<Entry>,
+    /// The driver may stay awake for a while before it sleeps.
+    pub(crate) awake: bool,
+    /// Some method works in place.
+    pub(crate) in_place: bool,
     pub(crate) counters: Counters,
     /// A client went wrong outside of the driver.
     broken: AtomicBool,
-    /// Calls wait for a handler to finish.
+    /// Calls, or the end of the server, wait for a handler to finish.
     backlog: AtomicBool,
     driver: Mutex<Option<Waker>>,
     ending: Mutex<Option<Ending>>,
@@ -90,6 +94,8 @@ impl Engine {
             limits,
             grace,
             geometry,
+            awake: true,
+            in_place: methods.iter().any(|method| method.in_place),
             methods,
             counters: Counters::default(),
             broken: AtomicBool::new(false),
@@ -143,7 +149,7 @@ impl Engine {
         self.counters.running.load(Ordering::SeqCst) < u64::from(self.limits.max_concurrency)
     }
 
-    /// Calls wait for their turn, or do not any more. After setting it, look again.
+    /// Calls, or the end, wait for a handler to finish, or do not any more. After setting it, look again.
     pub(crate) fn set_backlog(&self, waiting: bool) {
         self.backlog.store(waiting, Ordering::SeqCst);
     }
