@@ -299,11 +299,9 @@ impl PyClient {
         let Some(conn) = lock(&opened.conn).take() else { return Ok(()) };
         let channel = Channel::new(py, conn, &event_loop)?;
         let mut channels = lock(&self.shared.channels);
-        let (kept, gone) = channels
-            .drain(..)
-            .partition::<Vec<_>, _>(|one| {
-                !one.conn.is_over() && one.conn.check_fork().is_ok() && !one.is_stale(py)
-            });
+        let (kept, gone) = channels.drain(..).partition::<Vec<_>, _>(|one| {
+            !one.conn.is_over() && one.conn.check_fork().is_ok() && !one.is_stale(py)
+        });
         *channels = kept;
         channels.push(channel);
         drop(channels);

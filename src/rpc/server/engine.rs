@@ -219,9 +219,11 @@ impl Engine {
     pub(crate) fn bounded<'a>(&self, reply: Reply<'a>, room: &'a mut Vec<u8>) -> Reply<'a> {
         let max = self.limits.max_message;
         let (what, cure, len) = match reply {
-            Reply::Value { body, .. } => {
-                ("result", "; stream it, pass it by a segment, or serve with larger limits", body.len())
-            }
+            Reply::Value { body, .. } => (
+                "result",
+                "; stream it, pass it by a segment, or serve with larger limits",
+                body.len(),
+            ),
             Reply::Error(body) => ("error", "", body.len()),
             Reply::End => return reply,
         };
