@@ -196,7 +196,10 @@ impl Floor {
                     session.answer(link, id, call.charge, reply)?;
                     None
                 }
-                Err(Left::TooLarge(len)) => Some(self.engine.too_large(len)),
+                Err(Left::TooLarge(len)) => {
+                    let cure = "; stream it, or serve with larger limits";
+                    Some(self.engine.too_large("result", len, cure))
+                }
             },
             Err(error) => Some(error),
         };
@@ -235,16 +238,8 @@ impl Floor {
         match starter.start(asked) {
             First::Done(reply) => {
                 let now = Instant::now();
-                let error;
-                let reply = match reply {
-                    Reply::Value { body, .. }
-                        if body.len() as u64 > self.engine.limits.max_message =>
-                    {
-                        error = self.engine.too_large(body.len());
-                        Reply::Error(&error)
-                    }
-                    reply => reply,
-                };
+                let mut room = Vec::new();
+                let reply = self.engine.bounded(reply, &mut room);
                 work.session.answer(&mut work.link, id, charge, reply)?;
                 let failed = matches!(reply, Reply::Error(_));
                 self.engine.counters.answered(now.duration_since(since), failed);
