@@ -24,12 +24,13 @@ pub(crate) struct Waiting {
     sent: usize,
 }
 
-/// What found no room. Messages go out in order, but a short one may pass a long one that goes in chunks.
+/// What found no room. Messages go out in order, but a short one may pass a long one that goes in chunks,
+/// unless they belong to one call: the end of a stream comes after its items.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     /// Of one frame each.
     short: VecDeque<Waiting>,
-    /// In chunks.
+    /// In chunks, and what must not pass them.
     long: VecDeque<Waiting>,
     bytes: usize,
 }
@@ -61,11 +62,12 @@ impl Outbox {
         head: Head,
         body: &[u8],
     ) -> Result<Sent, Violation> {
-        if self.short.is_empty() && body.len() <= port.max_body() && port.put(head, body)? {
+        let short = body.len() <= port.max_body() && self.may_pass(head.id);
+        if short && self.short.is_empty() && port.put(head, body)? {
             return Ok(Sent::Whole(port.position()));
         }
-        self.queue(port, head, body.to_vec());
-        if body.len() <= port.max_body() {
+        self.queue(short, head, body.to_vec());
+        if short {
             return Ok(Sent::Later); // there was no room a moment ago
         }
         let mut whole = Sent::Later;
@@ -77,9 +79,14 @@ impl Outbox {
         Ok(whole)
     }
 
-    fn queue(&mut self, port: &impl Port, head: Head, body: Vec<u8>) {
+    /// No long message of this call waits.
+    fn may_pass(&self, id: u64) -> bool {
+        self.long.is_empty() || self.long.iter().all(|waiting| waiting.head.id != id)
+    }
+
+    fn queue(&mut self, short: bool, head: Head, body: Vec<u8>) {
         self.bytes += body.len();
-        let list = if body.len() <= port.max_body() { &mut self.short } else { &mut self.long };
+        let list = if short { &mut self.short } else { &mut self.long };
         list.push_back(Waiting { head, body, sent: 0 });
     }
 
@@ -108,7 +115,8 @@ impl Outbox {
                 next.sent += chunk.len();
                 continue;
             }
-            let last = Head { flags: next.head.flags | CHUNKED, ..next.head };
+            let chunked = if next.sent > 0 { CHUNKED } else { 0 };
+            let last = Head { flags: next.head.flags | chunked, ..next.head };
             if !port.put(last, left)? {
                 return Ok(());
             }
@@ -191,5 +199,61 @@ impl Partial {
     /// Forgets a message.
     pub(crate) fn forget(&mut self, id: u64) {
         self.parts.retain(|(known, _)| *known != id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Room for a number of frames of ten bytes.
+    struct Narrow {
+        room: usize,
+        frames: Vec<(Head, Vec<u8>)>,
+    }
+
+    impl Port for Narrow {
+        fn put(&mut self, head: Head, body: &[u8]) -> Result<bool, Violation> {
+            let fits = self.room > 0;
+            if fits {
+                self.room -= 1;
+                self.frames.push((head, body.to_vec()));
+            }
+            Ok(fits)
+        }
+
+        fn max_body(&self) -> usize {
+            10
+        }
+
+        fn position(&self) -> u64 {
+            self.frames.len() as u64
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_one_call_stays_in_order_and_others_pass() {
+        let (mut port, mut outbox) = (Narrow { room: 1, frames: Vec::new() }, Outbox::default());
+        let mut send = |kind, id, len: usize| {
+            outbox.send(&mut port, Head::new(kind, id), &vec![id as u8; len]).unwrap()
+        };
+        assert_eq!(send(Kind::Item, 1, 25), Sent::Later); // one chunk of it is out
+        assert_eq!(send(Kind::Item, 1, 5), Sent::Later);
+        assert_eq!(send(Kind::End, 1, 0), Sent::Later);
+        assert_eq!(send(Kind::Result, 2, 7), Sent::Later);
+        port.room = 100;
+        let mut whole = Vec::new();
+        outbox.flush(&mut port, |head, at| whole.push((head.kind, head.id, at))).unwrap();
+        let kinds: Vec<_> =
+            port.frames.iter().map(|(head, body)| (head.kind, body.len())).collect();
+        let (chunk, item) = (Kind::Chunk, Kind::Item);
+        assert_eq!(
+            kinds,
+            [(chunk, 10), (Kind::Result, 7), (chunk, 10), (item, 5), (item, 5), (Kind::End, 0)]
+        );
+        let chunked: Vec<_> = port.frames.iter().map(|(head, _)| head.has(CHUNKED)).collect();
+        assert_eq!(chunked, [false, false, false, true, false, false]);
+        assert_eq!(whole, [(Kind::Result, 2, 2), (item, 1, 4), (item, 1, 5), (Kind::End, 1, 6)]);
+        assert!(outbox.is_empty() && outbox.bytes() == 0);
     }
 }
