@@ -97,11 +97,6 @@ impl Conn {
         turn
     }
 
-    /// Calls that are not over.
-    pub(crate) fn in_flight(&self) -> usize {
-        lock(&self.state).core.in_flight()
-    }
-
     /// Takes in what fired. True: something had.
     pub(super) fn harvest(&self, state: &mut State, woken: &mut Woken) -> bool {
         let mut keys = std::mem::take(&mut state.keys);

@@ -14,7 +14,7 @@ impl Session {
         assert!(self.bytes + self.partial_bytes <= self.grant.max_inflight_bytes);
         assert_eq!(
             self.partial_bytes,
-            self.partial.ids().map(|id| self.partial.len(id) as u64).sum()
+            self.partial.ids().map(|id| self.partial.len(id) as u64).sum::<u64>()
         );
         self.outbox.audit();
         self.partial.audit();
