@@ -8,13 +8,16 @@ use crate::rpc::core::news::{Answer, News, Outcome};
 use crate::rpc::drive_blocking::{Blocked, Threads};
 use crate::rpc::error::{CallError, Delivered, Reason, RemoteError};
 use crate::rpc::wire::{RAW, STREAM};
-use crate::sync::{Event, Mutex, lock};
+use crate::sync::{AtomicBool, Event, EventListener, Mutex, Ordering, lock};
 use crate::sys::alarm::Alarm;
 use crate::sys::fd::Fd;
+use crate::sys::poll::{self, Waited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 /// A handle to a function or service of another process. Clones are cheap and share one connection, on
@@ -64,6 +67,8 @@ pub(crate) struct Shared {
     connecting: Mutex<bool>,
     connected: Event,
     pub(crate) threads: Threads,
+    /// Stay awake for a while before sleeping.
+    awake: AtomicBool,
 }
 
 impl Drop for Shared {
@@ -92,6 +97,7 @@ impl Shared {
             connecting: Mutex::new(false),
             connected: Event::new(),
             threads: Threads::default(),
+            awake: AtomicBool::new(true),
         })
     }
 
@@ -106,7 +112,8 @@ impl Shared {
     }
 
     fn keep(&self, conn: Conn) -> Arc<Conn> {
-        let conn = Arc::new(conn);
+        let awake = self.awake.load(Ordering::Relaxed); // Relaxed: set before the first call
+        let conn = Arc::new(if awake { conn } else { conn.never_awake() });
         // The old one goes when the last call on it is over.
         *lock(&self.conn) = Some(Arc::clone(&conn));
         conn
@@ -125,19 +132,8 @@ impl Shared {
             }
             let listener = self.connected.listen();
             let Some(_turn) = self.turn() else {
-                use event_listener::Listener;
-                let told = match deadline {
-                    Some(at) => listener.wait_deadline(at).is_some(),
-                    None => {
-                        listener.wait();
-                        true
-                    }
-                };
-                if told {
-                    continue;
-                }
-                let fault = Fault::new(FaultKind::Os, &self.name, "connecting took too long");
-                return Err(CallError::Timeout(fault.with_errno(errno::ETIMEDOUT)));
+                self.wait_for_turn(listener, deadline, cancel)?;
+                continue;
             };
             let own;
             let cancel = match cancel {
@@ -148,6 +144,34 @@ impl Shared {
                 }
             };
             return connect::connect(&self.name, deadline, cancel).map(|conn| self.keep(conn));
+        }
+    }
+
+    /// Somebody connects. Waits until that is over, one way or another.
+    fn wait_for_turn(
+        &self,
+        mut listener: EventListener,
+        deadline: Option<Instant>,
+        cancel: Option<&Fd>,
+    ) -> Result<(), CallError> {
+        let object = || format!("function {}", self.name);
+        let alarm = Arc::new(self.alarm()?);
+        let waker = Waker::from(Arc::clone(&alarm));
+        loop {
+            if Pin::new(&mut listener).poll(&mut Context::from_waker(&waker)).is_ready() {
+                return Ok(());
+            }
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let (waited, [_, off]) = poll::wait_any([Some(alarm.fd()), cancel], left)
+                .map_err(|err| Fault::os(object(), "poll", &err))?;
+            if off {
+                let fault = Fault::new(FaultKind::Os, object(), "connecting was called off");
+                return Err(CallError::Disconnected { fault, delivered: Delivered::No });
+            }
+            if waited == Waited::TimedOut {
+                let fault = Fault::new(FaultKind::Os, object(), "connecting took too long");
+                return Err(CallError::Timeout(fault.with_errno(errno::ETIMEDOUT)));
+            }
         }
     }
 
@@ -191,6 +215,15 @@ impl Client {
     /// The name it calls.
     pub fn name(&self) -> &str {
         &self.shared.name
+    }
+
+    /// Whether its calls may stay awake for some microseconds before they sleep, where that has paid of late
+    /// (the default). Without it an idle client costs no cpu at all, and each answer the price of a wake.
+    /// For the connections that this client and its clones make from now on.
+    #[must_use]
+    pub fn stay_awake(self, awake: bool) -> Client {
+        self.shared.awake.store(awake, Ordering::Relaxed); // Relaxed: see `keep`
+        self
     }
 
     /// The same client, whose calls have at most `timeout` each, connecting included. The handler sees the

@@ -4,7 +4,7 @@ use crate::error::{Fault, FaultKind};
 use crate::rpc::client::{
     ATTEMPTS, BYTES, Client, ITEMS, VALUE, bytes, decode, decoded, value, with_encoded,
 };
-use crate::rpc::conn::{Ask, Conn};
+use crate::rpc::conn::{Ask, Conn, Turn};
 use crate::rpc::core::news::{Listener, News, Outcome};
 use crate::rpc::drive_client;
 use crate::rpc::error::CallError;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake};
 use std::time::Instant;
@@ -228,17 +228,31 @@ impl UnderWay {
     }
 
     fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<Result<News, CallError>> {
-        let listener = || Some(Listener::Task(cx.waker().clone()));
-        match self.conn.take(self.id, listener) {
-            Some(news) => {
-                self.over = matches!(news, News::Over(_));
-                Poll::Ready(Ok(news))
+        loop {
+            let listener = || Some(Listener::Task(cx.waker().clone()));
+            let nothing = match self.conn.take(self.id, listener) {
+                Ok(news) => {
+                    self.over = matches!(news, News::Over(_));
+                    return Poll::Ready(Ok(news));
+                }
+                Err(nothing) => nothing,
+            };
+            let turn = if nothing.alone { self.conn.drive_alone(self.id) } else { Turn::Quiet };
+            match turn {
+                Turn::Busy | Turn::Over => {}
+                // Back to the scheduler: other tasks run, the I/O driver is polled, then we look again.
+                Turn::Awake if pin!(tokio::task::yield_now()).poll(cx).is_pending() => {
+                    return Poll::Pending;
+                }
+                Turn::Awake => {}
+                Turn::Quiet if nothing.driven => return Poll::Pending,
+                Turn::Quiet => break,
             }
-            // After the listener was left: a driver that goes away before this tells it.
-            None => match drive_client::ensure(&self.conn) {
-                Ok(()) => Poll::Pending,
-                Err(fault) => Poll::Ready(Err(fault.into())),
-            },
+        }
+        // After the listener was left: a driver that goes away before this tells it.
+        match drive_client::ensure(&self.conn) {
+            Ok(()) => Poll::Pending,
+            Err(fault) => Poll::Ready(Err(fault.into())),
         }
     }
 

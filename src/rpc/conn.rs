@@ -7,6 +7,7 @@
 //! of all, and arms for all.
 
 use crate::error::{Fault, FaultKind, errno};
+use crate::notify::awake::{Awake, NEVER, Scale, TURNS};
 use crate::rpc::core::client::ClientCore;
 use crate::rpc::core::news::{Listener, News, Request, Woken};
 use crate::rpc::error::{CallError, Delivered};
@@ -33,6 +34,7 @@ pub(crate) struct Conn {
     pub(super) only: Option<Method>,
     pub(super) poll: Arc<Fd>,
     pub(super) forks: u64,
+    awake: bool,
     /// No new calls: broken, or the server said goodbye.
     pub(super) over: AtomicBool,
     pub(super) state: Mutex<State>,
@@ -48,6 +50,12 @@ pub(crate) struct State {
     pub(super) timer: Timer,
     /// Tasks, threads and loops that sleep, or will before they let anybody down.
     pub(super) sleepers: u32,
+    /// The only call under way, whose task stays awake for its answer: nobody needs to be armed.
+    pub(super) alone: Option<u64>,
+    /// How long such a task stays awake.
+    pub(super) patience: Awake,
+    /// The thread whose driver publishes, in its next turn, what is put until then; see [`thread`].
+    pub(super) publisher: Option<usize>,
     pub(super) broken: Option<Arc<str>>,
     /// When an idle connection was last used.
     pub(super) looked: Instant,
@@ -62,8 +70,28 @@ pub(crate) struct State {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Method {
     number: u16,
-    pub(crate) stream: bool,
     pub(crate) raw: bool,
+    in_place: bool,
+}
+
+/// There is no news of a call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Nothing {
+    /// It is the only one under way.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "for tasks"))]
+    pub(crate) alone: bool,
+    /// A driver of this thread is awake.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "for tasks"))]
+    pub(crate) driven: bool,
+}
+
+/// Tells threads apart, cheaply: the address of something that each has.
+#[inline]
+pub(super) fn thread() -> usize {
+    thread_local! {
+        static HERE: u8 = const { 0 };
+    }
+    HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 
 /// What a call asks for.
@@ -110,8 +138,8 @@ impl Conn {
         let timer = Timer::new()?;
         set.add(timer.fd(), TIMER, Interest::Level)?;
         let entries = hello.table.iter().enumerate().map(|(at, entry)| {
-            let Entry { name, stream, raw } = entry.clone();
-            (name, Method { number: at as u16, stream, raw })
+            let Entry { name, raw, in_place, .. } = entry.clone();
+            (name, Method { number: at as u16, raw, in_place })
         });
         let methods: HashMap<_, _> = entries.collect();
         let only = methods.values().next().copied().filter(|_| hello.table.len() == 1);
@@ -123,6 +151,7 @@ impl Conn {
             methods,
             poll: Arc::clone(set.fd()),
             forks: fd::fork_count(),
+            awake: true,
             over: AtomicBool::new(false),
             state: Mutex::new(State {
                 link: Some(link),
@@ -130,6 +159,9 @@ impl Conn {
                 set,
                 timer,
                 sleepers: 0,
+                alone: None,
+                patience: Awake::new(TURNS),
+                publisher: None,
                 broken: None,
                 looked: Instant::now(),
                 tokens: Vec::new(),
@@ -148,16 +180,29 @@ impl Conn {
         self.pid
     }
 
-    pub(crate) fn grant(&self) -> Grant {
-        self.grant
-    }
-
     /// The names of the methods.
     pub(crate) fn methods(&self) -> Vec<String> {
         let mut all: Vec<_> =
             self.methods.iter().map(|(name, at)| (at.number, name.clone())).collect();
         all.sort_unstable();
         all.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// Nobody who waits here stays awake for it.
+    pub(crate) fn never_awake(mut self) -> Conn {
+        self.awake = false;
+        lock(&self.state).patience = Awake::new(NEVER);
+        self
+    }
+
+    /// Whether who waits here stays awake for a while before it sleeps.
+    pub(crate) fn is_awake(&self) -> bool {
+        self.awake
+    }
+
+    /// How long to stay awake, of a policy that would do so for as long as `scale` says.
+    pub(crate) fn scale(&self, scale: Scale) -> Scale {
+        if self.awake { scale } else { NEVER }
     }
 
     /// The one descriptor that is readable when somebody should drive.
@@ -207,8 +252,13 @@ impl Conn {
         // What was taken in here no sleeper hears of any more, so it is armed for them anew.
         let took = state.core.is_idle() && self.look_after_idling(&mut state, &mut woken);
         let begun = self.begin_locked(&mut state, ask, body);
-        let unsettled =
-            took || state.core.wants_room() || ask.deadline.is_some() || !woken.is_empty();
+        // Who is alone no longer is: from now on the others' sleepers are needed.
+        let joined = state.alone.take().is_some();
+        let unsettled = joined
+            || took
+            || state.core.wants_room()
+            || ask.deadline.is_some()
+            || !woken.is_empty();
         match begun {
             Ok(begun) => {
                 if unsettled {
@@ -242,18 +292,22 @@ impl Conn {
         ask: Ask<'_>,
         body: &[u8],
     ) -> Result<Result<Option<u64>, CallError>, Violation> {
-        let State { link, core, .. } = state;
+        let State { link, core, publisher, .. } = state;
         let Some(link) = link.as_mut().filter(|_| !core.said_goodbye) else { return Ok(Ok(None)) };
         let method = match self.method(ask.method) {
-            Ok(method) => method.number,
+            Ok(method) => method,
             Err(error) => return Ok(Err(error)),
         };
         if body.len() as u64 > self.grant.max_message {
             return Ok(Err(self.too_large(body.len())));
         }
         let Ask { flags, deadline, .. } = ask;
-        let begun = core.begin(link, Request { method, flags, deadline }, body);
-        link.publish();
+        let Method { number: method, in_place, .. } = method;
+        let request = Request { method, flags, deadline, in_place };
+        let begun = core.begin(link, request, body);
+        if *publisher != Some(thread()) {
+            link.publish();
+        }
         begun.map(|id| Ok(Some(id)))
     }
 
@@ -284,7 +338,7 @@ impl Conn {
         &self,
         id: u64,
         listener: impl FnOnce() -> Option<Listener>,
-    ) -> Option<News> {
+    ) -> Result<News, Nothing> {
         let mut state = lock(&self.state);
         let State { link, core, .. } = &mut *state;
         let news = match link {
@@ -300,19 +354,28 @@ impl Conn {
                 if let Some(listener) = listener() {
                     core.listen(id, listener);
                 }
-                None
+                Err(Nothing {
+                    alone: core.in_flight() == 1,
+                    driven: state.publisher == Some(thread()),
+                })
             }
-            Ok(news) => {
-                if core.wants_room() {
+            Ok(Some(news)) => {
+                let over = matches!(news, News::Over(_));
+                if over {
+                    state.patience.came(); // whoever read it
+                }
+                let was_alone = over && state.alone.take_if(|alone| *alone == id).is_some();
+                // With nothing under way there is nothing to be armed for.
+                if state.core.wants_room() || (was_alone && state.core.in_flight() > 0) {
                     self.settle(state, Woken::default());
                 }
-                news
+                Ok(news)
             }
             Err(violation) => {
                 let woken = self.broke(&mut state, &violation.to_string());
                 let news = state.core.take(&mut Nowhere, id).ok().flatten();
                 self.settle(state, woken);
-                news
+                news.ok_or(Nothing { alone: false, driven: false })
             }
         }
     }
@@ -323,6 +386,7 @@ impl Conn {
             return;
         }
         let mut state = lock(&self.state);
+        let was_alone = state.alone.take_if(|alone| *alone == id).is_some();
         let State { link, core, .. } = &mut *state;
         let done = match link {
             Some(link) => {
@@ -333,7 +397,9 @@ impl Conn {
             None => core.abandon(&mut Nowhere, id),
         };
         match done {
-            Ok(()) if core.wants_room() => self.settle(state, Woken::default()),
+            Ok(()) if core.wants_room() || was_alone => {
+                self.settle(state, Woken::default());
+            }
             Ok(()) => {}
             Err(violation) => {
                 let woken = self.broke(&mut state, &violation.to_string());

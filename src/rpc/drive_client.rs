@@ -40,7 +40,7 @@ pub(crate) fn ensure(conn: &Arc<Conn>) -> Result<(), Fault> {
         face: None,
         asleep: false,
         polls: 0,
-        awake: Awake::new(TURNS),
+        awake: Awake::new(conn.scale(TURNS)),
         conn: Arc::clone(conn),
         runtime,
     };
@@ -112,6 +112,7 @@ impl Future for Driving {
                 Turn::Over => return Poll::Ready(()),
                 Turn::Busy => {
                     this.wake_up();
+                    this.conn.publish_later();
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -124,8 +125,9 @@ impl Future for Driving {
                 }
                 Turn::Quiet => {
                     this.awake.parks();
-                    if !std::mem::replace(&mut this.asleep, true) {
-                        this.conn.sleeps();
+                    if !std::mem::replace(&mut this.asleep, true) && this.conn.sleeps() {
+                        turn = Turn::Busy;
+                        continue;
                     }
                     match this.poll_fired(cx) {
                         Poll::Ready(now) => turn = now,

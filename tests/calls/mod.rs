@@ -290,7 +290,7 @@ pub(crate) fn serve(name: &str, options: &str) {
                     hoard.truncate(hoard.len() - leave);
                     say("hoarded");
                 }
-                "quit" => break std::process::exit(0),
+                "quit" => std::process::exit(0),
                 line => {
                     let Some(ms) = line.strip_prefix("stop ") else { panic!("{line}?") };
                     let _keep = beside;

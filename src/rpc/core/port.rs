@@ -24,15 +24,36 @@ pub(crate) struct Waiting {
     sent: usize,
 }
 
-/// What found no room. Messages go out in order, but a short one may pass a long one that goes in chunks,
-/// unless they belong to one call: the end of a stream comes after its items.
+/// What a message that waits costs beside its body; generous.
+const PER_MESSAGE: usize = 128;
+
+/// What found no room. Messages go out in order, but a short one may pass a long one of another call that
+/// goes in chunks.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// Of one frame each.
+    /// Of one frame each, and nothing of their calls waits in chunks.
     short: VecDeque<Waiting>,
-    /// In chunks, and what must not pass them.
+    /// In chunks, and what comes after them in the same call.
     long: VecDeque<Waiting>,
     bytes: usize,
+}
+
+#[cfg(any(test, fuzzing))]
+impl Outbox {
+    pub(super) fn audit(&self) {
+        let all = || self.short.iter().chain(&self.long);
+        assert_eq!(self.bytes, all().map(|one| one.body.len() + PER_MESSAGE).sum::<usize>());
+        assert!(all().all(|one| one.sent <= one.body.len()));
+    }
+
+    pub(super) fn ends(&self) -> usize {
+        let ends = |one: &&Waiting| matches!(one.head.kind, Kind::Result | Kind::Error | Kind::End);
+        self.short.iter().chain(&self.long).filter(ends).count()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.short.len() + self.long.len()
+    }
 }
 
 /// What became of a message.
@@ -49,7 +70,7 @@ impl Outbox {
         self.short.is_empty() && self.long.is_empty()
     }
 
-    /// Bytes of bodies that wait.
+    /// Bytes that wait, each message with what its place costs.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -62,13 +83,16 @@ impl Outbox {
         head: Head,
         body: &[u8],
     ) -> Result<Sent, Violation> {
-        let short = body.len() <= port.max_body() && self.may_pass(head.id);
+        let short = body.len() <= port.max_body() && !self.waits_long(head.id);
         if short && self.short.is_empty() && port.put(head, body)? {
             return Ok(Sent::Whole(port.position()));
         }
-        self.queue(short, head, body.to_vec());
-        if short {
-            return Ok(Sent::Later); // there was no room a moment ago
+        let first = self.is_empty();
+        self.bytes += body.len() + PER_MESSAGE;
+        let list = if short { &mut self.short } else { &mut self.long };
+        list.push_back(Waiting { head, body: body.to_vec(), sent: 0 });
+        if short || !first {
+            return Ok(Sent::Later); // there was no room a moment ago, or others wait for it
         }
         let mut whole = Sent::Later;
         self.flush(port, |done, at| {
@@ -79,15 +103,9 @@ impl Outbox {
         Ok(whole)
     }
 
-    /// No long message of this call waits.
-    fn may_pass(&self, id: u64) -> bool {
-        self.long.is_empty() || self.long.iter().all(|waiting| waiting.head.id != id)
-    }
-
-    fn queue(&mut self, short: bool, head: Head, body: Vec<u8>) {
-        self.bytes += body.len();
-        let list = if short { &mut self.short } else { &mut self.long };
-        list.push_back(Waiting { head, body, sent: 0 });
+    /// Whether something of a call waits that what comes after it must not pass.
+    fn waits_long(&self, id: u64) -> bool {
+        self.long.iter().any(|one| one.head.id == id)
     }
 
     /// Sends what there is room for; `whole` hears of every message that went out entirely.
@@ -102,7 +120,7 @@ impl Outbox {
                     return Ok(());
                 }
                 whole(next.head, port.position());
-                self.bytes -= next.body.len();
+                self.bytes -= next.body.len() + PER_MESSAGE;
                 self.short.pop_front();
             }
             let Some(next) = self.long.front_mut() else { return Ok(()) };
@@ -121,7 +139,7 @@ impl Outbox {
                 return Ok(());
             }
             whole(next.head, port.position());
-            self.bytes -= next.body.len();
+            self.bytes -= next.body.len() + PER_MESSAGE;
             self.long.pop_front();
         }
     }
@@ -131,7 +149,7 @@ impl Outbox {
         for list in [&mut self.short, &mut self.long] {
             let at = list.iter().position(|one| one.head.id == id && one.head.kind == kind);
             if let Some(gone) = at.and_then(|at| list.remove(at)) {
-                self.bytes -= gone.body.len();
+                self.bytes -= gone.body.len() + PER_MESSAGE;
                 return if gone.sent == 0 { TakenBack::Whole } else { TakenBack::Rest };
             }
         }
@@ -157,8 +175,12 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
-    /// One more chunk of the message `id`.
+    /// One more chunk of the message `id`; there is something in each.
     pub(crate) fn add(&mut self, id: u64, chunk: &[u8], limit: u64) -> Result<(), Violation> {
+        if chunk.is_empty() { Err(Violation::Chunk(id)) } else { self.append(id, chunk, limit) }
+    }
+
+    fn append(&mut self, id: u64, chunk: &[u8], limit: u64) -> Result<(), Violation> {
         let at = self.parts.iter().position(|(known, _)| *known == id);
         let at = at.unwrap_or_else(|| {
             self.parts.push((id, Vec::new()));
@@ -179,7 +201,7 @@ impl Partial {
         last: &[u8],
         limit: u64,
     ) -> Result<Vec<u8>, Violation> {
-        self.add(id, last, limit)?;
+        self.append(id, last, limit)?;
         let at = self.parts.iter().position(|(known, _)| *known == id);
         let body = at.map(|at| self.parts.swap_remove(at).1).ok_or(Violation::Chunk(id))?;
         // What was announced as chunked must have had some.
@@ -189,6 +211,10 @@ impl Partial {
     /// Bytes of the message `id` that are here.
     pub(crate) fn len(&self, id: u64) -> usize {
         self.parts.iter().find(|(known, _)| *known == id).map_or(0, |(_, body)| body.len())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
     }
 
     /// Messages that are not whole yet.
@@ -202,58 +228,13 @@ impl Partial {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Room for a number of frames of ten bytes.
-    struct Narrow {
-        room: usize,
-        frames: Vec<(Head, Vec<u8>)>,
+#[cfg(any(test, fuzzing))]
+impl Partial {
+    pub(super) fn ids(&self) -> impl Iterator<Item = u64> {
+        self.parts.iter().map(|(id, _)| *id)
     }
 
-    impl Port for Narrow {
-        fn put(&mut self, head: Head, body: &[u8]) -> Result<bool, Violation> {
-            let fits = self.room > 0;
-            if fits {
-                self.room -= 1;
-                self.frames.push((head, body.to_vec()));
-            }
-            Ok(fits)
-        }
-
-        fn max_body(&self) -> usize {
-            10
-        }
-
-        fn position(&self) -> u64 {
-            self.frames.len() as u64
-        }
-    }
-
-    #[test]
-    fn what_belongs_to_one_call_stays_in_order_and_others_pass() {
-        let (mut port, mut outbox) = (Narrow { room: 1, frames: Vec::new() }, Outbox::default());
-        let mut send = |kind, id, len: usize| {
-            outbox.send(&mut port, Head::new(kind, id), &vec![id as u8; len]).unwrap()
-        };
-        assert_eq!(send(Kind::Item, 1, 25), Sent::Later); // one chunk of it is out
-        assert_eq!(send(Kind::Item, 1, 5), Sent::Later);
-        assert_eq!(send(Kind::End, 1, 0), Sent::Later);
-        assert_eq!(send(Kind::Result, 2, 7), Sent::Later);
-        port.room = 100;
-        let mut whole = Vec::new();
-        outbox.flush(&mut port, |head, at| whole.push((head.kind, head.id, at))).unwrap();
-        let kinds: Vec<_> =
-            port.frames.iter().map(|(head, body)| (head.kind, body.len())).collect();
-        let (chunk, item) = (Kind::Chunk, Kind::Item);
-        assert_eq!(
-            kinds,
-            [(chunk, 10), (Kind::Result, 7), (chunk, 10), (item, 5), (item, 5), (Kind::End, 0)]
-        );
-        let chunked: Vec<_> = port.frames.iter().map(|(head, _)| head.has(CHUNKED)).collect();
-        assert_eq!(chunked, [false, false, false, true, false, false]);
-        assert_eq!(whole, [(Kind::Result, 2, 2), (item, 1, 4), (item, 1, 5), (Kind::End, 1, 6)]);
-        assert!(outbox.is_empty() && outbox.bytes() == 0);
+    pub(super) fn audit(&self) {
+        assert!(self.parts.iter().all(|(_, body)| !body.is_empty()), "a message without parts");
     }
 }

@@ -6,8 +6,9 @@
 
 use crate::error::Fault;
 use crate::notify::awake::{Awake, TURNS};
-use crate::rpc::core::session::{Reply, Stop};
+use crate::rpc::core::session::{self, Stop};
 use crate::rpc::core::timers::Timers;
+use crate::rpc::in_place::Reply;
 use crate::rpc::link::TIMER;
 use crate::rpc::server::engine::{Ending, Engine};
 use crate::rpc::server::peer::Peer;
@@ -44,7 +45,7 @@ pub(crate) struct Call<'a> {
 #[derive(Debug)]
 pub(crate) enum First<'s> {
     /// It is done.
-    Done(Reply<'s>),
+    Done(session::Reply<'s>),
     /// It goes on elsewhere, and will say [`Peer::finish`].
     Running(Box<dyn Stop>),
 }
@@ -53,6 +54,12 @@ pub(crate) enum First<'s> {
 pub(crate) trait Starter {
     /// Runs the first step of a call. It must not wait, and not panic.
     fn start<'s>(&'s mut self, call: Call<'_>) -> First<'s>;
+
+    /// Runs a handler in place: the arguments lie in the ring. `Err`: the body of an error.
+    fn in_place(&mut self, call: Call<'_>, reply: &mut Reply<'_>) -> Result<(), Vec<u8>> {
+        let _ = (call, reply);
+        Err(Vec::new())
+    }
 }
 
 /// What a pass over the clients found.
@@ -179,6 +186,7 @@ impl Floor {
                 None => {}
             }
         }
+        self.tidy();
         if busy || self.more {
             self.awake.came();
             return Look::Busy;
@@ -192,6 +200,9 @@ impl Floor {
         else {
             return false;
         };
+        if !self.engine.awake {
+            return false;
+        }
         let awake = &mut self.awake;
         peer.with(|work| awake.stay(work.link.end.theirs())).unwrap_or(false)
     }

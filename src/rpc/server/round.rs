@@ -1,14 +1,19 @@
-//! One round: up to 64 frames of one client, read, started, answered, published at once.
+//! One round: up to 64 frames of one client, fewer of dear ones, read, started, answered, published at once.
 
 use crate::rpc::core::session::{Heard, Incoming, Pending, Reply};
 use crate::rpc::error::Reason;
+use crate::rpc::in_place::{self, Left};
 use crate::rpc::server::floor::{Call, First, Floor, ROUND, Starter};
 use crate::rpc::server::peer::{Peer, Work};
 use crate::rpc::stats::count;
-use crate::rpc::wire::{HEAD_LEN, Head, Kind, Violation};
-use crate::sync::Ordering;
+use crate::rpc::wire::{CHUNKED, HEAD_LEN, Head, Kind, RAW, STREAM, Violation};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// What starting or stopping a task costs, in frames of the cheapest sort.
+const TASK: usize = 6;
+/// Bytes that cost as much as such a frame.
+const BYTES: usize = 4096;
 
 /// A call with its arguments in a buffer of ours.
 struct Turn<'a> {
@@ -25,12 +30,25 @@ impl Floor {
         let mut work = peer.check_out()?;
         work.link.unpark();
         let mut bytes = std::mem::take(&mut self.bytes);
-        let mut frames = 0;
+        let (mut frames, mut spent) = (0, 0);
         // One look at the clock between two calls serves both.
         let mut now = None;
         let read = loop {
-            if frames == ROUND {
+            // Whatever a client sends, the others wait for no more than a round of cheap frames.
+            if spent >= ROUND {
                 break Ok(());
+            }
+            if self.engine.in_place {
+                let since = *now.get_or_insert_with(Instant::now);
+                match self.in_place(&peer, &mut work, since, starter) {
+                    Ok(None) => {}
+                    Ok(then) => {
+                        frames += 1;
+                        now = then;
+                        continue;
+                    }
+                    Err(violation) => break Err(violation),
+                }
             }
             match work.link.next(&mut bytes) {
                 Ok(None) => break Ok(()),
@@ -39,9 +57,14 @@ impl Floor {
                     let since = *now.get_or_insert_with(Instant::now);
                     let owner = (index, epoch);
                     let body = &bytes[HEAD_LEN..];
+                    let tasks = work.session.running();
+                    spent += 1 + body.len() / BYTES;
                     match self.frame(&peer, owner, &mut work, head, body, since, starter) {
                         Ok(then) => now = then,
                         Err(violation) => break Err(violation),
+                    }
+                    if work.session.running() != tasks {
+                        spent += TASK;
                     }
                 }
                 Err(violation) => break Err(violation),
@@ -128,7 +151,7 @@ impl Floor {
                 stop.stop();
                 self.refuse_running(work, head.id, Reason::Cancelled, since)?;
             }
-            Heard::Credit(_) => {}
+            Heard::Credit => {}
             Heard::Nothing => {
                 if head.kind == Kind::Cancel
                     && let Some(pending) = work.session.take_pending(head.id)
@@ -138,6 +161,61 @@ impl Floor {
             }
         }
         Ok(None)
+    }
+
+    /// Answers the next frame where it lies, if it is a call for that. `None`: it is not.
+    fn in_place(
+        &mut self,
+        peer: &Arc<Peer>,
+        work: &mut Work,
+        since: Instant,
+        starter: &mut dyn Starter,
+    ) -> Result<Option<Instant>, Violation> {
+        let Some((head, record)) = work.link.peek()? else { return Ok(None) };
+        let method = self.engine.methods.get(usize::from(head.method));
+        let fits = head.kind == Kind::Call
+            && method.is_some_and(|method| method.in_place)
+            && !head.has(STREAM)
+            && !head.has(CHUNKED)
+            && work.session.reads()
+            && self.engine.may_start();
+        if !fits {
+            return Ok(None);
+        }
+        let Work { link, session } = work;
+        let (args, tx) = link.in_place(&record);
+        let Heard::Call(call) = session.hear(head, args)? else { return Ok(None) };
+        count(&self.engine.counters.calls);
+        let (id, raw) = (call.id, call.raw);
+        let deadline = call.deadline.and_then(|left| since.checked_add(left));
+        let asked =
+            Call { peer, id, method: call.method, raw, mixed: call.mixed, deadline, args, since };
+        let mut reply = in_place::Reply::new(tx, self.engine.limits.max_message);
+        let error = match starter.in_place(asked, &mut reply) {
+            Ok(()) => match reply.finish(Head { flags: RAW, ..Head::new(Kind::Result, id) }) {
+                Ok(()) => {
+                    session.answered(call.charge);
+                    None
+                }
+                Err(Left::Aside(body)) => {
+                    let reply = Reply::Value { raw: true, body: &body };
+                    session.answer(link, id, call.charge, reply)?;
+                    None
+                }
+                Err(Left::TooLarge(len)) => {
+                    let cure = "; stream it, or serve with larger limits";
+                    Some(self.engine.too_large("result", len, cure))
+                }
+            },
+            Err(error) => Some(error),
+        };
+        if let Some(error) = &error {
+            session.answer(link, id, call.charge, Reply::Error(error))?;
+        }
+        link.release(&record);
+        let now = Instant::now();
+        self.engine.counters.answered(now.duration_since(since), error.is_some());
+        Ok(Some(now))
     }
 
     fn start(
@@ -166,23 +244,15 @@ impl Floor {
         match starter.start(asked) {
             First::Done(reply) => {
                 let now = Instant::now();
-                let error;
-                let reply = match reply {
-                    Reply::Value { body, .. }
-                        if body.len() as u64 > self.engine.limits.max_message =>
-                    {
-                        error = self.engine.too_large(body.len());
-                        Reply::Error(&error)
-                    }
-                    reply => reply,
-                };
+                let mut room = Vec::new();
+                let reply = self.engine.bounded(reply, &mut room);
                 work.session.answer(&mut work.link, id, charge, reply)?;
                 let failed = matches!(reply, Reply::Error(_));
                 self.engine.counters.answered(now.duration_since(since), failed);
                 Ok(Some(now))
             }
             First::Running(stop) => {
-                work.session.started(id, charge, call.stream, stop)?;
+                work.session.started(id, charge, call.stream, stop);
                 if let Some(at) = deadline {
                     self.timers.add(at, key(owner), id);
                 }
@@ -200,8 +270,9 @@ impl Floor {
         since: Instant,
     ) -> Result<(), Violation> {
         let body = self.engine.refusal(reason, reason.text());
+        work.session.answer(&mut work.link, call.id, call.charge, Reply::Error(&body))?;
         self.engine.counters.answered(since.elapsed(), true);
-        work.session.answer(&mut work.link, call.id, call.charge, Reply::Error(&body))
+        Ok(())
     }
 
     /// Answers a call whose handler was stopped.
@@ -240,6 +311,7 @@ impl Floor {
                 if deadline.is_some_and(|at| at <= Instant::now()) {
                     return self.refuse(&mut work, &call, Reason::Deadline, since);
                 }
+                work.session.check_new(call.id)?;
                 let turn = Turn { call, args: &args, deadline, since };
                 self.start(&peer, owner, &mut work, turn, starter).map(drop)
             });
@@ -281,10 +353,12 @@ impl Floor {
                 Err(violation) => self.throw_out(index, Some(work), &violation),
             }
         }
-        let running = self.engine.counters.running.load(Ordering::Relaxed); // Relaxed: an estimate
-        let waiting: usize = self.waiting.len();
+    }
+
+    /// Forgets the deadlines of calls that are over. Not while a client is checked out.
+    pub(super) fn tidy(&mut self) {
         let guests = &self.guests;
-        self.timers.tidy(usize::try_from(running).unwrap_or(0) + waiting * ROUND, |owner, id| {
+        self.timers.tidy(|owner, id| {
             let guest = guests.get((owner & 0xffff_ffff) as usize).and_then(Option::as_ref);
             guest.filter(|guest| u64::from(guest.epoch) == owner >> 32).is_some_and(|guest| {
                 guest.peer.with(|work| work.session.is_open(id)).unwrap_or(false)
