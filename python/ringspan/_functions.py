@@ -15,6 +15,7 @@ The event loop that serves runs the handlers; what crosses the process border is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import os
@@ -22,10 +23,11 @@ import threading
 import time
 import typing
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
+from ringspan._exceptions import Timeout
 from ringspan._ringspan import (
     BlockingClient,
     Call,
@@ -79,7 +81,7 @@ async def _connected(client: Client, deadline: float | None) -> None:
         if under_way is not None:
             await asyncio.wait([under_way], timeout=_left(deadline))
             if not under_way.done():
-                raise TimeoutError(f"function {client.name}: connecting took too long")
+                raise Timeout(f"function {client.name}: connecting took too long")
             continue
         off = _CallOff()
         try:
@@ -102,7 +104,7 @@ _ATTEMPTS = 4
 
 def late_call(
     client: Client, method: str | None, args: tuple[Any, ...], kwargs: dict[str, Any] | None
-) -> Awaitable[Any]:
+) -> asyncio.Task[Any]:
     """A call on a client that is not connected: connects first. It begins at once, as any call."""
     return asyncio.ensure_future(_late_call(client, method, args, kwargs or {}))
 
@@ -113,24 +115,20 @@ async def _late_call(
     deadline = _deadline(client.timeout)
     for _ in range(_ATTEMPTS):
         await _connected(client, deadline)
-        bound = client.options(timeout=_left(deadline))
-        made = bound(*args, **kwargs) if method is None else bound.method(method)(*args, **kwargs)
+        made = client.options(timeout=_left(deadline))._begin(method, args, kwargs, False)
         if isinstance(made, Call):
             return await made
-        made.cancel()  # the connection is over already; look again
     raise ConnectionError(f"function {client.name}: its server hangs up on every connection")
 
 
 async def late_stream(
     client: Client, method: str | None, args: tuple[Any, ...], kwargs: dict[str, Any] | None
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any, None]:
     """The same for a stream."""
     deadline = _deadline(client.timeout)
     for _ in range(_ATTEMPTS):
         await _connected(client, deadline)
-        bound = client.options(timeout=_left(deadline))
-        call = bound if method is None else bound.method(method)
-        stream = call.stream(*args, **(kwargs or {}))
+        stream = client.options(timeout=_left(deadline))._begin(method, args, kwargs, True)
         if isinstance(stream, CallStream):
             try:
                 async for item in stream:
@@ -167,12 +165,9 @@ class _Known(Generic[_R]):
 
 _clients: _Known[Client] = _Known(Client)
 _blocking_clients: _Known[BlockingClient] = _Known(BlockingClient)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_clients.forget)
-    os.register_at_fork(after_in_child=_blocking_clients.forget)
 
 
-def call(name: str, /, *args: Any, **kwargs: Any) -> Awaitable[Any]:
+def call(name: str, /, *args: Any, **kwargs: Any) -> Call[Any]:
     """Calls the function `name` once; all further arguments are the function's.
 
     The connection stays for the next call of that name. For options, and for services, `connect`.
@@ -242,7 +237,8 @@ class _Handler(NamedTuple):
     name: str
     call: Callable[..., Any]
     kind: str
-    context: str | None
+    #: The parameter that takes the context, and its place among the positional ones.
+    context: tuple[str, int | None] | None
     raw: bool
 
 
@@ -263,16 +259,32 @@ def _handler(call: Callable[..., Any], name: str, inline: bool, raw: bool) -> _H
         kind = "inline" if inline else "thread"
     if inline and kind != "inline":
         raise TypeError(f"{name}: inline=True is for a plain def, which returns at once")
-    return _Handler(name, call, kind, _context_parameter(plain), raw)
+    return _Handler(name, call, kind, _context_parameter(call, plain), raw)
 
 
-def _context_parameter(call: Callable[..., Any]) -> str | None:
+#: How a hint is spelled that cannot be evaluated, for it stands beside one that is imported for
+#: type checkers only.
+_SPELLED = {"Context", "ringspan.Context"}
+
+
+def _context_parameter(
+    call: Callable[..., Any], plain: Callable[..., Any]
+) -> tuple[str, int | None] | None:
+    hints: dict[str, Any]
     try:
-        hints = typing.get_type_hints(call)
+        hints = typing.get_type_hints(plain)
     except Exception:  # a hint that cannot be read here; perhaps it is not of ours
-        hints = getattr(call, "__annotations__", {})
-    found = [name for name, hint in hints.items() if hint is Context and name != "return"]
-    return found[0] if found else None
+        hints = getattr(plain, "__annotations__", {})
+    named = [name for name, hint in hints.items() if hint is Context or hint in _SPELLED]
+    try:
+        parameters = inspect.signature(call).parameters
+    except (TypeError, ValueError):
+        return None
+    for place, (name, parameter) in enumerate(parameters.items()):
+        if name in named:
+            by_name = parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            return name, None if by_name else place
+    return None
 
 
 async def drain(items: Any, send: Any) -> None:
@@ -291,16 +303,18 @@ async def drain(items: Any, send: Any) -> None:
 
 
 @functools.cache
-def _eager(kind: type) -> bool:
-    """Whether tasks of this kind of loop can start eagerly: from CPython 3.12 on, where the loop can."""
+def _eager(kind: Hashable) -> bool:
+    """Whether tasks of this kind of loop start eagerly: from CPython 3.12 on, where it can."""
+    del kind
     done = []
 
-    async def probe() -> None:  # noqa: RUF029 - a coroutine is what is tried
+    async def probe() -> None:
         done.append(True)
 
     coroutine = probe()
     try:
-        task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=True)
+        make: Any = asyncio.Task  # mypy checks for 3.11
+        task = make(coroutine, loop=asyncio.get_running_loop(), eager_start=True)
     except (TypeError, RuntimeError):
         coroutine.close()
         return False
@@ -321,9 +335,9 @@ class Service:
         async with service:
             await service.serve_forever()
 
-    `async def` handlers are tasks of the loop; they start at once, and are cancelled when the caller
-    gives up. Plain `def` handlers run on one worker thread, one after the other, or on the loop
-    itself with `inline=True`. Generators yield streams. A parameter annotated with
+    `async def` handlers are tasks of the loop; they start at once, and are cancelled when the
+    caller gives up. Plain `def` handlers run on one worker thread, one after the other, or on the
+    loop itself with `inline=True`. Generators yield streams. A parameter annotated with
     `ringspan.Context` is given the context of the call.
 
     `limits`: `max_concurrency` handlers at once (256), `max_pending` calls of one client (1024),
@@ -354,30 +368,30 @@ class Service:
     def method(self, handler: _F, /) -> _F: ...
     @overload
     def method(
-        self, *, name: str | None = None, inline: bool = False, raw: bool = False
+        self, /, *, name: str | None = None, inline: bool = False, raw: bool = False
     ) -> Callable[[_F], _F]: ...
     def method(
         self,
-        handler: _F | None = None,
+        handler: Any = None,
         /,
         *,
         name: str | None = None,
         inline: bool = False,
         raw: bool = False,
-    ) -> _F | Callable[[_F], _F]:
+    ) -> Any:
         """Adds a method; the function is returned as it is.
 
-        `inline`: a `def` that returns at once runs on the loop, which is the fastest way. `raw`: one
-        argument and the result are bytes as they are.
+        `inline`: a `def` that returns at once runs on the loop, which is the fastest way. `raw`:
+        one argument and the result are bytes as they are.
         """
         if handler is None:
-            return functools.partial(self._add, name, inline, raw)
+            return lambda handler: self._add(name, inline, raw, handler)
         return self._add(name, inline, raw, handler)
 
     def _add(self, name: str | None, inline: bool, raw: bool, handler: _F) -> _F:
         if self._server is not None:
             raise RuntimeError(f"function {self.name}: it is served already; add methods before")
-        made = _handler(handler, name or getattr(handler, "__name__", "call"), inline, raw)
+        made = _handler(handler, name or str(getattr(handler, "__name__", "call")), inline, raw)
         if any(made.name == other.name for other in self._handlers):
             raise ValueError(f"function {self.name}: two methods are called {made.name!r}")
         self._handlers.append(made)
@@ -388,7 +402,8 @@ class Service:
         handlers = [tuple(handler) for handler in self._handlers]
         server = _Server(self.name, handlers, self._limits, self.grace, self._exact)
         ended = asyncio.Event()
-        server.start(ended.set, _eager(type(loop)))
+        kind: Any = type(loop)
+        server.start(ended.set, _eager(kind))
         self._server, self._ended = server, ended
 
     async def __aenter__(self) -> Service:  # noqa: PYI034 - final enough
@@ -406,15 +421,20 @@ class Service:
         await self.stop(self.grace if error is None else 0.0)
 
     async def stop(self, grace: float | None = None) -> None:
-        """Ends it: the name is free at once, calls under way are finished within `grace` seconds."""
+        """Ends it: the name is free at once, calls under way have `grace` seconds to finish."""
         if self._server is None or self._ended is None:
             return
         self._server.stop(self.grace if grace is None else grace)
         try:
             await self._ended.wait()
         except asyncio.CancelledError:
-            self._server.kill()
+            self._kill()
             raise
+
+    def _kill(self) -> None:
+        """Hangs up and gives the name back, where no loop will do it any more."""
+        if self._server is not None:
+            self._server.kill()
 
     async def serve_forever(self) -> None:
         """Waits until it is over: stopped elsewhere, or its name removed."""
@@ -426,8 +446,7 @@ class Service:
         """What it has done so far."""
         if self._server is None:
             return ServerStats(0, 0, 0, 0, 0, 0, 0, ())
-        *counts, latency = self._server.stats()
-        return ServerStats(*counts, tuple(latency))
+        return ServerStats._make(self._server.stats())
 
     def __repr__(self) -> str:
         names = ", ".join(handler.name for handler in self._handlers)
@@ -435,7 +454,7 @@ class Service:
 
 
 class Function(Generic[_P, _R]):
-    """A function with a name under which it can be served. Called here, it is the plain function."""
+    """A function with a name that it can be served by. Called here, it is the plain function."""
 
     def __init__(
         self,
@@ -485,9 +504,7 @@ def function(
     """
 
     def named(call: Callable[_P, _R]) -> Function[_P, _R]:
-        return Function(
-            name, call, inline=inline, raw=raw, exact=exact, grace=grace, limits=limits
-        )
+        return Function(name, call, inline=inline, raw=raw, exact=exact, grace=grace, limits=limits)
 
     return named
 
@@ -573,6 +590,8 @@ class Server:
         except BaseException as error:
             self._error = error
         finally:
+            for service in self.services:
+                service._kill()
             self._began.set()
 
     async def _main(self) -> None:
@@ -594,19 +613,25 @@ class Server:
     def stop(self, grace: float | None = None) -> None:
         """Ends it, and waits for that: calls under way are finished within `grace` seconds."""
         _running.discard(self)
-        if self._loop is None or self._stop is None:
-            return
-        self._grace = grace
-        try:
-            self._loop.call_soon_threadsafe(self._stop.set)
-        except RuntimeError:
-            pass  # it has ended by itself
+        self._ask_to_stop(grace)
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
+    def _ask_to_stop(self, grace: float | None) -> None:
+        if self._loop is None or self._stop is None:
+            return
+        self._grace = grace
+        with contextlib.suppress(RuntimeError):  # it has ended by itself
+            self._loop.call_soon_threadsafe(self._stop.set)
+
     def join(self) -> None:
-        """Waits until it is over: stopped elsewhere, or its names removed. Ctrl-C is answered."""
+        """Waits until it is over: stopped elsewhere, or its names removed. Ctrl-C is answered.
+
+        Raises what ended it, if a handler raised `SystemExit` or the like.
+        """
         self._thread.join()
+        if self._error is not None:
+            raise self._error
 
     def stats(self) -> ServerStats:
         """What the first service has done so far."""
@@ -625,12 +650,33 @@ class Server:
 
 
 _running: weakref.WeakSet[Server] = weakref.WeakSet()
+#: How long the end of a program waits for a loop that a handler holds up.
+_PATIENCE = 2.0
 
 
 def _stop_all() -> None:
     """The program ends: names are given back while threads still run."""
     for server in list(_running):
-        server.stop(0.0)
+        server._ask_to_stop(0.0)
+    until = time.monotonic() + _PATIENCE
+    for server in list(_running):
+        server._thread.join(max(0.0, until - time.monotonic()))
+        for service in server.services:
+            service._kill()
+
+
+def _forget_all() -> None:
+    """In a forked child: what is known here is the parent's."""
+    global _connecting_lock
+    _connecting_lock = threading.Lock()
+    _connecting.clear()
+    _clients.forget()
+    _blocking_clients.forget()
+    _running.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 # Before the interpreter waits for its threads; `atexit` would come after daemon threads are frozen.

@@ -15,10 +15,20 @@ from ringspan._exceptions import RemoteError
 
 def describe(error: BaseException) -> tuple[str, str, str]:
     """Type, message and traceback of an exception, as they go over the wire."""
-    kind = type(error)
-    # Where the library itself stands in the traceback is of no use to anybody.
     lines = traceback.format_exception(error)
-    return kind.__qualname__, _text(error), "".join(lines)
+    return type(error).__qualname__, _cut(_text(error)), _cut("".join(lines))
+
+
+#: Of a longer text only both ends are sent.
+_LONGEST = 1 << 16
+
+
+def _cut(text: str) -> str:
+    text = text.encode("utf-8", "backslashreplace").decode()  # lone surrogates do not travel
+    if len(text) <= _LONGEST:
+        return text
+    half = _LONGEST // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters ...]\n{text[-half:]}"
 
 
 def _text(error: BaseException) -> str:
@@ -41,22 +51,33 @@ class RemoteTraceback(Exception):  # noqa: N818 - it is the cause that tells whe
         return f'\n"""\n{self.text.rstrip()}\n"""'
 
 
-@functools.cache
+#: These end loops, or say nothing.
+_NEVER = {Exception, StopIteration, StopAsyncIteration}
+
+
 def _class_of(name: str) -> type[RemoteError]:
     """A class that is a `RemoteError` and the builtin exception of that name."""
     base = getattr(builtins, name, None)
-    if not (isinstance(base, type) and issubclass(base, Exception)):
+    if not (isinstance(base, type) and issubclass(base, Exception)) or base in _NEVER:
         return RemoteError
-    if base in {Exception, StopIteration, StopAsyncIteration} or issubclass(base, UnicodeError):
-        return RemoteError  # these end loops, or want arguments of their own
+    return _made(name)
+
+
+@functools.cache
+def _made(name: str) -> type[RemoteError]:
+    base: type[Exception] = getattr(builtins, name)
+    if issubclass(base, UnicodeError):
+        base = UnicodeError  # those below it want arguments of their own
+    made: Any
     try:
         made = type(name, (RemoteError, base), {"__module__": "ringspan", "__doc__": base.__doc__})
         made("probe")
     except TypeError:  # a layout that does not go with ours, an exception group
         return RemoteError
-    made.__reduce__ = _reduce  # type: ignore[method-assign]
-    made.__str__ = RemoteError.__str__  # type: ignore[method-assign]
-    return made
+    made.__reduce__ = _reduce
+    made.__str__ = RemoteError.__str__
+    kind: type[RemoteError] = made
+    return kind
 
 
 def _rebuilt(name: str, args: tuple[Any, ...], state: dict[str, Any]) -> RemoteError:

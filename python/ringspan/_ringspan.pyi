@@ -1,6 +1,16 @@
 """The compiled half of ringspan. Import from `ringspan`, not from here."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
+import asyncio
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+)
+from contextvars import Context as _ContextVars
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar, final, overload
 
@@ -10,7 +20,14 @@ __all__ = [
     "Acquire",
     "Attached",
     "Awaitable",
+    "BlockingClient",
+    "BlockingMethod",
+    "BlockingStream",
+    "Call",
+    "CallStream",
+    "Client",
     "Consumer",
+    "Context",
     "EndStat",
     "GcReport",
     "Grant",
@@ -18,6 +35,7 @@ __all__ = [
     "HandleStat",
     "Holder",
     "Lent",
+    "Method",
     "Peer",
     "Producer",
     "Ring",
@@ -2662,6 +2680,443 @@ class SharedBool:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles by name."""
 
+@final
+class Client:
+    """A handle to a function or service of another process, for asyncio.
+
+    name: what to call. timeout: seconds that connecting and then each call may take.
+    exact: arguments that are tuples, sets, bytearrays and the like arrive as such in Python.
+
+    `f(1, 2, a=3)` calls a function, `f.add(1, 2)` a method of a service; all arguments are the
+    function's. Each event loop that calls has a connection of its own, made at its first call and
+    again by the first call after the server was restarted. A call that was under way when the
+    connection broke is not sent again.
+
+    Threads may share it. Pickles by name and options; in a forked child it connects anew. A crash
+    leaves nothing behind: the memory of a connection has no name, and the handlers of a killed
+    client are cancelled.
+
+    Example:
+        f = await ringspan.connect("/add")
+        assert await f(2, 3) == 5
+    """
+
+    def __new__(cls, name: str, *, timeout: float | None = None, exact: bool = False) -> Self:
+        """A client that connects at its first call; `ringspan.connect` does it at once.
+
+        Raises:
+            ValueError, TypeError: a time-out that is none.
+
+        Example:
+            f = ringspan.Client("/add", timeout=1.0)
+        """
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Call[Any]:
+        """Calls the function; all arguments are the function's. It begins now, awaited or not.
+
+        Cancelling or dropping what is returned gives the call up, and cancels the handler.
+
+        Raises:
+            TypeError, CodecError, TooLarge: arguments that cannot be sent; nothing was.
+            RuntimeError: no asyncio loop runs in this thread.
+
+        Awaiting it raises:
+            RemoteError: what the handler raised, of its builtin type too.
+            Disconnected: the connection broke; `delivered` says whether the call had arrived.
+            NotServed, NotFound: nobody serves the name.
+            Timeout: the time is over; the handler was cancelled.
+
+        Example:
+            await f(2, b=3)
+        """
+
+    def stream(self, /, *args: Any, **kwargs: Any) -> CallStream | AsyncGenerator[Any]:
+        """Calls a function that yields: `async for` takes the items.
+
+        The handler runs only as fast as they are taken. Leaving it (`aclose`, or dropping it) stops
+        the handler. On a client that is not connected the call begins with the first item.
+
+        Raises:
+            As a call; those of the handler come behind the items before.
+
+        Example:
+            async for n in f.stream(10): print(n)
+        """
+
+    def method(self, name: str) -> Method:
+        """A method of the service, by a name that is no attribute, such as `stream` or `close`.
+
+        Example:
+            await f.method("stream")(1)
+        """
+
+    def __getattr__(self, name: str) -> Method: ...
+    def options(self, **kwargs: Any) -> Client:
+        """The same client, on the same connections, with other options.
+
+        timeout: seconds, None for ever; the handler sees them in `Context.remaining`.
+        exact: see the class.
+
+        Raises:
+            TypeError, ValueError: no such option, or not a time-out.
+
+        Example:
+            await f.options(timeout=0.5)(2, 3)
+        """
+
+    @property
+    def name(self) -> str:
+        """The name it calls."""
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that a call may take, connecting included; None for ever."""
+
+    @property
+    def server_pid(self) -> int | None:
+        """The process that serves, if the loop that runs has a connection."""
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods of the service; empty if the loop that runs has no connection."""
+
+    def close(self) -> None:
+        """Closes the connections; calls under way fail. A later call connects anew.
+
+        Example:
+            f.close()
+        """
+
+    def __hash__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def _connected(self) -> bool: ...
+    def _key(self) -> int: ...
+    def _begin(
+        self,
+        method: str | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+        stream: bool,
+    ) -> Call[Any] | CallStream | None: ...
+    def _open(self, off: _CallOff, timeout: float | None) -> _Opened: ...
+    def _adopt(self, opened: _Opened) -> None: ...
+
+@final
+class Method:
+    """A method of a service, as `client.add` gives it.
+
+    Example:
+        add = (await ringspan.connect("/calc")).add
+        assert await add(2, 3) == 5
+    """
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Call[Any]:
+        """Calls the method: see `Client.__call__`.
+
+        Raises:
+            UnknownMethod: the service has none of this name; awaiting may raise it too.
+
+        Example:
+            await service.add(2, b=3)
+        """
+
+    def stream(self, /, *args: Any, **kwargs: Any) -> CallStream | AsyncGenerator[Any]:
+        """Calls a method that yields: see `Client.stream`.
+
+        Example:
+            async for n in service.count.stream(10): print(n)
+        """
+
+    def options(self, **kwargs: Any) -> Method:
+        """The same method with other options: see `Client.options`.
+
+        Example:
+            await service.add.options(timeout=0.5)(2, 3)
+        """
+
+    @property
+    def __name__(self) -> str:
+        """Its name."""
+
+@final
+class Call(Coroutine[Any, Any, _T]):
+    """A call under way: awaitable, and a future of its event loop.
+
+    `await`, `gather`, `wait_for`, `wait`, `shield`, `create_task` and TaskGroups take it. It can be
+    awaited again, by any task of its loop, and gives the same result.
+
+    Cancelling it, or the task that awaits it, or dropping the last reference to it, gives the call
+    up: the handler is cancelled. Whether it was done by then is not known.
+
+    Example:
+        calls = [f(n) for n in range(100)]
+        results = await asyncio.gather(*calls)
+    """
+
+    _asyncio_future_blocking: bool
+
+    def __await__(self) -> Generator[Any, Any, _T]:
+        """Waits for the result."""
+
+    def __iter__(self) -> Self:
+        """Waits for the result."""
+
+    def __next__(self) -> Any:
+        """Makes one step, as an event loop does."""
+
+    def send(self, _value: Any) -> Any:
+        """Makes one step, as an event loop does."""
+
+    def throw(self, exception: Any, value: Any = None, traceback: Any = None, /) -> Any:
+        """Raises the exception here, and gives the call up."""
+
+    def close(self) -> None:
+        """Gives the call up."""
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that resolves it."""
+
+    def add_done_callback(
+        self, callback: Callable[[Self], object], *, context: _ContextVars | None = None
+    ) -> None:
+        """Calls `callback(call)` from the loop once it is over.
+
+        Example:
+            f(2, 3).add_done_callback(lambda call: print(call.result()))
+        """
+
+    def remove_done_callback(self, callback: Callable[[Self], object]) -> int:
+        """Forgets a callback; returns how many times it stood there."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Gives the call up, and cancels its handler. False: it was over.
+
+        Example:
+            call.cancel()
+        """
+
+    def cancelled(self) -> bool:
+        """Whether it was given up."""
+
+    def done(self) -> bool:
+        """Whether it is over, one way or another."""
+
+    def result(self) -> _T:
+        """The result.
+
+        Raises:
+            What the call raised.
+            asyncio.InvalidStateError: it is not over yet.
+            asyncio.CancelledError: it was given up.
+
+        Example:
+            if call.done(): print(call.result())
+        """
+
+    def exception(self) -> BaseException | None:
+        """What the call raised, or None.
+
+        Raises:
+            asyncio.InvalidStateError: it is not over yet.
+            asyncio.CancelledError: it was given up.
+        """
+
+    @classmethod
+    def __class_getitem__(cls, _item: Any) -> Any: ...
+
+@final
+class CallStream(AsyncIterator[Any]):
+    """The items of a call that yields; each is taken when it is asked for.
+
+    A cancelled `anext` takes nothing. One task at a time asks. Dropping it stops the handler.
+
+    Example:
+        async with contextlib.aclosing(f.count.stream(10)) as items:
+            async for n in items: print(n)
+    """
+
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Call[Any]: ...
+    def aclose(self) -> Call[None]:
+        """Stops the handler; there are no more items.
+
+        Example:
+            await items.aclose()
+        """
+
+@final
+class BlockingClient:
+    """A handle to a function or service of another process, for code that blocks.
+
+    As `Client`; each call parks its thread, and threads share one connection. Ctrl-C is answered:
+    what its handler raises gives the call up. The interpreter lock is released meanwhile.
+
+    Pickles by name and options. In a forked child calls raise `Forked`: make another one there.
+
+    Example:
+        f = ringspan.blocking_connect("/add")
+        assert f(2, 3) == 5
+    """
+
+    def __new__(cls, name: str, *, timeout: float | None = None, exact: bool = False) -> Self:
+        """A client that connects at its first call; `blocking_connect` does it at once.
+
+        Raises:
+            ValueError, TypeError: a time-out that is none.
+
+        Example:
+            f = ringspan.BlockingClient("/add", timeout=1.0)
+        """
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Calls the function and waits; all arguments are the function's.
+
+        Raises:
+            TypeError, CodecError, TooLarge: arguments that cannot be sent; nothing was.
+            RemoteError: what the handler raised, of its builtin type too.
+            Disconnected: the connection broke; `delivered` says whether the call had arrived.
+            NotServed, NotFound: nobody serves the name.
+            Timeout: the time is over; the handler was cancelled.
+
+        Example:
+            f(2, b=3)
+        """
+
+    def stream(self, /, *args: Any, **kwargs: Any) -> BlockingStream:
+        """Calls a function that yields: iterate over what is returned.
+
+        Raises:
+            As a call; those of the handler come behind the items before.
+
+        Example:
+            for n in f.stream(10): print(n)
+        """
+
+    def method(self, name: str) -> BlockingMethod:
+        """A method of the service, by a name that is no attribute, such as `stream`.
+
+        Example:
+            f.method("stream")(1)
+        """
+
+    def __getattr__(self, name: str) -> BlockingMethod: ...
+    def options(self, **kwargs: Any) -> BlockingClient:
+        """The same client, on the same connection, with other options: see `Client.options`.
+
+        Example:
+            f.options(timeout=0.5)(2, 3)
+        """
+
+    def connect(self) -> None:
+        """Connects now, if there is no connection.
+
+        Raises:
+            NotServed, NotFound: nobody serves the name.
+            Timeout: the time is over, and the server did not answer.
+
+        Example:
+            f.connect()
+        """
+
+    @property
+    def name(self) -> str:
+        """The name it calls."""
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that a call may take, connecting included; None for ever."""
+
+    @property
+    def server_pid(self) -> int | None:
+        """The process that serves, if a connection stands."""
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods of the service; empty if no connection stands."""
+
+@final
+class BlockingMethod:
+    """A method of a service, as `client.add` gives it, for code that blocks.
+
+    Example:
+        add = ringspan.blocking_connect("/calc").add
+        assert add(2, 3) == 5
+    """
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Calls the method and waits: see `BlockingClient.__call__`.
+
+        Raises:
+            UnknownMethod: the service has none of this name.
+
+        Example:
+            service.add(2, b=3)
+        """
+
+    def stream(self, /, *args: Any, **kwargs: Any) -> BlockingStream:
+        """Calls a method that yields: iterate over what is returned.
+
+        Example:
+            for n in service.count.stream(10): print(n)
+        """
+
+    def options(self, **kwargs: Any) -> BlockingMethod:
+        """The same method with other options: see `Client.options`.
+
+        Example:
+            service.add.options(timeout=0.5)(2, 3)
+        """
+
+    @property
+    def __name__(self) -> str:
+        """Its name."""
+
+@final
+class BlockingStream(Iterator[Any]):
+    """The items of a call that yields, one for each `next`. Dropping it stops the handler.
+
+    Example:
+        for n in f.count.stream(10): print(n)
+    """
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+    def close(self) -> None:
+        """Stops the handler; there are no more items.
+
+        Example:
+            items.close()
+        """
+
+@final
+class Context:
+    """What a handler can know of its call: annotate a parameter with `ringspan.Context`.
+
+    The caller does not see that parameter; it may stand anywhere among the others.
+
+    Example:
+        @service.method
+        async def work(ctx: ringspan.Context, n):
+            return ctx.caller_pid, ctx.remaining
+    """
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the caller gives up; None if it does not."""
+
+    @property
+    def caller_pid(self) -> int:
+        """The process that calls; 0 where our pid namespace cannot see it."""
+
+    @property
+    def caller_uid(self) -> int:
+        """Its user: that of the server, or root."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Nobody waits for the answer any more. Tasks are cancelled then; this is for threads."""
+
 def remove(name: str, missing_ok: bool = False) -> None:
     """Deletes a name, whatever kind of object it is; who is attached goes on.
 
@@ -2694,3 +3149,42 @@ def _scalar_again(class_: str, name: str, /) -> SharedInt | SharedFloat | Shared
 def _encode(obj: Any, exact: bool = False, pickle: bool = False) -> tuple[int, bytes]: ...
 def _decode(tag: int, data: Buffer, exact: bool = False, pickle: bool = False) -> Any: ...
 def _decode_array_view(data: bytes) -> Any: ...
+def _memory_per_client(limits: dict[str, int]) -> int: ...
+
+@final
+class _Server:
+    def __new__(
+        cls,
+        name: str,
+        methods: list[tuple[Any, ...]],
+        limits: dict[str, int],
+        grace: float | None,
+        exact: bool,
+    ) -> Self: ...
+    def start(self, on_end: Callable[[], object], eager: bool) -> None: ...
+    def stop(self, grace: float | None) -> None: ...
+    def kill(self) -> None: ...
+    @property
+    def name(self) -> str: ...
+    def stats(self) -> tuple[int, int, int, int, int, int, int, tuple[int, ...]]: ...
+
+@final
+class _CallOff:
+    def __new__(cls) -> Self: ...
+    def __call__(self) -> None: ...
+
+@final
+class _Opened: ...
+
+@final
+class _Sender:
+    def room(self) -> asyncio.Future[None] | None: ...
+    def __call__(self, item: Any) -> None: ...
+
+@final
+class _Finish:
+    def __call__(self, task: asyncio.Task[Any]) -> None: ...
+
+@final
+class _Thread:
+    def __call__(self) -> None: ...

@@ -175,6 +175,9 @@ impl Channel {
     /// Takes the reader out of its loop.
     pub(crate) fn unregister(&self, py: Python<'_>) {
         let Some(fd) = lock(&self.reader).take() else { return };
+        if self.conn.check_fork().is_err() {
+            return; // the poll set of the loop is the parent's too
+        }
         self.conn.awakes();
         let event_loop = self.event_loop.bind(py);
         let is = |what| is_true(event_loop, what).unwrap_or(false);

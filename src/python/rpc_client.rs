@@ -19,19 +19,16 @@ use crate::rpc::connect;
 use crate::rpc::wire::STREAM;
 use crate::sync::{Mutex, lock};
 use crate::sys::alarm::Alarm;
-use crate::sys::fd;
 
 /// What the clients made by `options` share.
 struct Shared {
     name: String,
-    forks: u64,
     channels: Mutex<Vec<Arc<Channel>>>,
 }
 
 impl Shared {
     fn new(name: &str) -> Arc<Shared> {
-        let channels = Mutex::default();
-        Arc::new(Shared { name: name.to_owned(), forks: fd::fork_count(), channels })
+        Arc::new(Shared { name: name.to_owned(), channels: Mutex::default() })
     }
 }
 
@@ -105,7 +102,10 @@ impl PyClient {
     /// The connection of the loop that runs, if it stands.
     fn channel(&self, event_loop: &Bound<'_, PyAny>) -> Option<Arc<Channel>> {
         let channels = lock(&self.shared.channels);
-        let found = channels.iter().find(|one| one.is_of(event_loop) && !one.conn.is_over());
+        // One that a fork brought here is the parent's.
+        let found = channels.iter().find(|one| {
+            one.is_of(event_loop) && !one.conn.is_over() && one.conn.check_fork().is_ok()
+        });
         found.map(Arc::clone)
     }
 
@@ -119,28 +119,31 @@ impl PyClient {
         let py = slf.py();
         let this = slf.get();
         let event_loop = running_loop(py, "Client()")?;
-        if this.shared.forks == fd::fork_count()
-            && let Some(channel) = this.channel(&event_loop)
-            && let Some(call) = this.begin(py, channel, method, args, kwargs, wanted)?
-        {
+        if let Some(call) = this.begin(&event_loop, method, args, kwargs, wanted)? {
             return Ok(call);
         }
         // Not connected, or not any more: a coroutine that connects, then calls.
-        let name = if wanted == Wanted::One { "late_call" } else { "late_stream" };
-        let late = helpers(py)?.getattr(name)?;
-        Ok(late.call1((slf, method, args, kwargs))?.unbind())
+        let late = |name| helpers(py)?.getattr(name)?.call1((slf, method, args, kwargs));
+        match wanted {
+            Wanted::Items => Ok(late("late_stream")?.unbind()),
+            Wanted::One => {
+                let call = PyCall::late(&event_loop, &this.shared.name, late("late_call")?)?;
+                Ok(Py::new(py, call)?.into_any())
+            }
+        }
     }
 
-    /// `None`: the connection takes no calls any more.
+    /// `None`: there is no connection, or it takes no calls any more.
     fn begin(
         &self,
-        py: Python<'_>,
-        channel: Arc<Channel>,
+        event_loop: &Bound<'_, PyAny>,
         method: Option<&str>,
         args: &Bound<'_, PyTuple>,
         kwargs: Option<&Bound<'_, PyDict>>,
         wanted: Wanted,
     ) -> PyResult<Option<Py<PyAny>>> {
+        let py = event_loop.py();
+        let Some(channel) = self.channel(event_loop) else { return Ok(None) };
         let raw = channel.conn.method(method).is_ok_and(|method| method.raw);
         let begun = with_scratch(|bytes| {
             let flags = write_args(bytes, args, kwargs, (raw, self.options.exact))?;
@@ -254,7 +257,20 @@ impl PyClient {
     /// Whether this loop has a connection.
     fn _connected(&self, py: Python<'_>) -> PyResult<bool> {
         let event_loop = running_loop(py, "Client()")?;
-        Ok(self.shared.forks == fd::fork_count() && self.channel(&event_loop).is_some())
+        Ok(self.channel(&event_loop).is_some())
+    }
+
+    /// A call, or its items, if this loop has a connection that takes it.
+    fn _begin(
+        &self,
+        method: Option<&str>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+        stream: bool,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let event_loop = running_loop(args.py(), "Client()")?;
+        let wanted = if stream { Wanted::Items } else { Wanted::One };
+        self.begin(&event_loop, method, args, kwargs, wanted)
     }
 
     /// What all clients of one `connect` have in common, for the helpers.
@@ -264,9 +280,13 @@ impl PyClient {
 
     /// Makes a connection, in a thread that may wait.
     #[pyo3(signature = (off, timeout))]
-    fn _open(&self, py: Python<'_>, off: &PyCallOff, timeout: Option<f64>) -> PyResult<PyOpened> {
-        let timeout = timeout.map(|left| Duration::from_secs_f64(left.max(0.0)));
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    fn _open(
+        &self,
+        py: Python<'_>,
+        off: &PyCallOff,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PyOpened> {
+        let deadline = Options { timeout: seconds(timeout, "timeout")?, exact: false }.deadline();
         let alarm = Arc::clone(&off.alarm);
         let opened = py.detach(|| connect::connect(&self.shared.name, deadline, alarm.fd()));
         let conn = opened.map_err(|err| call_error(py, &err))?;
@@ -279,9 +299,9 @@ impl PyClient {
         let Some(conn) = lock(&opened.conn).take() else { return Ok(()) };
         let channel = Channel::new(py, conn, &event_loop)?;
         let mut channels = lock(&self.shared.channels);
-        let (kept, gone) = channels
-            .drain(..)
-            .partition::<Vec<_>, _>(|one| !one.conn.is_over() && !one.is_stale(py));
+        let (kept, gone) = channels.drain(..).partition::<Vec<_>, _>(|one| {
+            !one.conn.is_over() && one.conn.check_fork().is_ok() && !one.is_stale(py)
+        });
         *channels = kept;
         channels.push(channel);
         drop(channels);

@@ -9,9 +9,10 @@ use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyCFunction, PyDict, PyTuple, PyType};
 use std::sync::Arc;
 
+use super::asyncio_loop::runs_here;
 use super::rpc_channel::Channel;
 use crate::sync::{Mutex, lock};
 
@@ -31,18 +32,49 @@ struct Slot {
 /// Callback, context, and the object that it is called with.
 type Callback = (Py<PyAny>, Option<Py<PyAny>>, Py<PyCall>);
 
+/// What stands behind it.
+enum Of {
+    /// A call; without an id the next item of a stream, which is not a call of its own.
+    Channel(Arc<Channel>, Option<u64>),
+    /// A task that connects first.
+    Task { name: String, event_loop: Py<PyAny>, task: Py<PyAny> },
+}
+
 /// The part that the channel knows.
 pub(crate) struct Pending {
-    channel: Arc<Channel>,
-    /// The call; `None` for the next item of a stream, which is not a call of its own.
-    id: Option<u64>,
+    of: Of,
     slot: Mutex<Slot>,
 }
 
 impl Pending {
     pub(crate) fn new(channel: Arc<Channel>, id: Option<u64>) -> Arc<Pending> {
+        Self::with(Of::Channel(channel, id))
+    }
+
+    fn with(of: Of) -> Arc<Pending> {
         let slot = Slot { blocking: false, ended: None, callbacks: Vec::new() };
-        Arc::new(Pending { channel, id, slot: Mutex::new(slot) })
+        Arc::new(Pending { of, slot: Mutex::new(slot) })
+    }
+
+    fn object(&self) -> &str {
+        match &self.of {
+            Of::Channel(channel, _) => channel.conn.object(),
+            Of::Task { name, .. } => name,
+        }
+    }
+
+    /// The task that connects is over, and the call with it.
+    fn settled(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = task.py();
+        let is_cancelled = task.call_method0(intern!(py, "cancelled"));
+        if !is_cancelled.and_then(|is| is.is_truthy()).unwrap_or(false) {
+            let result = task.call_method0(intern!(py, "result"));
+            return self.resolve(py, result.map(Bound::unbind));
+        }
+        for (callback, context, of) in self.end(Ended::Cancelled(None)).unwrap_or_default() {
+            self.call_soon(py, &callback, context.as_ref(), &of);
+        }
+        Ok(())
     }
 
     /// Somebody may still want the result.
@@ -89,9 +121,12 @@ impl Pending {
             options.set_item(intern!(py, "context"), context).map(|()| options)
         });
         let args = (callback, of);
-        let called = options
-            .transpose()
-            .and_then(|options| self.channel.call_soon(py).call(args, options.as_ref()));
+        let called = options.transpose().and_then(|options| match &self.of {
+            Of::Channel(channel, _) => channel.call_soon(py).call(args, options.as_ref()),
+            Of::Task { event_loop, .. } => {
+                event_loop.bind(py).call_method(intern!(py, "call_soon"), args, options.as_ref())
+            }
+        });
         if let Err(err) = called {
             err.write_unraisable(py, None); // the loop is closed
         }
@@ -102,8 +137,13 @@ impl Pending {
         for (callback, context, of) in callbacks {
             self.call_soon(py, &callback, context.as_ref(), &of);
         }
-        if let Some(id) = self.id {
-            self.channel.give_up(py, id);
+        match &self.of {
+            Of::Channel(channel, Some(id)) => channel.give_up(py, *id),
+            Of::Channel(_, None) => {}
+            Of::Task { task, .. } => {
+                // Fails where the loop is closed.
+                let _ = task.call_method0(py, intern!(py, "cancel"));
+            }
         }
         true
     }
@@ -120,10 +160,25 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if let Some(id) = self.id
-            && lock(&self.slot).ended.is_none()
-        {
-            self.channel.forget(id);
+        if lock(&self.slot).ended.is_some() {
+            return;
+        }
+        match &self.of {
+            Of::Channel(channel, Some(id)) => channel.forget(*id),
+            Of::Channel(_, None) => {}
+            Of::Task { event_loop, task, .. } => {
+                let _ = Python::try_attach(|py| {
+                    let event_loop = event_loop.bind(py);
+                    let cancel = task.getattr(py, intern!(py, "cancel"))?;
+                    match runs_here(event_loop) {
+                        true => cancel.call0(py).map(drop),
+                        // Fails where the loop is closed.
+                        false => event_loop
+                            .call_method1(intern!(py, "call_soon_threadsafe"), (cancel,))
+                            .map(drop),
+                    }
+                });
+            }
         }
     }
 }
@@ -173,6 +228,35 @@ impl PyCall {
         };
         lock(&pending.slot).ended = Some(ended);
         PyCall { pending }
+    }
+
+    /// A call that a task makes, once it has connected.
+    pub(crate) fn late(
+        event_loop: &Bound<'_, PyAny>,
+        name: &str,
+        task: Bound<'_, PyAny>,
+    ) -> PyResult<PyCall> {
+        let py = task.py();
+        let of = Of::Task {
+            name: format!("function /{}", name.trim_start_matches('/')),
+            event_loop: event_loop.clone().unbind(),
+            task: task.clone().unbind(),
+        };
+        let pending = Pending::with(of);
+        let weak = Arc::downgrade(&pending);
+        let settle = PyCFunction::new_closure(py, None, None, move |args, _| -> PyResult<()> {
+            let task = args.get_item(0)?;
+            match weak.upgrade() {
+                Some(pending) => return pending.settled(&task),
+                None => {
+                    // Nobody waits; taken, so that asyncio does not complain.
+                    let _ = task.call_method0(intern!(args.py(), "exception"));
+                }
+            }
+            Ok(())
+        })?;
+        task.call_method1(intern!(py, "add_done_callback"), (settle,))?;
+        Ok(PyCall { pending })
     }
 
     /// One step of an await: the result by StopIteration, or the future to sleep on.
@@ -250,7 +334,10 @@ impl PyCall {
 
     /// The event loop that resolves it.
     fn get_loop(&self, py: Python<'_>) -> Py<PyAny> {
-        self.pending.channel.event_loop(py)
+        match &self.pending.of {
+            Of::Channel(channel, _) => channel.event_loop(py),
+            Of::Task { event_loop, .. } => event_loop.clone_ref(py),
+        }
     }
 
     /// Calls `callback(call)` from the loop once it is over.
@@ -326,7 +413,7 @@ impl PyCall {
             Some(Ended::Failed(_)) => "failed",
             Some(Ended::Cancelled(_)) => "cancelled",
         };
-        format!("<Call of {}, {state}>", self.pending.channel.conn.object())
+        format!("<Call of {}, {state}>", self.pending.object())
     }
 
     fn __reduce__(&self) -> PyResult<Py<PyTuple>> {

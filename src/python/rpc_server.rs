@@ -4,7 +4,7 @@
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict};
+use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
@@ -16,7 +16,7 @@ use super::rpc_handler::{PyContext, PyFinish, PySender};
 use super::rpc_starter::{Handler, PyStarter};
 use super::rpc_worker::PyThread;
 use super::seconds::seconds;
-use crate::error::Fault;
+use crate::error::{Fault, FaultKind};
 use crate::rpc::Limits;
 use crate::rpc::claim;
 use crate::rpc::hello::Entry;
@@ -130,6 +130,9 @@ impl Drop for Server {
     }
 }
 
+/// The counters in the order of `ServerStats`.
+type Counted<'py> = (u64, u64, u64, u64, u64, u64, u64, Bound<'py, PyTuple>);
+
 /// The native half of a service.
 #[pyclass(frozen, weakref, name = "_Server", module = "ringspan")]
 pub(crate) struct PyServer {
@@ -219,6 +222,11 @@ impl PyServer {
     fn stop(&self, grace: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let engine = &self.server.engine;
         let grace = seconds(grace, "grace")?;
+        if engine.is_inherited() {
+            let cause = "this server was inherited by fork and belongs to the parent";
+            let fault = Fault::new(FaultKind::Forked, &engine.object, cause);
+            return Err(errors::fault(&fault));
+        }
         engine.ask_to_end(match grace {
             Some(grace) if grace.is_zero() => Ending::Stop,
             Some(grace) => Ending::Drain(grace),
@@ -242,9 +250,9 @@ impl PyServer {
     }
 
     /// Calls, errors, in flight, running, clients, violations, refused, and the histogram.
-    fn stats(&self) -> (u64, u64, u64, u64, u64, u64, u64, Vec<u64>) {
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Counted<'py>> {
         let s = self.server.engine.counters.snapshot();
-        (
+        Ok((
             s.calls,
             s.errors,
             s.in_flight,
@@ -252,8 +260,8 @@ impl PyServer {
             s.clients,
             s.violations,
             s.refused,
-            s.latency.to_vec(),
-        )
+            PyTuple::new(py, s.latency)?,
+        ))
     }
 }
 

@@ -11,7 +11,7 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -57,13 +57,13 @@ pub(super) struct Handler {
     pub(super) name: String,
     call: Py<PyAny>,
     pub(super) kind: Kind,
-    /// The parameter that takes the context.
-    context: Option<Py<PyString>>,
+    /// The parameter that takes the context, and its place if it can be given by place.
+    context: Option<(Py<PyString>, Option<usize>)>,
     pub(super) raw: bool,
 }
 
 impl Handler {
-    /// From `(name, function, kind, context parameter, raw)`.
+    /// From `(name, function, kind, (context parameter, its place), raw)`.
     pub(super) fn from_python(entry: &Bound<'_, PyAny>) -> PyResult<Handler> {
         let (name, call, kind, context, raw): (String, Py<PyAny>, String, _, bool) =
             entry.extract()?;
@@ -80,14 +80,12 @@ impl Handler {
     ) -> Result<Bound<'py, PyAny>, Failure> {
         let (args, kwargs): Arguments<'py> =
             read_args(py, args, of.raw, of.mixed).map_err(|err| Failure::arguments(py, &err))?;
-        let kwargs = match &self.context {
-            None => kwargs,
-            Some(parameter) => {
-                let kwargs = kwargs.unwrap_or_else(|| PyDict::new(py));
+        let (args, kwargs) = match &self.context {
+            None => (args, kwargs),
+            Some((parameter, place)) => {
                 let context = PyContext::new(peer, of.id, of.deadline);
-                let set = kwargs.set_item(parameter, context);
-                set.map_err(|err| Failure::raised(err))?;
-                Some(kwargs)
+                with_context(py, (args, kwargs), parameter, *place, context)
+                    .map_err(Failure::raised)?
             }
         };
         let call = self.call.bind(py);
@@ -98,6 +96,24 @@ impl Handler {
         };
         result.map_err(Failure::raised)
     }
+}
+
+/// Arguments with the context among them: at its place, where those before it came by place too.
+fn with_context<'py>(
+    py: Python<'py>,
+    (args, kwargs): Arguments<'py>,
+    parameter: &Py<PyString>,
+    place: Option<usize>,
+    context: PyContext,
+) -> PyResult<Arguments<'py>> {
+    if let Some(place) = place.filter(|place| *place <= args.len()) {
+        let mut all: Vec<Bound<'py, PyAny>> = args.iter().collect();
+        all.insert(place, Py::new(py, context)?.into_bound(py).into_any());
+        return Ok((PyTuple::new(py, all)?, kwargs));
+    }
+    let kwargs = kwargs.unwrap_or_else(|| PyDict::new(py));
+    kwargs.set_item(parameter, context)?;
+    Ok((args, Some(kwargs)))
 }
 
 /// What stays of a call once its arguments are read.
@@ -113,7 +129,7 @@ pub(super) struct CallOf {
 /// Why a handler gave no result.
 pub(super) struct Failure {
     error: Option<PyErr>,
-    told: Option<RemoteError>,
+    told: Option<Box<RemoteError>>,
 }
 
 impl Failure {
@@ -124,7 +140,7 @@ impl Failure {
     fn of(py: Python<'_>, reason: Reason, err: &PyErr) -> Failure {
         let told =
             RemoteError { reason: Some(reason), traceback: String::new(), ..describe(py, err) };
-        Failure { error: None, told: Some(told) }
+        Failure { error: None, told: Some(Box::new(told)) }
     }
 
     fn arguments(py: Python<'_>, err: &PyErr) -> Failure {
@@ -139,7 +155,7 @@ impl Failure {
     /// The body of the error frame.
     pub(super) fn body(&self, py: Python<'_>) -> Vec<u8> {
         let told = match (&self.told, &self.error) {
-            (Some(told), _) => told.clone(),
+            (Some(told), _) => (**told).clone(),
             (None, Some(error)) => describe(py, error),
             (None, None) => return Vec::new(),
         };

@@ -8,13 +8,16 @@ use crate::rpc::core::news::{Answer, News, Outcome};
 use crate::rpc::drive_blocking::{Blocked, Threads};
 use crate::rpc::error::{CallError, Delivered, Reason, RemoteError};
 use crate::rpc::wire::{RAW, STREAM};
-use crate::sync::{AtomicBool, Event, Mutex, Ordering, lock};
+use crate::sync::{AtomicBool, Event, EventListener, Mutex, Ordering, lock};
 use crate::sys::alarm::Alarm;
 use crate::sys::fd::Fd;
+use crate::sys::poll::{self, Waited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 /// A handle to a function or service of another process. Clones are cheap and share one connection, on
@@ -129,19 +132,8 @@ impl Shared {
             }
             let listener = self.connected.listen();
             let Some(_turn) = self.turn() else {
-                use event_listener::Listener;
-                let told = match deadline {
-                    Some(at) => listener.wait_deadline(at).is_some(),
-                    None => {
-                        listener.wait();
-                        true
-                    }
-                };
-                if told {
-                    continue;
-                }
-                let fault = Fault::new(FaultKind::Os, &self.name, "connecting took too long");
-                return Err(CallError::Timeout(fault.with_errno(errno::ETIMEDOUT)));
+                self.wait_for_turn(listener, deadline, cancel)?;
+                continue;
             };
             let own;
             let cancel = match cancel {
@@ -152,6 +144,34 @@ impl Shared {
                 }
             };
             return connect::connect(&self.name, deadline, cancel).map(|conn| self.keep(conn));
+        }
+    }
+
+    /// Somebody connects. Waits until that is over, one way or another.
+    fn wait_for_turn(
+        &self,
+        mut listener: EventListener,
+        deadline: Option<Instant>,
+        cancel: Option<&Fd>,
+    ) -> Result<(), CallError> {
+        let object = || format!("function {}", self.name);
+        let alarm = Arc::new(self.alarm()?);
+        let waker = Waker::from(Arc::clone(&alarm));
+        loop {
+            if Pin::new(&mut listener).poll(&mut Context::from_waker(&waker)).is_ready() {
+                return Ok(());
+            }
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let (waited, [_, off]) = poll::wait_any([Some(alarm.fd()), cancel], left)
+                .map_err(|err| Fault::os(object(), "poll", &err))?;
+            if off {
+                let fault = Fault::new(FaultKind::Os, object(), "connecting was called off");
+                return Err(CallError::Disconnected { fault, delivered: Delivered::No });
+            }
+            if waited == Waited::TimedOut {
+                let fault = Fault::new(FaultKind::Os, object(), "connecting took too long");
+                return Err(CallError::Timeout(fault.with_errno(errno::ETIMEDOUT)));
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use crate::error::{Fault, FaultKind};
 use crate::ring::PairGeometry;
 use crate::rpc::answer::HandlerError;
 use crate::rpc::claim::Claim;
+use crate::rpc::core::session::Reply;
 use crate::rpc::error::Reason;
 use crate::rpc::hello::MAX_TABLE;
 use crate::rpc::hello::{Entry, Hello};
@@ -220,13 +221,29 @@ impl Engine {
         HandlerError::of(reason, text).to_body()
     }
 
-    /// The error that takes the place of a result above `max_message`.
-    pub(crate) fn too_large(&self, len: usize) -> Vec<u8> {
+    /// A reply above `max_message` makes way for an error, which is written into `room`.
+    pub(crate) fn bounded<'a>(&self, reply: Reply<'a>, room: &'a mut Vec<u8>) -> Reply<'a> {
         let max = self.limits.max_message;
-        let text = format!(
-            "the result of {len} bytes is above max_message, {max}; stream it, pass it by a segment, or \
-             serve with larger limits"
-        );
+        let (what, cure, len) = match reply {
+            Reply::Value { body, .. } => (
+                "result",
+                "; stream it, pass it by a segment, or serve with larger limits",
+                body.len(),
+            ),
+            Reply::Error(body) => ("error", "", body.len()),
+            Reply::End => return reply,
+        };
+        if len as u64 <= max {
+            return reply;
+        }
+        *room = self.too_large(what, len, cure);
+        Reply::Error(room)
+    }
+
+    /// The error that takes the place of a reply above `max_message`.
+    pub(crate) fn too_large(&self, what: &str, len: usize, cure: &str) -> Vec<u8> {
+        let max = self.limits.max_message;
+        let text = format!("the {what} of {len} bytes is above max_message, {max}{cure}");
         self.refusal(Reason::BadResult, &text)
     }
 }

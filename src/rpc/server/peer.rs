@@ -130,14 +130,8 @@ impl Peer {
         since: Instant,
         done: &Done,
     ) -> Result<(), Violation> {
-        let max = self.engine.limits.max_message;
-        let reply = match done.as_reply() {
-            Reply::Value { body, .. } if body.len() as u64 > max => {
-                let error = self.engine.too_large(body.len());
-                return self.answered(work, id, since, Reply::Error(&error));
-            }
-            reply => reply,
-        };
+        let mut room = Vec::new();
+        let reply = self.engine.bounded(done.as_reply(), &mut room);
         self.answered(work, id, since, reply)
     }
 
