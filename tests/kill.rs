@@ -4,7 +4,8 @@
 //!
 //! A run in which the point is not reached is a run without a kill and must end in good order too.
 //! The test fails when some point of the table was reached in no run. Those of locks are
-//! reached by `rwlock_kill.rs`, those of values and scalars by `value_kill.rs` and `scalar.rs`.
+//! reached by `rwlock_kill.rs`, those of values and scalars by `value_kill.rs` and `scalar.rs`, those of
+//! RPC by `rpc_kill_points.rs`.
 #![cfg(feature = "failpoints")]
 
 mod common;
@@ -337,7 +338,7 @@ fn notifier_killed(plan: &Plan) -> Option<String> {
 fn killed_at_every_step() {
     let _test = Test::lasting("killed at every step", Duration::from_secs(600));
     let table = table(|point| {
-        !["lock.", "value.", "grow.", "scalar."].iter().any(|kind| point.starts_with(kind))
+        !["lock.", "value.", "grow.", "scalar.", "rpc."].iter().any(|kind| point.starts_with(kind))
     });
     let mut jobs: Vec<Job> = Vec::new();
     for point in &table {

@@ -59,6 +59,15 @@ async fn service(name: &str, stopped: Arc<AtomicU32>) -> Server {
             Ok::<_, HandlerError>(serde_bytes::ByteBuf::from(vec![7; len]))
         })
         .method_bytes("echo", |data: bytes::Bytes| async move { Ok::<_, HandlerError>(data) })
+        .method_in_place("invert", |args, reply| {
+            if args.is_empty() {
+                return Err(HandlerError::new("ValueError", "nothing to invert"));
+            }
+            reply.fill(args.len(), |out| {
+                out.iter_mut().zip(args).for_each(|(to, from)| *to = !from);
+            });
+            Ok(())
+        })
         .method_stream("count", |(n,): (u64,)| {
             futures_util::stream::iter((0..n).map(Ok::<_, HandlerError>))
         })
@@ -215,4 +224,33 @@ async fn a_client_finds_the_next_server() {
     drop(second);
     let err = client.call::<_, i64>(&(2, 4)).await.unwrap_err();
     assert!(matches!(err, CallError::Connect(_) | CallError::Disconnected { .. }), "{err}");
+}
+
+/// Small, larger than a frame of the ring, too many for the ring at once, and failing.
+#[tokio::test]
+async fn calls_in_place_answer() {
+    let _dog = Watchdog::new("calls in place");
+    let left = Leftovers::new();
+    let name = left.name("rpc");
+    let server = service(&name, Arc::default()).await;
+    let client = Client::connect(&name).await.unwrap();
+    for len in [1, 16, 1000, 100_000, 300_000, 3 << 20] {
+        let bytes: Vec<u8> = (0..len).map(|n| (n * 7 % 251) as u8).collect();
+        let inverted = client.call_bytes("invert", &bytes).await.unwrap();
+        assert!(inverted.iter().zip(&bytes).all(|(a, b)| *a == !b), "{len} bytes");
+        assert_eq!(inverted.len(), len);
+    }
+    let calls = (0..200u32).map(|n| {
+        let client = client.clone();
+        async move {
+            let bytes = n.to_le_bytes().repeat(10_000);
+            let inverted = client.call_bytes("invert", &bytes).await.unwrap();
+            assert_eq!(inverted, (!n).to_le_bytes().repeat(10_000));
+        }
+    });
+    futures_util::future::join_all(calls).await;
+    let err = client.call_bytes("invert", b"").await.unwrap_err();
+    assert_eq!(err.remote().unwrap().type_name, "ValueError");
+    let stats = server.stats();
+    assert_eq!((stats.errors, stats.in_flight), (1, 0));
 }

@@ -358,7 +358,8 @@ fn heir_of_a_hint_killed(plan: &Plan) -> Option<String> {
 }
 
 /// The points that no process with a lock passes.
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 12] = [
+    "rpc.",
     "producer.",
     "consumer.",
     "push.",

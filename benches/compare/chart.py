@@ -50,6 +50,25 @@ SHARED_PANELS = [
         "time",
     ),
 ]
+#: Of the picture of calls.
+RPC_PANELS = [
+    (
+        "Calls of add(i64, i64) per second, 64 in flight, each process on its own core",
+        "rpc-add-64/64/apart",
+        "rate",
+    ),
+    ("The same in Python", "py-rpc-add-64/64/apart", "rate"),
+    (
+        "Calls with 64 KiB there and back, 64 in flight, each process on its own core",
+        "rpc-echo-64/65536/apart",
+        "rate",
+    ),
+    (
+        "One call of add(i64, i64) at a time, both processes on one core (less is better)",
+        "rpc-add/64/same",
+        "time",
+    ),
+]
 
 
 def bars(cells: list[Cell], rounds: list[Round], prefix: str, unit: str) -> list[Cell]:

@@ -25,6 +25,8 @@ class Gate:
     goal: float | None = None
     #: True where the ratio must not be larger (times), False where not smaller (rates).
     at_most: bool = False
+    #: Added to the reference, for gates that allow so much more.
+    plus: float = 0.0
     #: Multiplies the figure before it is judged, for gates without a reference.
     scale: float = 1.0
     #: Judge this named extra figure of the subject instead of its main one.
@@ -49,7 +51,7 @@ class Gate:
         there = [figures[name] for name in references if name in figures]
         if not there:
             return None
-        return value / (min(there) if self.at_most else max(there))
+        return value / ((min(there) if self.at_most else max(there)) + self.plus)
 
     def reaches(self, ratio: float, bar: float) -> bool:
         """Whether the ratio is on the right side of the bar."""

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Sequence
 
 from gates import GATES, Cell, Judged, Round
+from gates_rpc import RPC
 from gates_shared import SHARED
 
 TITLES = {
@@ -21,18 +22,27 @@ TITLES = {
     "value-get": ("Getting a value of {size}", "time"),
     "value-set": ("Setting a value of {size}", "time"),
     "changed": ("A change of {size} awaited and answered, median", "time"),
+    "rpc-add": ("A call of add(i64, i64), one at a time, median", "time"),
+    "rpc-add-64": ("Calls of add(i64, i64), 64 in flight", "rate"),
+    "rpc-add-1000": ("Calls of add(i64, i64), 1,000 in flight", "rate"),
+    "rpc-echo": ("A call with {size} there and back, one at a time, median", "time"),
+    "rpc-echo-64": ("Calls with {size} there and back, 64 in flight", "rate"),
     "py-stream": ("Python, one way, {size}", "rate"),
     "py-rtt": ("Python, round trip, {size}, median", "time"),
     "py-array": ("Python, hand-over of an array of {size}, acknowledged", "time"),
     "py-handover": ("Python, turns of two processes that write under one lock", "rate"),
     "py-handover-wake": ("Python, release of a lock to a waiter that slept, median", "time"),
     "py-value": ("Python, getting a value of {size}", "time"),
+    "py-rpc-add": ("Python, a call of add(int, int), one at a time, median", "time"),
+    "py-rpc-add-64": ("Python, calls of add(int, int), 64 in flight", "rate"),
+    "py-rpc-echo": ("Python, a call with {size} there and back, one at a time, median", "time"),
 }
 #: The words that begin the kinds of a section.
 SECTIONS = {
     "Messages": ("stream", "rtt", "memory", "large", "idle", "array"),
     "Locks": ("lock", "handover"),
     "Values": ("value", "changed"),
+    "RPC": ("rpc",),
 }
 #: What the rows of a group are divided by.
 REFERENCES = {
@@ -54,6 +64,14 @@ REFERENCES = {
     "py-handover": "mp-lock",
     "py-handover-wake": "mp-lock",
     "py-value": "bare-shm-bytes",
+    "rpc-add": "bare-eventfd-tokio",
+    "rpc-add-64": "by-hand-inline",
+    "rpc-add-1000": "by-hand-inline",
+    "rpc-echo": "by-hand-inline",
+    "rpc-echo-64": "tarpc",
+    "py-rpc-add": "by-hand-asyncio",
+    "py-rpc-add-64": "by-hand-asyncio",
+    "py-rpc-echo": "by-hand-asyncio",
 }
 
 
@@ -175,7 +193,7 @@ def extras(name: str, rounds: list[Round]) -> str:
 def judge(cells: list[Cell], rounds: list[Round]) -> list[Judged]:
     """Every gate against the rounds."""
     judged = []
-    for gate in [*GATES, *SHARED]:
+    for gate in [*GATES, *SHARED, *RPC]:
         references = gate.references(cells)
         ratios = [gate.of_round(found, references) for found in rounds]
         judged.append(Judged(gate, [r for r in ratios if r is not None], references))

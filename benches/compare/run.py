@@ -39,10 +39,15 @@ PACKAGES = {
     "faster_fifo": "faster-fifo==1.5.2",
     "uvloop": "uvloop==0.23.0",
     "filelock": "filelock==4.3.1",
+    "msgpack": "msgpack==1.2.4",
+    "grpc": "grpcio==1.85.3",
+    "rpyc": "rpyc==6.0.2",
+    "Pyro5": "Pyro5==5.17",
 }
 CRATES = (
     "tokio", "tokio-util", "interprocess", "iceoryx2", "ipc-channel", "shmem-ipc", "shmring",
-    "shaq", "ringfire", "ipmpsc", "parking_lot",
+    "shaq", "ringfire", "ipmpsc", "parking_lot", "tarpc",
+    "tonic", "rmp-serde",
 )  # fmt: skip
 
 
@@ -196,7 +201,7 @@ def parse() -> argparse.Namespace:
         "--only", action="append", default=[], help="cells with a word that begins so"
     )
     parser.add_argument("--quick", action="store_true", help="one round of 0.1 s: does it run?")
-    parser.add_argument("--svg", action="store_true", help="draw docs/img/compare.svg, locks.svg")
+    parser.add_argument("--svg", action="store_true", help="draw docs/img/compare.svg and others")
     parser.add_argument("--docs", action="store_true", help="fill in docs/benchmarks.md")
     parser.add_argument("--no-build", action="store_true", help="take the binary that is there")
     parser.add_argument("--no-python", action="store_true", help="leave the Python cells out")
@@ -214,7 +219,12 @@ def parse() -> argparse.Namespace:
 def keep(args: argparse.Namespace, about: str, rows: list[Cell], rounds: list[Round]) -> None:
     """Draw the pictures and fill in the document, as asked."""
     if args.svg:
-        for name, panels in {"compare": chart.PANELS, "locks": chart.SHARED_PANELS}.items():
+        pictures = {
+            "compare": chart.PANELS,
+            "locks": chart.SHARED_PANELS,
+            "rpc": chart.RPC_PANELS,
+        }
+        for name, panels in pictures.items():
             picture = ROOT / "docs" / "img" / f"{name}.svg"
             picture.parent.mkdir(parents=True, exist_ok=True)
             if drawn := chart.draw(rows, rounds, about, panels):

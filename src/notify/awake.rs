@@ -23,6 +23,9 @@ pub(crate) const TURNS: Scale = Scale { looks: 100 };
 /// Spins of a blocking thread, 15 to 40 ns each.
 pub(crate) const SPINS: Scale = Scale { looks: 2000 };
 
+/// For who would rather sleep at once: it costs no cpu, and each wake its microseconds.
+pub(crate) const NEVER: Scale = Scale { looks: 0 };
+
 /// Waits longer than this are better slept through.
 const WORTH: Duration = Duration::from_micros(90);
 /// One long wait counts for no more than this, so that a few short ones outweigh it.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 
 use super::asyncio_loop::{is_true, runs_here};
 use super::errors;
-use super::rpc_codec::{read_answer, read_outcome};
+use super::rpc_codec::read_outcome;
 use super::rpc_future::Pending;
 use super::rpc_stream::Items;
 use crate::error::Fault;
@@ -68,10 +68,8 @@ impl Channel {
         harvest: bool,
     ) -> PyResult<Bound<'py, PyCFunction>> {
         let weak = Arc::downgrade(self);
-        PyCFunction::new_closure(py, None, None, move |args, _| {
-            if let Some(channel) = weak.upgrade() {
-                channel.fired(args.py(), harvest);
-            }
+        PyCFunction::new_closure(py, None, None, move |args, _| -> PyResult<()> {
+            weak.upgrade().map_or(Ok(()), |channel| channel.fired(args.py(), harvest))
         })
     }
 
@@ -93,46 +91,48 @@ impl Channel {
         self.call_soon.bind(py)
     }
 
-    /// Takes in what came and resolves whom it concerns.
-    fn fired(self: &Arc<Self>, py: Python<'_>, harvest: bool) {
+    /// Takes in what came and resolves whom it concerns. The calls that these begin go out together.
+    fn fired(self: &Arc<Self>, py: Python<'_>, harvest: bool) -> PyResult<()> {
         *lock(&self.soon) = false;
         let turn = self.conn.drive(harvest, None);
         let mut tokens = Vec::new();
         self.conn.take_tokens(&mut tokens);
+        let several = tokens.len() > 1;
+        if several {
+            self.conn.publish_later();
+        }
+        let mut raised = Ok(());
         for token in tokens {
-            self.hear(py, token);
+            raised = raised.and(self.hear(py, token));
+        }
+        if several {
+            self.conn.publish();
         }
         if turn == Turn::Over {
             self.unregister(py);
         }
+        raised
     }
 
     /// A call has news.
-    fn hear(self: &Arc<Self>, py: Python<'_>, id: u64) {
+    fn hear(self: &Arc<Self>, py: Python<'_>, id: u64) -> PyResult<()> {
         let hearer = match lock(&self.hearers).get(&id) {
             Some(Hearer::Call(pending)) => Hearer::Call(Weak::clone(pending)),
             Some(Hearer::Stream(items)) => Hearer::Stream(Weak::clone(items)),
-            None => return,
+            None => return Ok(()),
         };
         match hearer {
-            Hearer::Stream(items) => {
-                if let Some(items) = items.upgrade() {
-                    items.serve(py);
-                }
-            }
+            Hearer::Stream(items) => items.upgrade().map_or(Ok(()), |items| items.serve(py)),
             Hearer::Call(pending) => match self.take(id) {
-                None => {}
+                None => Ok(()),
                 Some(News::Over(outcome)) => {
                     lock(&self.hearers).remove(&id);
-                    if let Some(pending) = pending.upgrade() {
-                        let result = read_outcome(py, &self.conn, outcome);
-                        pending.resolve(py, result.map(Bound::unbind));
-                    }
+                    let Some(pending) = pending.upgrade() else { return Ok(()) };
+                    let result = read_outcome(py, &self.conn, outcome);
+                    pending.resolve(py, result.map(Bound::unbind))
                 }
                 // A stream that was called as a function: its items are of no use.
-                Some(News::Item(item)) => {
-                    let _ = read_answer(py, &self.conn, &item);
-                }
+                Some(News::Item(_)) => Ok(()),
             },
         }
     }

@@ -26,9 +26,11 @@ enum Ended {
 struct Slot {
     blocking: bool,
     ended: Option<Ended>,
-    /// Callback, context, and the object that it is called with.
-    callbacks: Vec<(Py<PyAny>, Option<Py<PyAny>>, Py<PyCall>)>,
+    callbacks: Vec<Callback>,
 }
+
+/// Callback, context, and the object that it is called with.
+type Callback = (Py<PyAny>, Option<Py<PyAny>>, Py<PyCall>);
 
 /// What stands behind it.
 enum Of {
@@ -62,14 +64,18 @@ impl Pending {
     }
 
     /// The task that connects is over, and the call with it.
-    fn settled(&self, task: &Bound<'_, PyAny>) {
+    fn settled(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = task.py();
         let is_cancelled = task.call_method0(intern!(py, "cancelled"));
-        if is_cancelled.and_then(|is| is.is_truthy()).unwrap_or(false) {
-            self.end(py, Ended::Cancelled(None));
+        let ended = if is_cancelled.and_then(|is| is.is_truthy()).unwrap_or(false) {
+            Ended::Cancelled(None)
         } else {
-            self.resolve(py, task.call_method0(intern!(py, "result")).map(Bound::unbind));
-        }
+            match task.call_method0(intern!(py, "result")) {
+                Ok(value) => Ended::Value(value.unbind()),
+                Err(err) => Ended::Failed(err),
+            }
+        };
+        self.resume(py, ended)
     }
 
     /// Somebody may still want the result.
@@ -77,28 +83,37 @@ impl Pending {
         lock(&self.slot).ended.is_none()
     }
 
-    /// The result is there.
-    pub(crate) fn resolve(&self, py: Python<'_>, result: PyResult<Py<PyAny>>) {
+    /// The result is there; called by a callback of the loop, in which nothing else runs. So whoever waits
+    /// is resumed here and now: that saves a handle, its place in the loop's queue and a turn of the loop.
+    /// What a callback raises that asyncio does not keep (KeyboardInterrupt, SystemExit) comes out.
+    pub(crate) fn resolve(&self, py: Python<'_>, result: PyResult<Py<PyAny>>) -> PyResult<()> {
         let ended = match result {
             Ok(value) => Ended::Value(value),
             Err(err) => Ended::Failed(err),
         };
-        self.end(py, ended);
+        self.resume(py, ended)
     }
 
-    fn end(&self, py: Python<'_>, ended: Ended) -> bool {
-        let callbacks = {
-            let mut slot = lock(&self.slot);
-            if slot.ended.is_some() {
-                return false;
-            }
-            slot.ended = Some(ended);
-            std::mem::take(&mut slot.callbacks)
-        };
-        for (callback, context, of) in callbacks {
-            self.call_soon(py, &callback, context.as_ref(), &of);
+    fn resume(&self, py: Python<'_>, ended: Ended) -> PyResult<()> {
+        let mut raised = Ok(());
+        for (callback, context, of) in self.end(ended).unwrap_or_default() {
+            let called = match context {
+                Some(context) => context.call_method1(py, intern!(py, "run"), (callback, of)),
+                None => callback.call1(py, (of,)),
+            };
+            raised = raised.and(called.map(drop)); // the others are called all the same
         }
-        true
+        raised
+    }
+
+    /// `None`: it had ended before.
+    fn end(&self, ended: Ended) -> Option<Vec<Callback>> {
+        let mut slot = lock(&self.slot);
+        if slot.ended.is_some() {
+            return None;
+        }
+        slot.ended = Some(ended);
+        Some(std::mem::take(&mut slot.callbacks))
     }
 
     fn call_soon(
@@ -125,8 +140,9 @@ impl Pending {
     }
 
     fn cancel(&self, py: Python<'_>, message: Option<Py<PyAny>>) -> bool {
-        if !self.end(py, Ended::Cancelled(message)) {
-            return false;
+        let Some(callbacks) = self.end(Ended::Cancelled(message)) else { return false };
+        for (callback, context, of) in callbacks {
+            self.call_soon(py, &callback, context.as_ref(), &of);
         }
         match &self.of {
             Of::Channel(channel, Some(id)) => channel.give_up(py, *id),
@@ -242,9 +258,9 @@ impl PyCall {
                 None => {
                     // Nobody waits; taken, so that asyncio does not complain.
                     let _ = task.call_method0(intern!(args.py(), "exception"));
+                    Ok(())
                 }
             }
-            Ok(())
         })?;
         task.call_method1(intern!(py, "add_done_callback"), (settle,))?;
         Ok(PyCall { pending })

@@ -155,6 +155,7 @@ impl PyServer {
             name: method.name.clone(),
             stream: method.kind.is_stream(),
             raw: method.raw,
+            in_place: false,
         });
         let object = format!("function /{}", name.trim_start_matches('/'));
         let grace = seconds(Some(grace), "grace")?.unwrap_or(Duration::from_secs(1 << 30));

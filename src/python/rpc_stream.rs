@@ -26,16 +26,19 @@ struct State {
 
 impl Items {
     /// Something came.
-    pub(super) fn serve(&self, py: Python<'_>) {
+    pub(super) fn serve(&self, py: Python<'_>) -> PyResult<()> {
         let waiting = lock(&self.state).waiting.take();
         // Nobody asks, or the one who did was cancelled: the item stays for the next.
-        let Some(waiting) = waiting.and_then(|waiting| waiting.upgrade()) else { return };
+        let Some(waiting) = waiting.and_then(|waiting| waiting.upgrade()) else { return Ok(()) };
         if !waiting.is_open() {
-            return;
+            return Ok(());
         }
         match self.next(py) {
             Some(item) => waiting.resolve(py, item),
-            None => lock(&self.state).waiting = Some(Arc::downgrade(&waiting)),
+            None => {
+                lock(&self.state).waiting = Some(Arc::downgrade(&waiting));
+                Ok(())
+            }
         }
     }
 

@@ -58,10 +58,6 @@ mod stream;
 
 #[cfg(all(not(ringspan_loom), feature = "python"))]
 pub(crate) use error::Stop;
-#[cfg(all(not(ringspan_loom), feature = "python"))]
-pub(crate) use raw_consumer::Record;
-#[cfg(all(not(ringspan_loom), feature = "python"))]
-pub(crate) use raw_producer::Reservation;
 
 #[cfg(not(ringspan_loom))]
 pub use consumer::Consumer;
@@ -78,11 +74,11 @@ pub(crate) use pair::{BadPair, PairEnd, PairGeometry, Side as PairSide};
 #[cfg(not(ringspan_loom))]
 pub use producer::Producer;
 #[cfg(not(ringspan_loom))]
-pub(crate) use raw_consumer::Item;
+pub(crate) use raw_consumer::{Item, Record};
 #[cfg(not(ringspan_loom))]
 pub(crate) use raw_frame::{Damage, Geometry};
 #[cfg(not(ringspan_loom))]
-pub(crate) use raw_producer::ReserveError;
+pub(crate) use raw_producer::{RawProducer, Reservation, ReserveError};
 #[cfg(all(not(ringspan_loom), feature = "tokio"))]
 pub use sink::{RingSink, SinkError};
 #[cfg(not(ringspan_loom))]

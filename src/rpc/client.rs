@@ -8,7 +8,7 @@ use crate::rpc::core::news::{Answer, News, Outcome};
 use crate::rpc::drive_blocking::{Blocked, Threads};
 use crate::rpc::error::{CallError, Delivered, Reason, RemoteError};
 use crate::rpc::wire::{RAW, STREAM};
-use crate::sync::{Event, EventListener, Mutex, lock};
+use crate::sync::{AtomicBool, Event, EventListener, Mutex, Ordering, lock};
 use crate::sys::alarm::Alarm;
 use crate::sys::fd::Fd;
 use crate::sys::poll::{self, Waited};
@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     connecting: Mutex<bool>,
     connected: Event,
     pub(crate) threads: Threads,
+    /// Stay awake for a while before sleeping.
+    awake: AtomicBool,
 }
 
 impl Drop for Shared {
@@ -95,6 +97,7 @@ impl Shared {
             connecting: Mutex::new(false),
             connected: Event::new(),
             threads: Threads::default(),
+            awake: AtomicBool::new(true),
         })
     }
 
@@ -109,7 +112,8 @@ impl Shared {
     }
 
     fn keep(&self, conn: Conn) -> Arc<Conn> {
-        let conn = Arc::new(conn);
+        let awake = self.awake.load(Ordering::Relaxed); // Relaxed: set before the first call
+        let conn = Arc::new(if awake { conn } else { conn.never_awake() });
         // The old one goes when the last call on it is over.
         *lock(&self.conn) = Some(Arc::clone(&conn));
         conn
@@ -211,6 +215,15 @@ impl Client {
     /// The name it calls.
     pub fn name(&self) -> &str {
         &self.shared.name
+    }
+
+    /// Whether its calls may stay awake for some microseconds before they sleep, where that has paid of late
+    /// (the default). Without it an idle client costs no cpu at all, and each answer the price of a wake.
+    /// For the connections that this client and its clones make from now on.
+    #[must_use]
+    pub fn stay_awake(self, awake: bool) -> Client {
+        self.shared.awake.store(awake, Ordering::Relaxed); // Relaxed: see `keep`
+        self
     }
 
     /// The same client, whose calls have at most `timeout` each, connecting included. The handler sees the

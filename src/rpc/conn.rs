@@ -7,7 +7,7 @@
 //! of all, and arms for all.
 
 use crate::error::{Fault, FaultKind, errno};
-use crate::notify::awake::{Awake, TURNS};
+use crate::notify::awake::{Awake, NEVER, Scale, TURNS};
 use crate::rpc::core::client::ClientCore;
 use crate::rpc::core::news::{Listener, News, Request, Woken};
 use crate::rpc::error::{CallError, Delivered};
@@ -34,6 +34,7 @@ pub(crate) struct Conn {
     pub(super) only: Option<Method>,
     pub(super) poll: Arc<Fd>,
     pub(super) forks: u64,
+    awake: bool,
     /// No new calls: broken, or the server said goodbye.
     pub(super) over: AtomicBool,
     pub(super) state: Mutex<State>,
@@ -71,6 +72,7 @@ pub(crate) struct Method {
     number: u16,
     pub(crate) stream: bool,
     pub(crate) raw: bool,
+    in_place: bool,
 }
 
 /// There is no news of a call.
@@ -137,8 +139,8 @@ impl Conn {
         let timer = Timer::new()?;
         set.add(timer.fd(), TIMER, Interest::Level)?;
         let entries = hello.table.iter().enumerate().map(|(at, entry)| {
-            let Entry { name, stream, raw } = entry.clone();
-            (name, Method { number: at as u16, stream, raw })
+            let Entry { name, stream, raw, in_place } = entry.clone();
+            (name, Method { number: at as u16, stream, raw, in_place })
         });
         let methods: HashMap<_, _> = entries.collect();
         let only = methods.values().next().copied().filter(|_| hello.table.len() == 1);
@@ -150,6 +152,7 @@ impl Conn {
             methods,
             poll: Arc::clone(set.fd()),
             forks: fd::fork_count(),
+            awake: true,
             over: AtomicBool::new(false),
             state: Mutex::new(State {
                 link: Some(link),
@@ -188,6 +191,23 @@ impl Conn {
             self.methods.iter().map(|(name, at)| (at.number, name.clone())).collect();
         all.sort_unstable();
         all.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// Nobody who waits here stays awake for it.
+    pub(crate) fn never_awake(mut self) -> Conn {
+        self.awake = false;
+        lock(&self.state).patience = Awake::new(NEVER);
+        self
+    }
+
+    /// Whether who waits here stays awake for a while before it sleeps.
+    pub(crate) fn is_awake(&self) -> bool {
+        self.awake
+    }
+
+    /// How long to stay awake, of a policy that would do so for as long as `scale` says.
+    pub(crate) fn scale(&self, scale: Scale) -> Scale {
+        if self.awake { scale } else { NEVER }
     }
 
     /// The one descriptor that is readable when somebody should drive.
@@ -234,14 +254,16 @@ impl Conn {
         self.check_fork()?;
         let mut woken = Woken::default();
         let mut state = lock(&self.state);
-        if state.core.is_idle() {
-            self.look_after_idling(&mut state, &mut woken);
-        }
+        // What was taken in here no sleeper hears of any more, so it is armed for them anew.
+        let took = state.core.is_idle() && self.look_after_idling(&mut state, &mut woken);
         let begun = self.begin_locked(&mut state, ask, body);
         // Who is alone no longer is: from now on the others' sleepers are needed.
         let joined = state.alone.take().is_some();
-        let unsettled =
-            joined || state.core.wants_room() || ask.deadline.is_some() || !woken.is_empty();
+        let unsettled = joined
+            || took
+            || state.core.wants_room()
+            || ask.deadline.is_some()
+            || !woken.is_empty();
         match begun {
             Ok(begun) => {
                 if unsettled {
@@ -258,13 +280,15 @@ impl Conn {
     }
 
     /// Nobody may have listened for a while: a server that left meanwhile is noticed before the call.
-    fn look_after_idling(&self, state: &mut State, woken: &mut Woken) {
+    /// True: something was taken in.
+    fn look_after_idling(&self, state: &mut State, woken: &mut Woken) -> bool {
         let now = Instant::now();
         let idle = now.duration_since(std::mem::replace(&mut state.looked, now));
-        if idle > IDLE {
-            self.harvest(state, woken);
-            self.read(state, woken);
+        if idle <= IDLE {
+            return false;
         }
+        let fired = self.harvest(state, woken);
+        self.read(state, woken) || fired
     }
 
     fn begin_locked(
@@ -276,14 +300,16 @@ impl Conn {
         let State { link, core, publisher, .. } = state;
         let Some(link) = link.as_mut().filter(|_| !core.said_goodbye) else { return Ok(Ok(None)) };
         let method = match self.method(ask.method) {
-            Ok(method) => method.number,
+            Ok(method) => method,
             Err(error) => return Ok(Err(error)),
         };
         if body.len() as u64 > self.grant.max_message {
             return Ok(Err(self.too_large(body.len())));
         }
         let Ask { flags, deadline, .. } = ask;
-        let begun = core.begin(link, Request { method, flags, deadline }, body);
+        let Method { number: method, in_place, .. } = method;
+        let request = Request { method, flags, deadline, in_place };
+        let begun = core.begin(link, request, body);
         if *publisher != Some(thread()) {
             link.publish();
         }
@@ -373,7 +399,9 @@ impl Conn {
             None => core.abandon(&mut Nowhere, id),
         };
         match done {
-            Ok(()) if core.wants_room() || was_alone => self.settle(state, Woken::default()),
+            Ok(()) if core.wants_room() || was_alone => {
+                self.settle(state, Woken::default());
+            }
             Ok(()) => {}
             Err(violation) => {
                 let woken = self.broke(&mut state, &violation.to_string());

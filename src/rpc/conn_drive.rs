@@ -11,6 +11,11 @@ use crate::sync::{MutexGuard, Ordering, lock};
 use crate::sys::fd;
 use std::time::{Duration, Instant};
 
+/// Frames that are read before others get the lock.
+const FRAMES: usize = 256;
+/// Looks at the ring before somebody sleeps in spite of what lies there.
+const ROUNDS: usize = 16;
+
 impl Conn {
     /// Takes in what came, without waiting. `harvest`: the poll set may be readable. `awake`: the policy of
     /// who would rather look again than sleep.
@@ -20,6 +25,10 @@ impl Conn {
         state.publisher = None;
         if harvest {
             self.harvest(&mut state, &mut woken);
+        }
+        // The timer is set for sleepers; one that never sleeps looks at the clock.
+        if state.core.next_deadline().is_some() {
+            self.expire(&mut state, &mut woken);
         }
         let busy = self.read(&mut state, &mut woken);
         let State { link, core, alone, .. } = &*state;
@@ -35,15 +44,22 @@ impl Conn {
             }
             Some(_) => Turn::Quiet,
         };
-        self.settle(state, woken);
-        turn
+        if self.settle(state, woken) && turn != Turn::Over { Turn::Busy } else { turn }
     }
 
     /// The task of this thread's driver will drive again once the others that are ready now have run: what
     /// they put goes out then, in one publication. A task that does not let the driver run keeps it back.
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "tokio", feature = "python"))]
     pub(crate) fn publish_later(&self) {
         lock(&self.state).publisher = Some(crate::rpc::conn::thread());
+    }
+
+    /// Publishes what was kept back.
+    #[cfg(feature = "python")]
+    pub(crate) fn publish(&self) {
+        let mut state = lock(&self.state);
+        state.publisher = None;
+        state.link.iter_mut().for_each(Link::publish);
     }
 
     /// The task of the call `id` looks for its answer itself, if it is the only one under way: that saves
@@ -84,7 +100,8 @@ impl Conn {
         lock(&self.state).core.in_flight()
     }
 
-    pub(super) fn harvest(&self, state: &mut State, woken: &mut Woken) {
+    /// Takes in what fired. True: something had.
+    pub(super) fn harvest(&self, state: &mut State, woken: &mut Woken) -> bool {
         let mut keys = std::mem::take(&mut state.keys);
         keys.clear();
         while let Ok((_, true)) = state.set.collect(&mut keys, Some(Duration::ZERO)) {}
@@ -100,12 +117,19 @@ impl Conn {
                 _ => {}
             }
         }
+        let fired = !keys.is_empty();
         state.keys = keys;
         if hung_up {
-            // Everything that it had published counts.
-            self.read(state, woken);
+            // Everything that it had published counts; more than a ringful it had not.
+            let ringful = state.link.as_ref().map_or(0, Link::most_frames);
+            for _ in 0..=ringful / FRAMES {
+                if !self.read(state, woken) {
+                    break;
+                }
+            }
             self.hung_up(state, woken);
         }
+        fired
     }
 
     fn expire(&self, state: &mut State, woken: &mut Woken) {
@@ -126,11 +150,16 @@ impl Conn {
         woken.append(self.broke(state, &why));
     }
 
-    /// Reads every frame. True: there were some.
+    /// Reads frames, all of them or [`FRAMES`]. True: there were some.
     pub(super) fn read(&self, state: &mut State, woken: &mut Woken) -> bool {
         let State { link: Some(link), core, bytes, .. } = state else { return false };
         let mut some = false;
+        let mut left = FRAMES;
         let done = loop {
+            if left == 0 {
+                break core.pump(link);
+            }
+            left -= 1;
             match link.next(bytes) {
                 Ok(None) => break core.pump(link),
                 Ok(Some(head)) => {
@@ -152,15 +181,21 @@ impl Conn {
         some
     }
 
-    /// Lets the lock go, armed for whoever sleeps, and wakes whoever has news.
-    pub(super) fn settle(&self, mut state: MutexGuard<'_, State>, mut woken: Woken) {
+    /// Lets the lock go, armed for whoever sleeps, and wakes whoever has news. True: something came at the
+    /// last look.
+    pub(super) fn settle(&self, mut state: MutexGuard<'_, State>, mut woken: Woken) -> bool {
+        let mut some = false;
+        let mut left = ROUNDS;
         while state.sleepers > 0 && state.alone.is_none() {
             let State { link: Some(link), core, timer, .. } = &mut *state else { break };
+            // A server that never stops must not keep us under the lock: a sleeper goes on.
+            let at = if left > 0 { core.next_deadline() } else { Some(Instant::now()) };
             // One that cannot be set is as good as late.
-            let _ = timer.no_later_than(core.next_deadline());
+            let _ = timer.no_later_than(at);
             link.park(core.wants_room());
-            if !link.is_quiet() {
-                self.read(&mut state, &mut woken);
+            if left > 0 && !link.is_quiet() {
+                left -= 1;
+                some |= self.read(&mut state, &mut woken);
                 continue;
             }
             // The look for room, behind the same barrier.
@@ -176,6 +211,7 @@ impl Conn {
         state.tokens.append(&mut woken.tokens);
         drop(state);
         woken.wake_tasks();
+        some
     }
 
     /// The connection is of no use any more: every call under way ends.
@@ -238,11 +274,12 @@ impl Conn {
         self.settle(state, woken);
     }
 
-    /// Somebody sleeps on the poll set from now on, or will look again before it matters.
-    pub(crate) fn sleeps(&self) {
+    /// Somebody sleeps on the poll set from now on, or will look again before it matters. True: something
+    /// came meanwhile.
+    pub(crate) fn sleeps(&self) -> bool {
         let mut state = lock(&self.state);
         state.sleepers += 1;
-        self.settle(state, Woken::default());
+        self.settle(state, Woken::default())
     }
 
     /// One sleeper less. The others stay armed.

@@ -30,30 +30,45 @@ pub(crate) struct Made {
 }
 
 impl Made {
-    /// Makes it for a caller that may call. The lifeline is the connection itself.
-    pub(crate) fn new(conn: Fd, geometry: PairGeometry) -> io::Result<Made> {
-        let memory = memfd::create(geometry.len())?;
-        let len = usize::try_from(geometry.len()).map_err(io::Error::other)?;
-        let mapping = Mapping::new(&memory, len)?;
-        PairEnd::format(&mapping).ok_or_else(|| io::Error::other("a mapping that is too small"))?;
-        let (mine, theirs) = (Doorbell::new()?, Doorbell::new()?);
-        let for_client = [mine.for_waker().duplicate()?, theirs.watched().duplicate()?];
-        let pidfd = door::peer_pidfd(&conn)?;
-        let end = PairEnd::new(Arc::new(mapping), geometry, PairSide::Server, file::random()?)
-            .map_err(|bad| io::Error::other(format!("{bad:?}")))?;
-        let link = Link::new(end, mine, theirs.into_bell(), conn, pidfd);
-        Ok(Made { link, memory, for_client })
+    /// Makes it for a caller that may call. The lifeline is the connection itself, which comes back with
+    /// an error.
+    pub(crate) fn new(conn: Fd, geometry: PairGeometry) -> Result<Made, (Fd, io::Error)> {
+        let parts = || {
+            let memory = memfd::create(geometry.len())?;
+            let len = usize::try_from(geometry.len()).map_err(io::Error::other)?;
+            let mapping = Mapping::new(&memory, len)?;
+            PairEnd::format(&mapping)
+                .ok_or_else(|| io::Error::other("a mapping that is too small"))?;
+            let (mine, theirs) = (Doorbell::new()?, Doorbell::new()?);
+            let for_client = [mine.for_waker().duplicate()?, theirs.watched().duplicate()?];
+            let pidfd = door::peer_pidfd(&conn)?;
+            let end = PairEnd::new(Arc::new(mapping), geometry, PairSide::Server, file::random()?)
+                .map_err(|bad| io::Error::other(format!("{bad:?}")))?;
+            Ok((memory, for_client, end, mine, theirs.into_bell(), pidfd))
+        };
+        match parts() {
+            Ok((memory, for_client, end, mine, theirs, pidfd)) => {
+                Ok(Made { link: Link::new(end, mine, theirs, conn, pidfd), memory, for_client })
+            }
+            Err(err) => Err((conn, err)),
+        }
     }
 
-    /// Hands it over, in one step that does not wait; watched by `set` from then on, as `whose`.
-    pub(crate) fn hand_over(self, hello: &[u8], set: &PollSet, whose: u64) -> io::Result<Link> {
+    /// Hands it over, in one step that does not wait; watched by `set` from then on, as `whose`. The
+    /// connection comes back with an error.
+    pub(crate) fn hand_over(
+        self,
+        hello: &[u8],
+        set: &PollSet,
+        whose: u64,
+    ) -> Result<Link, (Fd, io::Error)> {
         let [bell, watched] = &self.for_client;
         let watched = self.link.watch(set, whose).and_then(|()| {
             fdpass::send_parcel(self.link.lifeline(), hello, &[&self.memory, bell, watched])
         });
         if let Err(err) = watched {
             self.link.unwatch(set);
-            return Err(err);
+            return Err((self.link.into_lifeline(), err));
         }
         failpoint!("rpc.handed");
         Ok(self.link)
@@ -119,6 +134,10 @@ fn received(
     deadline: Option<Instant>,
     cancel: &Fd,
 ) -> Result<Option<Conn>, CallError> {
+    failpoint!("rpc.called");
+    // Where a child of the server has kept the front door open, only this tells that nobody comes.
+    let pidfd = door::peer_pidfd(&conn)
+        .map_err(|err| CallError::Connect(Fault::os(object, "SO_PEERPIDFD", &err).into()))?;
     let mut parcel: Option<(Vec<u8>, Vec<Fd>)> = None;
     loop {
         match &mut parcel {
@@ -156,10 +175,14 @@ fn received(
             }
         }
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let (waited, [_, off]) = poll::wait_any([Some(&conn), Some(cancel)], left)
+        let fds = [Some(&conn), Some(cancel), pidfd.as_ref()];
+        let (waited, [fired, off, died]) = poll::wait_any(fds, left)
             .map_err(|err| CallError::Connect(Fault::os(object, "poll", &err).into()))?;
         if off {
             return Err(called_off(object));
+        }
+        if died && !fired {
+            return Ok(None);
         }
         if waited == Waited::TimedOut {
             let cause = "the time is over, and its server does not answer; is it stopped, or busy in a \
@@ -167,8 +190,9 @@ fn received(
             return Err(timeout(object, cause));
         }
     }
+    failpoint!("rpc.received");
     let Some((bytes, fds)) = parcel else { return Ok(None) };
-    open(object, conn, &bytes, fds).map(Some)
+    open(object, conn, pidfd, &bytes, fds).map(Some)
 }
 
 fn refused(object: &str, no: &NoHello) -> CallError {
@@ -202,7 +226,13 @@ fn refused(object: &str, no: &NoHello) -> CallError {
 }
 
 /// Checks what came before anything of it is used.
-fn open(object: &str, conn: Fd, bytes: &[u8], fds: Vec<Fd>) -> Result<Conn, CallError> {
+fn open(
+    object: &str,
+    conn: Fd,
+    pidfd: Option<Fd>,
+    bytes: &[u8],
+    fds: Vec<Fd>,
+) -> Result<Conn, CallError> {
     let hello = Hello::from_bytes(bytes).map_err(|no| refused(object, &no))?;
     let bad = |why: &str| {
         refused(
@@ -231,7 +261,6 @@ fn open(object: &str, conn: Fd, bytes: &[u8], fds: Vec<Fd>) -> Result<Conn, Call
     )?;
     let mine = Doorbell::received(watched).ok_or_else(|| bad("fds"))?;
     let theirs = Bell::new(bell).ok_or_else(|| bad("fds"))?;
-    let pidfd = door::peer_pidfd(&conn).map_err(os("SO_PEERPIDFD"))?;
     let link = Link::new(end, mine, theirs, conn, pidfd);
     Conn::new(object.into(), hello, link).map_err(os("epoll_create1"))
 }

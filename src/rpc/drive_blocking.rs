@@ -18,6 +18,8 @@ pub(crate) struct Threads {
     spins: Mutex<Awake>,
 }
 
+/// Looks between two at the poll set, of a thread that stays awake.
+const HARVEST_EVERY: u32 = 64;
 /// Alarms kept for later.
 const KEEP: usize = 8;
 
@@ -39,12 +41,16 @@ impl Threads {
     /// Parks the thread until there is news of the call `id`, or `bell` is readable, which is an
     /// interruption. The deadline is the connection's business.
     pub(crate) fn wait(&self, conn: &Conn, id: u64, bell: Option<&Fd>) -> Result<Blocked, Fault> {
+        let mut looks: u32 = 0;
         loop {
             if let Ok(news) = conn.take(id, || None) {
                 lock(&self.spins).came();
                 return Ok(Blocked::News(news));
             }
-            match conn.drive(false, Some(&mut *lock(&self.spins))) {
+            // A server that never stops must not keep deadlines from being over.
+            looks = looks.wrapping_add(1);
+            let harvest = looks.is_multiple_of(HARVEST_EVERY);
+            match conn.drive(harvest, Some(&mut *lock(&self.spins))) {
                 Turn::Busy | Turn::Over => {}
                 Turn::Awake => std::hint::spin_loop(),
                 Turn::Quiet => break,

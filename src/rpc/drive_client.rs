@@ -40,7 +40,7 @@ pub(crate) fn ensure(conn: &Arc<Conn>) -> Result<(), Fault> {
         face: None,
         asleep: false,
         polls: 0,
-        awake: Awake::new(TURNS),
+        awake: Awake::new(conn.scale(TURNS)),
         conn: Arc::clone(conn),
         runtime,
     };
@@ -125,8 +125,9 @@ impl Future for Driving {
                 }
                 Turn::Quiet => {
                     this.awake.parks();
-                    if !std::mem::replace(&mut this.asleep, true) {
-                        this.conn.sleeps();
+                    if !std::mem::replace(&mut this.asleep, true) && this.conn.sleeps() {
+                        turn = Turn::Busy;
+                        continue;
                     }
                     match this.poll_fired(cx) {
                         Poll::Ready(now) => turn = now,

@@ -5,6 +5,7 @@ use crate::rpc::answer::HandlerError;
 use crate::rpc::core::session::{Reply, Stop};
 use crate::rpc::error::Reason;
 use crate::rpc::handler::{Going, Items, Method, Step};
+use crate::rpc::in_place;
 use crate::rpc::server::floor::{Call, First, Floor, Look, Starter};
 use crate::rpc::server::peer::{Done, Peer, Running};
 use bytes::Bytes;
@@ -146,9 +147,23 @@ impl Starter for TokioStarter {
             }
         }
     }
+
+    fn in_place(&mut self, call: Call<'_>, reply: &mut in_place::Reply<'_>) -> Result<(), Vec<u8>> {
+        self.run_in_place(&call, reply).map_err(|error| error.to_body())
+    }
 }
 
 impl TokioStarter {
+    fn run_in_place(
+        &self,
+        call: &Call<'_>,
+        reply: &mut in_place::Reply<'_>,
+    ) -> Result<(), HandlerError> {
+        let method = &self.methods[usize::from(call.method)];
+        catch_unwind(AssertUnwindSafe(|| method.in_place(call, reply)))
+            .unwrap_or_else(|payload| Err(panicked(payload.as_ref())))
+    }
+
     fn go<'s>(&'s self, call: &Call<'_>, going: Going) -> First<'s> {
         let mut answering = Answering {
             running: Running::new(&call.peer.engine),
@@ -194,13 +209,12 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        if !self.answered {
-            let error = match std::thread::panicking() {
-                true => HandlerError::of(Reason::Panicked, "the handler panicked"),
-                false => HandlerError::of(Reason::Cancelled, "the handler was dropped"),
-            };
+        if !self.answered && std::thread::panicking() {
+            let error = HandlerError::of(Reason::Panicked, "the handler panicked");
             self.answer(Done::Error(error.to_body()));
         }
+        // Dropped otherwise: it was stopped, and its caller has been answered; or the runtime goes, and the
+        // server with it, which tells all callers.
     }
 }
 
@@ -216,7 +230,7 @@ async fn stream(peer: Arc<Peer>, id: u64, mut items: Items) -> Done {
             None => return Done::End,
             Some(Err(error)) => return Done::Error(error.to_body()),
             Some(Ok(body)) if body.len() as u64 > peer.engine.limits.max_message => {
-                return Done::Error(peer.engine.too_large("item", body.len(), ""));
+                return Done::Error(peer.engine.too_large(body.len()));
             }
             Some(Ok(body)) => peer.item(id, false, body),
         }

@@ -4,6 +4,7 @@ use crate::codec;
 use crate::rpc::answer::HandlerError;
 use crate::rpc::context::Context;
 use crate::rpc::error::Reason;
+use crate::rpc::in_place::Reply;
 use crate::rpc::server::floor::Call;
 use crate::rpc::server::peer::Done;
 use bytes::Bytes;
@@ -131,6 +132,12 @@ pub(crate) enum Step {
 pub(crate) trait Method: Send + Sync {
     /// Decodes the arguments and runs the handler to its first await.
     fn start(&self, call: &Call<'_>, cx: &mut Cx<'_>, out: &mut Vec<u8>) -> Step;
+
+    /// Runs a handler that works in place.
+    fn in_place(&self, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), HandlerError> {
+        let _ = (call, reply);
+        Err(HandlerError::of(Reason::BadArguments, "the method does not work in place"))
+    }
 }
 
 impl fmt::Debug for dyn Method {
@@ -226,9 +233,8 @@ where
     H::Value: Into<Bytes>,
 {
     fn start(&self, call: &Call<'_>, cx: &mut Cx<'_>, _: &mut Vec<u8>) -> Step {
-        if !call.raw {
-            let text = "the method takes raw bytes; call it by call_bytes";
-            return Step::Error(HandlerError::of(Reason::BadArguments, text));
+        if let Err(error) = raw_only(call) {
+            return Step::Error(error);
         }
         let args = Bytes::copy_from_slice(call.args);
         let mut going = Box::pin(self.handler.call(context(call), args));
@@ -243,6 +249,49 @@ where
             })),
         }
     }
+}
+
+/// A method that works in place.
+pub(crate) struct InPlace<H> {
+    handler: H,
+}
+
+impl<H> InPlace<H> {
+    pub(crate) fn new(handler: H) -> Self {
+        InPlace { handler }
+    }
+}
+
+impl<H, E> Method for InPlace<H>
+where
+    H: Fn(&[u8], &mut Reply<'_>) -> Result<(), E> + Send + Sync + 'static,
+    E: Into<HandlerError>,
+{
+    /// Where it cannot be done in place: the call came in chunks, or had to wait for its turn.
+    fn start(&self, call: &Call<'_>, _: &mut Cx<'_>, _: &mut Vec<u8>) -> Step {
+        let mut aside = Vec::new();
+        let done = raw_only(call).and_then(|()| {
+            let mut reply = Reply::aside(&mut aside, call.peer.engine.limits.max_message);
+            (self.handler)(call.args, &mut reply).map_err(Into::into)
+        });
+        match done {
+            Ok(()) => Step::Bytes(aside.into()),
+            Err(error) => Step::Error(error),
+        }
+    }
+
+    fn in_place(&self, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), HandlerError> {
+        raw_only(call)?;
+        (self.handler)(call.args, reply).map_err(Into::into)
+    }
+}
+
+fn raw_only(call: &Call<'_>) -> Result<(), HandlerError> {
+    if call.raw {
+        return Ok(());
+    }
+    let text = "the method takes raw bytes; call it by call_bytes";
+    Err(HandlerError::of(Reason::BadArguments, text))
 }
 
 /// A method that yields a stream.

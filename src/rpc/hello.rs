@@ -4,7 +4,7 @@
 use crate::codec;
 use crate::layout::PAIR_VERSION;
 use crate::ring::{Geometry, PairGeometry};
-use crate::rpc::limits::Grant;
+use crate::rpc::limits::{Grant, MAX_MESSAGE};
 use serde::{Deserialize, Serialize};
 
 /// Bytes before the table of methods.
@@ -38,6 +38,9 @@ pub(crate) struct Entry {
     /// It takes and returns bytes as they are.
     #[serde(rename = "r", default)]
     pub(crate) raw: bool,
+    /// Its handler reads the arguments in the ring, so how far the ring was read does not tell whether it ran.
+    #[serde(rename = "p", default)]
+    pub(crate) in_place: bool,
 }
 
 /// A hello, checked.
@@ -133,6 +136,9 @@ impl Hello {
             return Err(NoHello::Malformed("its table is too long"));
         }
         let [_, _, third, requests, responses, pending, inflight, message] = words(bytes);
+        if message == 0 || message > MAX_MESSAGE {
+            return Err(NoHello::Malformed("a largest message of that size"));
+        }
         let ring = |capacity| {
             Geometry::new(capacity, None).map_err(|_| NoHello::Malformed("a ring of that size"))
         };
@@ -158,7 +164,7 @@ mod tests {
     #[test]
     fn a_hello_survives_the_bytes_and_a_refusal_is_one() {
         let (limits, geometry) = Limits::default().checked("function /x").unwrap();
-        let table = vec![Entry { name: "add".into(), stream: false, raw: false }];
+        let table = vec![Entry { name: "add".into(), stream: false, raw: false, in_place: false }];
         let hello = Hello { pid: 7, geometry, grant: Grant::from(&limits), table };
         let table = codec::to_vec(&hello.table).unwrap();
         let bytes = hello.to_bytes(&table);

@@ -47,13 +47,16 @@ impl Default for Limits {
     }
 }
 
+/// The largest `max_message`.
+pub(crate) const MAX_MESSAGE: u64 = u32::MAX as u64;
 /// What one call costs a server beside its bytes; generous.
 const PER_CALL: u64 = 1024;
 
 impl Limits {
     /// The most that one client can make a server hold, in bytes: both rings, the arguments of its calls
-    /// and their places, the results that it does not read, and one message that is being put together.
-    /// Handlers at work hold their own results beyond that.
+    /// and their places (in parts or whole), the results that it does not read, and the one message by
+    /// which they may be more than `max_unread_bytes`. Handlers at work hold their own arguments and
+    /// results beyond that.
     pub fn memory_per_client(&self) -> u64 {
         2 * self.ring_capacity
             + self.max_inflight_bytes
@@ -75,7 +78,7 @@ impl Limits {
                 return refuse(format!("{name} is 0; nothing could be called"));
             }
         }
-        if self.max_message > u64::from(u32::MAX) {
+        if self.max_message > MAX_MESSAGE {
             return refuse(format!("max_message {} is above 4 GiB", self.max_message));
         }
         if self.max_inflight_bytes < self.max_message {

@@ -1,7 +1,7 @@
 //! One side of a connection with its descriptors: two rings, both doorbells, the socket that stays open as
 //! the lifeline, and a pidfd of the other process.
 
-use crate::ring::{Damage, Item, PairEnd, ReserveError};
+use crate::ring::{Damage, Item, PairEnd, RawProducer, Record, ReserveError};
 use crate::rpc::core::port::Port;
 use crate::rpc::wire::{HEAD_LEN, Head, Violation};
 use crate::sys::doorbell::{Bell, Doorbell};
@@ -72,6 +72,11 @@ impl Link {
         &self.lifeline
     }
 
+    /// The socket, when the rest is of no use.
+    pub(crate) fn into_lifeline(self) -> Fd {
+        self.lifeline
+    }
+
     /// The bell fired.
     pub(crate) fn rung(&self) {
         self.mine.drain();
@@ -101,6 +106,32 @@ impl Link {
             Some(head) => Head::from_bytes(*head).map(Some),
             None => Err(Violation::Short(bytes.len())),
         }
+    }
+
+    /// The head of the next frame, which stays in the ring.
+    pub(crate) fn peek(&mut self) -> Result<Option<(Head, Record)>, Violation> {
+        let record = match self.end.rx.peek() {
+            Ok(Some(Item::Data(record))) => record,
+            // `next` tells what is wrong.
+            Ok(_) | Err(_) => return Ok(None),
+        };
+        let mut head = [0; HEAD_LEN];
+        if self.end.rx.copy_to(&record, &mut head) < HEAD_LEN {
+            return Ok(None);
+        }
+        Head::from_bytes(head).map(|head| Some((head, record)))
+    }
+
+    /// The body of a frame where it lies, and the way out.
+    pub(crate) fn in_place(&mut self, record: &Record) -> (&[u8], &mut RawProducer) {
+        let PairEnd { tx, rx, .. } = &mut self.end;
+        (rx.slice(record).get(HEAD_LEN..).unwrap_or_default(), tx)
+    }
+
+    /// Nobody looks at a frame any more that was used in place.
+    pub(crate) fn release(&mut self, record: &Record) {
+        self.end.rx.release(record.next());
+        self.taken = true;
     }
 
     /// Publishes what was put, and rings the other side if it sleeps and this concerns it.
@@ -136,6 +167,11 @@ impl Link {
         if std::mem::take(&mut self.parked) {
             self.end.unpark();
         }
+    }
+
+    /// How many frames may lie in the ring.
+    pub(crate) fn most_frames(&self) -> usize {
+        usize::try_from(self.end.rx.geometry().capacity()).unwrap_or(usize::MAX) / (8 + HEAD_LEN)
     }
 
     /// Nothing lies in the ring. Damage counts as something: the next look tells it.

@@ -24,6 +24,7 @@
 //! | `client`, `client_async` | [`Client`] and its verbs |
 //! | `server` | a server without its runtime |
 //! | `drive_server` | the tokio driver of a server |
+//! | `in_place` | answering a call where it lies |
 //! | `service`, `handler`, `context`, `answer`, `stats`, `error` | what users see |
 
 pub(crate) mod answer;
@@ -50,6 +51,7 @@ mod front_tests;
 #[cfg(feature = "tokio")]
 mod handler;
 pub(crate) mod hello;
+mod in_place;
 pub(crate) mod limits;
 mod link;
 pub(crate) mod server;
@@ -66,6 +68,7 @@ pub use context::{Caller, Context};
 pub use error::{CallError, Delivered, Reason, RemoteError};
 #[cfg(feature = "tokio")]
 pub use handler::{Handler, Plain, StreamHandler, WithContext};
+pub use in_place::Reply;
 pub use limits::Limits;
 #[cfg(feature = "tokio")]
 pub use service::{Server, Service, ServiceBuilder, serve};

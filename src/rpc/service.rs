@@ -1,14 +1,17 @@
 //! Serving: one function, or a service of many methods.
 
 use crate::error::{Fault, FaultKind, OpenError};
+use crate::rpc::answer::HandlerError;
 use crate::rpc::claim;
 use crate::rpc::drive_server;
-use crate::rpc::handler::{Handler, Method, Raw, StreamHandler, Streamed, Typed};
+use crate::rpc::handler::{Handler, InPlace, Method, Raw, StreamHandler, Streamed, Typed};
 use crate::rpc::hello::Entry;
+use crate::rpc::in_place::Reply;
 use crate::rpc::limits::Limits;
 use crate::rpc::server::engine::{Ending, Engine};
 use crate::rpc::server::floor::Floor;
 use crate::rpc::stats::ServerStats;
+use crate::sys::failpoint::failpoint;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -83,6 +86,7 @@ impl Service {
             name: name.to_owned(),
             limits: Limits::default(),
             grace: Duration::from_secs(5),
+            awake: true,
             entries: Vec::new(),
             methods: Vec::new(),
         }
@@ -95,14 +99,28 @@ pub struct ServiceBuilder {
     name: String,
     limits: Limits,
     grace: Duration,
+    awake: bool,
     entries: Vec<Entry>,
     methods: Vec<Box<dyn Method>>,
 }
 
+/// What a method takes and gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Value,
+    Bytes,
+    InPlace,
+    Stream,
+}
+
 impl ServiceBuilder {
-    fn add(mut self, name: &str, kind: (bool, bool), method: impl Method + 'static) -> Self {
-        let (stream, raw) = kind;
-        self.entries.push(Entry { name: name.to_owned(), stream, raw });
+    fn add(mut self, name: &str, kind: Shape, method: impl Method + 'static) -> Self {
+        self.entries.push(Entry {
+            name: name.to_owned(),
+            stream: kind == Shape::Stream,
+            raw: matches!(kind, Shape::Bytes | Shape::InPlace),
+            in_place: kind == Shape::InPlace,
+        });
         self.methods.push(Box::new(method));
         self
     }
@@ -120,7 +138,7 @@ impl ServiceBuilder {
         H: Handler<A, M>,
         H::Value: Serialize,
     {
-        self.add(name, (false, false), Typed::<H, A, M>::new(handler))
+        self.add(name, Shape::Value, Typed::<H, A, M>::new(handler))
     }
 
     /// A method that takes bytes as they are and returns such: nothing is encoded or decoded.
@@ -131,7 +149,43 @@ impl ServiceBuilder {
         H: Handler<Bytes, M>,
         H::Value: Into<Bytes>,
     {
-        self.add(name, (false, true), Raw::<H, M>::new(handler))
+        self.add(name, Shape::Bytes, Raw::<H, M>::new(handler))
+    }
+
+    /// A method that takes bytes where they lie in the ring, and writes its result where it goes: nothing is
+    /// copied or allocated. The handler is no `async fn`: while it runs, nothing else of this server does,
+    /// so it should take microseconds.
+    ///
+    /// The bytes are in memory that the caller's process can write. As with every message that is read in
+    /// place, this is for callers that keep to the protocol: one that writes there while the handler reads
+    /// shows it bytes that change. [`method_bytes`](Self::method_bytes) copies first.
+    ///
+    /// Whether such a call had run when its server died cannot be told from the ring, so
+    /// [`Delivered`](super::Delivered) is `Unknown` rather than `No` then.
+    ///
+    /// ```
+    /// # use ringspan::rpc::{Client, HandlerError, Service};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("/doc-in-place-{}", std::process::id()); let name = name.as_str();
+    /// let server = Service::builder(name)
+    ///     .method_in_place("upper", |text, reply| {
+    ///         reply.write(&text.to_ascii_uppercase());
+    ///         Ok::<(), HandlerError>(())
+    ///     })
+    ///     .serve()
+    ///     .await?;
+    /// let client = Client::connect(name).await?;
+    /// assert_eq!(client.call_bytes("upper", b"loud").await?, b"LOUD");
+    /// # drop(server); Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn method_in_place<H, E>(self, name: &str, handler: H) -> Self
+    where
+        H: Fn(&[u8], &mut Reply<'_>) -> Result<(), E> + Send + Sync + 'static,
+        E: Into<HandlerError>,
+    {
+        self.add(name, Shape::InPlace, InPlace::new(handler))
     }
 
     /// A method that yields a stream. It is polled only as fast as its caller takes the items.
@@ -143,7 +197,7 @@ impl ServiceBuilder {
         H: StreamHandler<A, M>,
         H::Value: Serialize,
     {
-        self.add(name, (true, false), Streamed::<H, A, M>::new(handler))
+        self.add(name, Shape::Stream, Streamed::<H, A, M>::new(handler))
     }
 
     /// What clients are granted.
@@ -160,6 +214,14 @@ impl ServiceBuilder {
         self
     }
 
+    /// Whether the server may stay awake for some microseconds after a call before it sleeps, where that
+    /// has paid of late. Default true.
+    #[must_use]
+    pub fn stay_awake(mut self, awake: bool) -> Self {
+        self.awake = awake;
+        self
+    }
+
     /// Takes the name and serves, on the current tokio runtime.
     ///
     /// # Errors
@@ -172,9 +234,12 @@ impl ServiceBuilder {
     /// Outside of a tokio runtime, and in one built without `enable_io`.
     pub async fn serve(self) -> Result<Server, OpenError> {
         let object = format!("function /{}", self.name.trim_start_matches('/'));
-        let engine = Arc::new(Engine::new(object, self.limits, self.grace, self.entries)?);
+        let mut engine = Engine::new(object, self.limits, self.grace, self.entries)?;
+        engine.awake = self.awake;
+        let engine = Arc::new(engine);
         let floor = Floor::new(Arc::clone(&engine))?;
         engine.set_claim(claim::claim(&self.name)?)?;
+        failpoint!("rpc.claimed");
         drive_server::spawn(floor, self.methods)
             .map_err(|err| Fault::new(FaultKind::NoRuntime, &engine.object, err))?;
         Ok(Server { engine, name: self.name })

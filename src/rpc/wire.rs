@@ -150,6 +150,10 @@ pub(crate) enum Violation {
     TooLong(u64),
     /// A call with the id of one that is not over.
     Duplicate(u64),
+    /// An answer to a call that is not under way.
+    Unasked(u64),
+    /// More than one goodbye.
+    Goodbye,
     /// A stream ran ahead of its credit.
     NoCredit(u64),
     /// Chunks of a message that cannot be, or a frame that says it has some and has none.
@@ -171,6 +175,8 @@ impl std::fmt::Display for Violation {
             }
             Violation::TooLong(limit) => write!(f, "a message above max_message, {limit}"),
             Violation::Duplicate(id) => write!(f, "a second call with the id {id}"),
+            Violation::Unasked(id) => write!(f, "an answer to call {id}, which is not under way"),
+            Violation::Goodbye => f.write_str("a second goodbye"),
             Violation::NoCredit(id) => write!(f, "items of call {id} beyond its credit"),
             Violation::Chunk(id) => write!(f, "chunks of call {id} that do not fit together"),
             Violation::Ring(text) => f.write_str(text),

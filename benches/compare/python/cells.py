@@ -12,17 +12,19 @@ import sys
 
 import bare
 import peers
+import peers_rpc
 from harness import Subject, measure
 
 
 def subjects() -> list[type[Subject]]:
     """All subjects, ringspan last."""
     import ours
+    import ours_rpc
     import ours_shared
     import turns
 
-    others = [*bare.SUBJECTS, *peers.SUBJECTS, *turns.SUBJECTS]
-    return [*others, *ours.SUBJECTS, *ours_shared.SUBJECTS]
+    others = [*bare.SUBJECTS, *peers.SUBJECTS, *turns.SUBJECTS, *peers_rpc.SUBJECTS]
+    return [*others, *ours.SUBJECTS, *ours_shared.SUBJECTS, *ours_rpc.SUBJECTS]
 
 
 def cells() -> dict[str, tuple[type[Subject], str, int, str]]:
@@ -35,6 +37,10 @@ def cells() -> dict[str, tuple[type[Subject], str, int, str]]:
         rows += [("py-handover", 64, pin) for pin in subject.handover]
         rows += [("py-handover-wake", 64, pin) for pin in subject.handover]
         rows += [("py-value", size, "one") for size in subject.gets]
+        rows += [("py-rpc-add", 64, pin) for pin in subject.rpc_pins]
+        rows += [("py-rpc-add-64", 64, "apart")] if subject.in_flight else []
+        if subject.rpc_pins:
+            rows += [("py-rpc-echo", size, "apart") for size in (1 << 10, 64 << 10)]
         for kind, size, pin in rows:
             found[f"{kind}/{size}/{pin}/{subject.name}"] = (subject, kind, size, pin)
     return found

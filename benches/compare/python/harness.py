@@ -52,6 +52,9 @@ class Subject:
     #: Pinnings of the lock cells (see `turns.Lock`), sizes of `calls`.
     handover: ClassVar[tuple[str, ...]] = ()
     gets: ClassVar[tuple[int, ...]] = ()
+    #: Pinnings of calls one at a time (see `calls.Rpc`), and whether it can have 64 in flight.
+    rpc_pins: ClassVar[tuple[str, ...]] = ()
+    in_flight: ClassVar[bool] = False
     #: The modules it imports, or the names in them, separated by spaces.
     needs: ClassVar[str] = ""
 
@@ -114,9 +117,14 @@ class Loop:
 
 
 def _child(subject: Subject, control: Connection, cpu: int) -> None:
+    import calls
+
     os.sched_setaffinity(0, {cpu})
     faulthandler.dump_traceback_later(120, exit=True)
     subject.open(parent=False)
+    if isinstance(subject, calls.Rpc):
+        subject.serve(lambda: control.send(b""))
+        return
     body = os.urandom(subject.size)
     last = bytes(255 - byte for byte in body[:64]).ljust(subject.size, b"\0")
     control.send(last)
@@ -155,6 +163,8 @@ def measure(
     try:
         subject.open(parent=True)
         last: bytes = control.recv()
+        if kind.startswith("py-rpc"):
+            return _calls(subject, kind, seconds)
         if kind == "py-stream":
             found = _stream(subject, control, seconds, last)
         elif kind.startswith("py-handover"):
@@ -213,6 +223,13 @@ def _turns(
     control.send((kind, seconds))
     ours = turns.play(subject, kind, True, seconds)
     return turns.judged(kind, ours, control.recv())
+
+
+def _calls(subject: Subject, kind: str, seconds: float) -> tuple[float, dict[str, float]]:
+    import calls
+
+    assert isinstance(subject, calls.Rpc)
+    return calls.play(subject, kind, seconds)
 
 
 def _gets(subject: Subject, seconds: float) -> tuple[float, dict[str, float]]:

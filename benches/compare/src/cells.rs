@@ -48,7 +48,7 @@ pub type Run = Box<dyn Fn(&Cell, &Place, &Side<'_>) -> Res<Outcome>>;
 /// One measurement that `run.py` can ask for.
 pub struct Cell {
     /// What is measured: `stream`, `rtt`, `memory`, `large`, `idle`; `lock-...` and `handover...`;
-    /// `value-...` and `changed`.
+    /// `value-...` and `changed`; `rpc-...`.
     pub kind: &'static str,
     /// Bytes of a message.
     pub size: usize,
@@ -142,6 +142,8 @@ fn bare(cells: &mut Vec<Cell>) {
     trips::<ring::Ring<1>>(cells, bare("bare-spin-ring", "spins"), &BOTH[..1], 64);
     trips::<eventfd::Blocking>(cells, bare("bare-eventfd", "parks"), &BOTH, 1);
     trips::<eventfd::Async>(cells, bare("bare-eventfd-tokio", "tokio"), &BOTH, 1);
+    // Once more beside the calls, which are held against it.
+    trips_as::<eventfd::Async>("rpc-add", cells, bare("bare-eventfd-tokio", "tokio"), &BOTH, 1);
     latest::latest::<copied::Copied>(cells, bare("bare-memcpy", "-"));
     for (name, work) in [
         ("bare-memcpy", memory::copy as fn(usize, f64) -> Res<Outcome>),

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! A cell is named `kind/size/pinning/subject`. Each subject is one small file that implements
-//! [`link::Link`], [`turns::Lock`], [`alone::ReadWrite`] or [`latest::Latest`]; the same measuring
-//! loops ([`measure`], or beside the trait) drive all of them. Where there are two processes the
-//! program starts itself again as the other side.
+//! [`link::Link`], [`turns::Lock`], [`alone::ReadWrite`], [`latest::Latest`] or [`calls::Rpc`]; the
+//! same measuring loops ([`measure`], or beside the trait) drive all of them. Where there are two
+//! processes the program starts itself again as the other side.
 
 #![cfg_attr(
     not(all(feature = "ringspan", feature = "peers")),
@@ -18,6 +18,7 @@
 mod alone;
 mod bare;
 mod board;
+mod calls;
 mod cells;
 mod child;
 mod latest;

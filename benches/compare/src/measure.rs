@@ -33,8 +33,8 @@ fn put(message: &mut [u8], n: usize, value: u64) {
     message[n * 8..n * 8 + 8].copy_from_slice(&value.to_le_bytes());
 }
 
-/// A buffer of the cell's size, filled with bytes that differ from page to page.
-fn buffer(size: usize) -> Vec<u8> {
+/// A buffer filled with bytes that differ from page to page.
+pub fn noise(size: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     (0..size)
         .map(|_| {
@@ -55,7 +55,7 @@ async fn ask<L: Link>(link: &mut L, buf: &mut [u8], what: u64, n: u64) -> Res<()
 pub fn serve<L: Link>(place: &Place) -> Res<()> {
     drive(L::RUNTIME, async {
         let mut link = L::child(place).await?;
-        let mut buf = buffer(place.size);
+        let mut buf = noise(place.size);
         if L::SIGNAL_ONLY {
             // Ends when the parent, which has no way to say so, kills this process.
             loop {
@@ -101,7 +101,7 @@ async fn quit<L: Link>(mut link: L, place: &Place, buf: &mut [u8]) -> Res<()> {
 pub fn stream<L: Link>(place: &Place, seconds: f64) -> Res<Outcome> {
     drive(L::RUNTIME, async {
         let mut link = L::parent(place).await?;
-        let mut buf = buffer(place.size);
+        let mut buf = noise(place.size);
         let mut sink = vec![0u8; place.size];
         let copy_out = L::LENDS && place.size > 64;
         let mut n = 64;
@@ -145,7 +145,7 @@ pub fn stream<L: Link>(place: &Place, seconds: f64) -> Res<Outcome> {
 pub fn round_trip<L: Link>(place: &Place, seconds: f64, block: u64) -> Res<Outcome> {
     drive(L::RUNTIME, async {
         let mut link = L::parent(place).await?;
-        let mut buf = buffer(place.size);
+        let mut buf = noise(place.size);
         let mut times: Vec<f64> = Vec::with_capacity(1 << 20);
         let (mut begin, mut warm) = (Instant::now(), false);
         let mut usage = os::usage()?;

@@ -15,6 +15,9 @@ use crate::rpc::wire::{CHUNKED, Head, Kind, RAW, STREAM, Violation};
 use std::collections::VecDeque;
 use std::time::Instant;
 
+#[cfg(any(test, fuzzing))]
+mod audit;
+
 /// Items that a server may send before the first credit.
 pub(crate) const FIRST_CREDIT: u32 = 16;
 /// Items taken before they are credited again, while others lie ready.
@@ -66,7 +69,6 @@ pub(crate) struct ClientCore {
     outbox: Outbox,
     partial: Partial,
     timers: Timers,
-    timed: usize,
     /// The server takes no new calls.
     pub(crate) said_goodbye: bool,
 }
@@ -84,7 +86,6 @@ impl ClientCore {
             outbox: Outbox::default(),
             partial: Partial::default(),
             timers: Timers::default(),
-            timed: 0,
             said_goodbye: false,
         }
     }
@@ -129,7 +130,7 @@ impl ClientCore {
         let index = (id & 0xffff_ffff) as u32;
         if self.get(id).is_some() {
             let gone = self.places[index as usize].call.take();
-            self.timed -= usize::from(gone.is_some_and(|call| call.request.deadline.is_some()));
+            self.orphans -= u32::from(gone.is_some_and(|call| call.orphan));
             self.free.push(index);
         }
     }
@@ -156,11 +157,15 @@ impl ClientCore {
         });
         if let Some(at) = request.deadline {
             self.timers.add(at, 0, id);
-            self.timed += 1;
             self.tidy();
         }
         if self.queue.is_empty() && self.admits(body.len()) {
-            self.send(port, id, request, body)?;
+            if let Err(violation) = self.send(port, id, request, body) {
+                let charged = self.get(id).and_then(|call| call.charged.take());
+                self.uncharge(charged);
+                self.remove(id);
+                return Err(violation);
+            }
         } else {
             self.queue.push_back((id, body.to_vec()));
         }
@@ -186,12 +191,13 @@ impl ClientCore {
         }
         self.in_flight += 1;
         self.bytes += body.len() as u64;
-        let sent = self.outbox.send(port, head, body)?;
         if let Some(call) = self.get(id) {
             call.charged = Some(body.len() as u64);
-            if let Sent::Whole(at) = sent {
-                call.sent = Some(at);
-            }
+        }
+        if let Sent::Whole(at) = self.outbox.send(port, head, body)?
+            && let Some(call) = self.get(id)
+        {
+            call.sent = Some(at);
         }
         Ok(())
     }
@@ -229,26 +235,28 @@ impl ClientCore {
     ) -> Result<(), Violation> {
         match head.kind {
             Kind::Result | Kind::Error | Kind::Item | Kind::End => {}
-            Kind::Chunk => {
-                return match self.get(head.id) {
-                    Some(call) if !call.closed => {
-                        self.partial.add(head.id, body, self.grant.max_message)
-                    }
-                    _ => Err(Violation::Chunk(head.id)),
-                };
-            }
+            Kind::Chunk => {}
             Kind::Goodbye => {
-                self.said_goodbye = true;
-                return Ok(());
+                let again = std::mem::replace(&mut self.said_goodbye, true);
+                return if again { Err(Violation::Goodbye) } else { Ok(()) };
             }
             kind => return Err(Violation::Direction(kind)),
         }
+        // Nobody answers what is not wholly sent, or was answered.
+        if !self.get(head.id).is_some_and(|call| call.sent.is_some() && !call.closed) {
+            return Err(Violation::Unasked(head.id));
+        }
+        if head.kind == Kind::Chunk {
+            return self.partial.add(head.id, body, self.grant.max_message);
+        }
         let body = if head.has(CHUNKED) {
             self.partial.finish(head.id, body, self.grant.max_message)?
+        } else if !self.partial.is_empty() && self.partial.len(head.id) > 0 {
+            return Err(Violation::Chunk(head.id));
         } else {
             body.to_vec()
         };
-        let Some(call) = self.get(head.id) else { return Err(Violation::Duplicate(head.id)) };
+        let Some(call) = self.get(head.id) else { return Err(Violation::Unasked(head.id)) };
         let answer = Answer { raw: head.has(RAW), body };
         if head.kind == Kind::Item {
             let orphan = call.orphan || call.outcome.is_some();
@@ -276,7 +284,6 @@ impl ClientCore {
         let orphan = call.orphan;
         self.uncharge(charged);
         if orphan {
-            self.orphans -= 1;
             self.remove(head.id);
         }
         Ok(())
@@ -296,24 +303,24 @@ impl ClientCore {
         id: u64,
     ) -> Result<Option<News>, Violation> {
         let Some(call) = self.get(id) else { return Ok(None) };
-        if let Some(items) = &mut call.items
-            && let Some(item) = items.ready.pop_front()
-        {
+        let closed = call.closed;
+        if let Some(items) = call.items.as_mut().filter(|items| !items.ready.is_empty()) {
             items.taken += 1;
-            if !call.closed && (items.ready.is_empty() || items.taken >= CREDIT_EVERY) {
+            if !closed && (items.ready.len() == 1 || items.taken >= CREDIT_EVERY) {
                 let credit = std::mem::take(&mut items.taken);
                 items.credit += credit;
                 let head = Head { aux: credit, ..Head::new(Kind::Credit, id) };
-                self.outbox.send(port, head, &[])?;
+                self.outbox.send(port, head, &[])?; // an error leaves the item
             }
-            return Ok(Some(News::Item(item)));
+            let items = self.get(id).and_then(|call| call.items.as_mut());
+            return Ok(items.and_then(|items| items.ready.pop_front()).map(News::Item));
         }
         let Some(outcome) = call.outcome.take() else { return Ok(None) };
         call.orphan = true;
-        if call.closed || call.charged.is_none() {
+        let over = call.closed || call.charged.is_none();
+        self.orphans += 1;
+        if over {
             self.remove(id);
-        } else {
-            self.orphans += 1;
         }
         Ok(Some(News::Over(outcome)))
     }
@@ -358,7 +365,9 @@ impl ClientCore {
         if let Some(items) = &mut call.items {
             items.ready.clear();
         }
-        if call.closed {
+        let closed = call.closed;
+        self.orphans += 1;
+        if closed {
             self.remove(id);
             return Ok(());
         }
@@ -376,10 +385,7 @@ impl ClientCore {
                 self.outbox.send(port, Head::new(Kind::Cancel, id), &[])?;
             }
             if left == TakenBack::Nothing {
-                // The server answers a call that it has seen, also a cancelled one.
-                let orphan = self.get(id).is_some_and(|call| call.orphan);
-                self.orphans += u32::from(orphan);
-                return Ok(());
+                return Ok(()); // the server answers a call that it has seen, also a cancelled one
             }
             let charged = self.get(id).and_then(|call| call.charged.take());
             self.uncharge(charged);
@@ -410,8 +416,8 @@ impl ClientCore {
     }
 
     fn tidy(&mut self) {
-        let (places, timed) = (&self.places, self.timed);
-        self.timers.tidy(timed, |_, id| {
+        let places = &self.places;
+        self.timers.tidy(|_, id| {
             let place = places.get((id & 0xffff_ffff) as usize);
             place.is_some_and(|place| {
                 u64::from(place.generation) == id >> 32 && place.call.is_some()
@@ -435,13 +441,18 @@ impl ClientCore {
             let Some(call) = place.call.as_mut().filter(|call| !call.closed) else { continue };
             call.closed = true;
             if call.outcome.is_none() {
-                call.outcome = Some(Outcome::Disconnected(delivered(call.sent)));
+                let delivered = match delivered(call.sent) {
+                    Delivered::No if call.request.in_place && call.sent.is_some() => {
+                        Delivered::Unknown
+                    }
+                    told => told,
+                };
+                call.outcome = Some(Outcome::Disconnected(delivered));
             }
             woken.add(call.listener.take());
             let (charged, orphan) = (call.charged.take(), call.orphan);
             self.uncharge(charged);
             if orphan {
-                self.orphans -= 1;
                 self.remove(id);
             }
         }

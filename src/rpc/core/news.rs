@@ -79,4 +79,6 @@ pub(crate) struct Request {
     /// Of the wire: RAW, STREAM.
     pub(crate) flags: u8,
     pub(crate) deadline: Option<Instant>,
+    /// Whether it ran cannot be told by how far the ring was read.
+    pub(crate) in_place: bool,
 }

@@ -24,14 +24,36 @@ pub(crate) struct Waiting {
     sent: usize,
 }
 
-/// What found no room. Messages go out in order, but a short one may pass a long one that goes in chunks.
+/// What a message that waits costs beside its body; generous.
+const PER_MESSAGE: usize = 128;
+
+/// What found no room. Messages go out in order, but a short one may pass a long one of another call that
+/// goes in chunks.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// Of one frame each.
+    /// Of one frame each, and nothing of their calls waits in chunks.
     short: VecDeque<Waiting>,
-    /// In chunks.
+    /// In chunks, and what comes after them in the same call.
     long: VecDeque<Waiting>,
     bytes: usize,
+}
+
+#[cfg(any(test, fuzzing))]
+impl Outbox {
+    pub(super) fn audit(&self) {
+        let all = || self.short.iter().chain(&self.long);
+        assert_eq!(self.bytes, all().map(|one| one.body.len() + PER_MESSAGE).sum::<usize>());
+        assert!(all().all(|one| one.sent <= one.body.len()));
+    }
+
+    pub(super) fn ends(&self) -> usize {
+        let ends = |one: &&Waiting| matches!(one.head.kind, Kind::Result | Kind::Error | Kind::End);
+        self.short.iter().chain(&self.long).filter(ends).count()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.short.len() + self.long.len()
+    }
 }
 
 /// What became of a message.
@@ -48,7 +70,7 @@ impl Outbox {
         self.short.is_empty() && self.long.is_empty()
     }
 
-    /// Bytes of bodies that wait.
+    /// Bytes that wait, each message with what its place costs.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -61,12 +83,16 @@ impl Outbox {
         head: Head,
         body: &[u8],
     ) -> Result<Sent, Violation> {
-        if self.short.is_empty() && body.len() <= port.max_body() && port.put(head, body)? {
+        let short = body.len() <= port.max_body() && !self.waits_long(head.id);
+        if short && self.short.is_empty() && port.put(head, body)? {
             return Ok(Sent::Whole(port.position()));
         }
-        self.queue(port, head, body.to_vec());
-        if body.len() <= port.max_body() {
-            return Ok(Sent::Later); // there was no room a moment ago
+        let first = self.is_empty();
+        self.bytes += body.len() + PER_MESSAGE;
+        let list = if short { &mut self.short } else { &mut self.long };
+        list.push_back(Waiting { head, body: body.to_vec(), sent: 0 });
+        if short || !first {
+            return Ok(Sent::Later); // there was no room a moment ago, or others wait for it
         }
         let mut whole = Sent::Later;
         self.flush(port, |done, at| {
@@ -77,10 +103,9 @@ impl Outbox {
         Ok(whole)
     }
 
-    fn queue(&mut self, port: &impl Port, head: Head, body: Vec<u8>) {
-        self.bytes += body.len();
-        let list = if body.len() <= port.max_body() { &mut self.short } else { &mut self.long };
-        list.push_back(Waiting { head, body, sent: 0 });
+    /// Whether something of a call waits that what comes after it must not pass.
+    fn waits_long(&self, id: u64) -> bool {
+        self.long.iter().any(|one| one.head.id == id)
     }
 
     /// Sends what there is room for; `whole` hears of every message that went out entirely.
@@ -95,7 +120,7 @@ impl Outbox {
                     return Ok(());
                 }
                 whole(next.head, port.position());
-                self.bytes -= next.body.len();
+                self.bytes -= next.body.len() + PER_MESSAGE;
                 self.short.pop_front();
             }
             let Some(next) = self.long.front_mut() else { return Ok(()) };
@@ -108,12 +133,13 @@ impl Outbox {
                 next.sent += chunk.len();
                 continue;
             }
-            let last = Head { flags: next.head.flags | CHUNKED, ..next.head };
+            let chunked = if next.sent > 0 { CHUNKED } else { 0 };
+            let last = Head { flags: next.head.flags | chunked, ..next.head };
             if !port.put(last, left)? {
                 return Ok(());
             }
             whole(next.head, port.position());
-            self.bytes -= next.body.len();
+            self.bytes -= next.body.len() + PER_MESSAGE;
             self.long.pop_front();
         }
     }
@@ -123,7 +149,7 @@ impl Outbox {
         for list in [&mut self.short, &mut self.long] {
             let at = list.iter().position(|one| one.head.id == id && one.head.kind == kind);
             if let Some(gone) = at.and_then(|at| list.remove(at)) {
-                self.bytes -= gone.body.len();
+                self.bytes -= gone.body.len() + PER_MESSAGE;
                 return if gone.sent == 0 { TakenBack::Whole } else { TakenBack::Rest };
             }
         }
@@ -149,8 +175,12 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
-    /// One more chunk of the message `id`.
+    /// One more chunk of the message `id`; there is something in each.
     pub(crate) fn add(&mut self, id: u64, chunk: &[u8], limit: u64) -> Result<(), Violation> {
+        if chunk.is_empty() { Err(Violation::Chunk(id)) } else { self.append(id, chunk, limit) }
+    }
+
+    fn append(&mut self, id: u64, chunk: &[u8], limit: u64) -> Result<(), Violation> {
         let at = self.parts.iter().position(|(known, _)| *known == id);
         let at = at.unwrap_or_else(|| {
             self.parts.push((id, Vec::new()));
@@ -171,7 +201,7 @@ impl Partial {
         last: &[u8],
         limit: u64,
     ) -> Result<Vec<u8>, Violation> {
-        self.add(id, last, limit)?;
+        self.append(id, last, limit)?;
         let at = self.parts.iter().position(|(known, _)| *known == id);
         let body = at.map(|at| self.parts.swap_remove(at).1).ok_or(Violation::Chunk(id))?;
         // What was announced as chunked must have had some.
@@ -183,6 +213,10 @@ impl Partial {
         self.parts.iter().find(|(known, _)| *known == id).map_or(0, |(_, body)| body.len())
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     /// Messages that are not whole yet.
     pub(crate) fn count(&self) -> usize {
         self.parts.len()
@@ -191,5 +225,16 @@ impl Partial {
     /// Forgets a message.
     pub(crate) fn forget(&mut self, id: u64) {
         self.parts.retain(|(known, _)| *known != id);
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Partial {
+    pub(super) fn ids(&self) -> impl Iterator<Item = u64> {
+        self.parts.iter().map(|(id, _)| *id)
+    }
+
+    pub(super) fn audit(&self) {
+        assert!(self.parts.iter().all(|(_, body)| !body.is_empty()), "a message without parts");
     }
 }

@@ -2,11 +2,14 @@
 //! answered, and whether the client keeps to what it was granted.
 
 use super::client::FIRST_CREDIT;
-use super::port::{Outbox, Partial, Port};
+use super::port::{Outbox, Partial, Port, Sent};
 use crate::rpc::limits::{Grant, Limits};
 use crate::rpc::wire::{CHUNKED, Head, Kind, MIXED, RAW, STREAM, Violation};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
+
+#[cfg(any(test, fuzzing))]
+mod audit;
 
 /// Bytes of stream items that may be on their way; one item may always.
 const STREAM_WINDOW: u64 = 1 << 20;
@@ -66,7 +69,7 @@ pub(crate) enum Heard {
     /// The client gave a call up that had been started. Stop it outside of all locks.
     Stop(Box<dyn Stop>),
     /// A stream has credit again.
-    Credit(u64),
+    Credit,
     Nothing,
 }
 
@@ -83,13 +86,18 @@ pub(crate) enum Reply<'a> {
 pub(crate) struct Session {
     grant: Grant,
     max_unread: usize,
+    /// Read and not answered.
     calls: u32,
+    /// Answered, but the answer waits for room. Until it is out the client cannot know that it may send
+    /// another call, so one that does not read cannot make answers pile up.
+    unread: u32,
     bytes: u64,
     running: HashMap<u64, Running>,
     pub(crate) pending: VecDeque<Pending>,
     outbox: Outbox,
     partial: Partial,
     partial_bytes: u64,
+    said_goodbye: bool,
 }
 
 impl Session {
@@ -98,12 +106,14 @@ impl Session {
             grant: Grant::from(limits),
             max_unread: usize::try_from(limits.max_unread_bytes).unwrap_or(usize::MAX),
             calls: 0,
+            unread: 0,
             bytes: 0,
             running: HashMap::new(),
             pending: VecDeque::new(),
             outbox: Outbox::default(),
             partial: Partial::default(),
             partial_bytes: 0,
+            said_goodbye: false,
         }
     }
 
@@ -150,15 +160,13 @@ impl Session {
         if charge > self.grant.max_message {
             return Err(Violation::TooLong(self.grant.max_message));
         }
-        if self.calls >= self.grant.max_pending {
+        if self.calls + self.unread >= self.grant.max_pending {
             return Err(Violation::TooManyCalls(self.grant.max_pending));
         }
         if self.bytes + self.partial_bytes + charge > self.grant.max_inflight_bytes {
             return Err(Violation::TooManyBytes(self.grant.max_inflight_bytes));
         }
-        if !self.running.is_empty() && self.running.contains_key(&head.id) {
-            return Err(Violation::Duplicate(head.id));
-        }
+        self.check_new(head.id)?;
         self.calls += 1;
         self.bytes += charge;
         Ok(Incoming {
@@ -173,13 +181,23 @@ impl Session {
         })
     }
 
+    /// To be asked before a call is started that has waited for its turn: another one of its id may have
+    /// been started meanwhile.
+    pub(crate) fn check_new(&self, id: u64) -> Result<(), Violation> {
+        match !self.running.is_empty() && self.running.contains_key(&id) {
+            true => Err(Violation::Duplicate(id)),
+            false => Ok(()),
+        }
+    }
+
     fn hear_chunk(&mut self, id: u64, body: &[u8]) -> Result<Heard, Violation> {
         self.partial.add(id, body, self.grant.max_message)?;
         self.partial_bytes += body.len() as u64;
         if self.bytes + self.partial_bytes > self.grant.max_inflight_bytes {
             return Err(Violation::TooManyBytes(self.grant.max_inflight_bytes));
         }
-        if self.calls as usize + self.partial.count() > self.grant.max_pending as usize {
+        let calls = (self.calls + self.unread) as usize + self.partial.count();
+        if calls > self.grant.max_pending as usize {
             return Err(Violation::TooManyCalls(self.grant.max_pending));
         }
         Ok(Heard::Nothing)
@@ -203,7 +221,7 @@ impl Session {
             window.bytes -= size;
             window.credit += 1;
         }
-        Heard::Credit(head.id)
+        Heard::Credit
     }
 
     /// Takes a call out that waits for its turn.
@@ -213,23 +231,10 @@ impl Session {
     }
 
     /// A handler did not finish at once.
-    pub(crate) fn started(
-        &mut self,
-        id: u64,
-        charge: u64,
-        stream: bool,
-        stop: Box<dyn Stop>,
-    ) -> Result<(), Violation> {
+    pub(crate) fn started(&mut self, id: u64, charge: u64, stream: bool, stop: Box<dyn Stop>) {
         let items = stream.then(|| Window { credit: FIRST_CREDIT, ..Window::default() });
         let before = self.running.insert(id, Running { charge, stop: Some(stop), items });
-        if let Some(before) = before {
-            // Two calls of one id waited for their turn; `stop` is lost with the connection.
-            if let Some(running) = self.running.get_mut(&id) {
-                running.stop = before.stop;
-            }
-            return Err(Violation::Duplicate(id));
-        }
-        Ok(())
+        debug_assert!(before.is_none(), "started without `check_new`");
     }
 
     /// Whether a started call is still wanted by its client.
@@ -250,11 +255,6 @@ impl Session {
     /// Takes those of all.
     pub(crate) fn stop_all(&mut self) -> Vec<Box<dyn Stop>> {
         self.running.values_mut().filter_map(|running| running.stop.take()).collect()
-    }
-
-    /// Handlers at work.
-    pub(crate) fn running(&self) -> usize {
-        self.running.len()
     }
 
     /// Answers a call that was started. False: it was answered before.
@@ -278,15 +278,24 @@ impl Session {
         charge: u64,
         reply: Reply<'_>,
     ) -> Result<(), Violation> {
-        self.calls -= 1;
-        self.bytes -= charge;
         let (kind, raw, body) = match reply {
             Reply::Value { raw, body } => (Kind::Result, raw, body),
             Reply::Error(body) => (Kind::Error, false, body),
             Reply::End => (Kind::End, false, &[][..]),
         };
         let head = Head { flags: if raw { RAW } else { 0 }, ..Head::new(kind, id) };
-        self.outbox.send(port, head, body).map(drop)
+        // An error leaves it to the end of the connection, where what is not answered is counted.
+        let sent = self.outbox.send(port, head, body)?;
+        self.answered(charge);
+        self.unread += u32::from(sent == Sent::Later);
+        Ok(())
+    }
+
+    /// A call was answered, in place perhaps.
+    #[inline]
+    pub(crate) fn answered(&mut self, charge: u64) {
+        self.calls -= 1;
+        self.bytes -= charge;
     }
 
     /// Whether a stream may send another item now.
@@ -317,13 +326,22 @@ impl Session {
         self.outbox.send(port, head, body).map(drop)
     }
 
-    /// Tells the client that no new calls are taken.
+    /// Tells the client that no new calls are taken; once.
     pub(crate) fn say_goodbye(&mut self, port: &mut impl Port) -> Result<(), Violation> {
+        if std::mem::replace(&mut self.said_goodbye, true) {
+            return Ok(());
+        }
         self.outbox.send(port, Head::new(Kind::Goodbye, 0), &[]).map(drop)
     }
 
     /// Sends what has waited for room.
     pub(crate) fn pump(&mut self, port: &mut impl Port) -> Result<(), Violation> {
-        if self.outbox.is_empty() { Ok(()) } else { self.outbox.flush(port, |_, _| {}) }
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        let unread = &mut self.unread;
+        self.outbox.flush(port, |head, _| {
+            *unread -= u32::from(matches!(head.kind, Kind::Result | Kind::Error | Kind::End));
+        })
     }
 }

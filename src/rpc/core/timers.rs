@@ -5,11 +5,16 @@ use std::collections::BinaryHeap;
 use std::time::Instant;
 
 /// Deadlines, the nearest first. A call that ends early leaves its entry behind, to be dropped when it is
-/// due or when too many have gathered.
+/// due or when too many have gathered (its deadline may be weeks away).
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, u64, u64)>>,
+    /// Entries from which on it pays to look for those that were left behind.
+    limit: usize,
 }
+
+/// So few entries are never too many.
+const FEW: usize = 64;
 
 impl Timers {
     /// The call `id` of `owner` ends at `at`.
@@ -32,12 +37,19 @@ impl Timers {
         Some((owner, id))
     }
 
-    /// Forgets the calls that are over, once they are more than half: `alive` calls have a deadline, and
-    /// `is_alive` knows them.
-    pub(crate) fn tidy(&mut self, alive: usize, is_alive: impl Fn(u64, u64) -> bool) {
-        if self.heap.len() > 64 && self.heap.len() > 2 * alive {
+    /// Forgets the calls that are over, once there are twice as many entries as were of use the last time.
+    /// Call it after adding some.
+    #[inline]
+    pub(crate) fn tidy(&mut self, is_alive: impl Fn(u64, u64) -> bool) {
+        if self.heap.len() > self.limit.max(FEW) {
             self.heap.retain(|Reverse((_, owner, id))| is_alive(*owner, *id));
+            self.limit = 2 * self.heap.len();
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.heap.len()
     }
 }
 
@@ -55,7 +67,7 @@ mod tests {
         assert_eq!(timers.next(), Some(start));
         assert_eq!(timers.due(start), Some((0, 0)));
         assert_eq!(timers.due(start), None);
-        timers.tidy(1, |_, id| id == 50);
+        timers.tidy(|_, id| id == 50);
         assert_eq!(timers.due(start + Duration::from_secs(1)), Some((0, 50)));
         assert_eq!(timers.next(), None);
     }

@@ -11,6 +11,7 @@ use crate::rpc::server::peer::{Peer, Work};
 use crate::rpc::stats::count;
 use crate::rpc::wire::Violation;
 use crate::sync::Ordering;
+use crate::sys::failpoint::failpoint;
 use crate::sys::fd::Fd;
 use crate::sys::fdpass;
 use crate::sys::poll::Interest;
@@ -25,11 +26,15 @@ impl Floor {
     pub(super) fn harvest(&mut self) {
         let mut keys = std::mem::take(&mut self.keys);
         keys.clear();
+        // The descriptor makes no new edge for what is left in the set: that is for the next look.
+        self.more = false;
         while let Ok((_, true)) = self.engine.set.collect(&mut keys, Some(Duration::ZERO)) {
             if keys.len() > 4096 {
-                break; // the rest stays readable, or comes with an edge of its own
+                self.more = true;
+                break;
             }
         }
+        let mut called = false;
         for &key in &keys {
             let index = (key & !WHAT) as u32;
             match key & WHAT {
@@ -41,11 +46,8 @@ impl Floor {
                     }
                 }
                 LIFELINE | PIDFD => self.close(index, None),
-                FRONT => self.let_in(),
-                TIMER => {
-                    self.timer.fired();
-                    self.expire();
-                }
+                FRONT => called = true,
+                TIMER => self.timer.fired(), // `look` ends what is over
                 OWNER => {
                     self.owner_armed = false;
                     // A fault: out of descriptors at the wake door; the next look tries again.
@@ -55,6 +57,10 @@ impl Floor {
             }
         }
         self.keys = keys;
+        // Last: a newcomer gets the place of one that left, whose lifeline and pidfd both fired.
+        if called {
+            self.let_in();
+        }
     }
 
     /// Takes callers in, and turns those away for whom there is no place.
@@ -75,6 +81,7 @@ impl Floor {
                 }
             }
         }
+        self.more = true;
     }
 
     fn welcome(&mut self, conn: Fd, who: (u32, u32)) {
@@ -82,23 +89,16 @@ impl Floor {
         if clients >= u64::from(self.engine.limits.max_clients) {
             return self.turn_away(&conn, Welcome::Full);
         }
-        let spare = conn.duplicate();
-        let made = Made::new(conn, self.engine.geometry);
+        failpoint!("rpc.accepted");
         let index = self.free.last().copied().unwrap_or(self.guests.len() as u32);
-        let linked = made.and_then(|made| {
+        let linked = Made::new(conn, self.engine.geometry).and_then(|made| {
             made.hand_over(&self.engine.hello, &self.engine.set, u64::from(index))
         });
         let link = match linked {
             Ok(link) => link,
-            Err(_) => {
-                // Out of descriptors or memory, or it hung up again.
-                if let Ok(conn) = spare {
-                    self.turn_away(&conn, Welcome::TooManyFiles);
-                }
-                return;
-            }
+            // Out of descriptors or memory, or it hung up again.
+            Err((conn, _)) => return self.turn_away(&conn, Welcome::TooManyFiles),
         };
-        drop(spare);
         self.free.pop();
         let work = Work { link, session: Session::new(&self.engine.limits) };
         let peer = Peer::new(Arc::clone(&self.engine), who, work);
@@ -134,6 +134,7 @@ impl Floor {
         if let Some(work) = work {
             work.link.unwatch(&self.engine.set);
         }
+        failpoint!("rpc.parted");
         stops.into_iter().for_each(|stop| stop.stop());
         self.engine.counters.clients.fetch_sub(1, Ordering::Relaxed); // Relaxed: ours alone
         if self.front_off {
@@ -183,6 +184,7 @@ impl Floor {
     /// Gives the name back and tells the clients; a successor may come at once.
     fn leave(&mut self) {
         self.engine.give_name_back();
+        failpoint!("rpc.leaving");
         for guest in self.guests.iter().flatten() {
             guest.peer.with(|work| {
                 let _ = work.session.say_goodbye(&mut work.link); // a violation shows at the next look
@@ -192,7 +194,7 @@ impl Floor {
     }
 
     /// Nothing is under way.
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.guests.iter().flatten().all(|guest| {
             guest.peer.with(|work| work.session.is_idle() && work.link.is_quiet()).unwrap_or(true)
         })

@@ -43,10 +43,14 @@ pub(crate) struct Engine {
     pub(crate) geometry: PairGeometry,
     pub(crate) hello: Vec<u8>,
     pub(crate) methods: Vec<Entry>,
+    /// The driver may stay awake for a while before it sleeps.
+    pub(crate) awake: bool,
+    /// Some method works in place.
+    pub(crate) in_place: bool,
     pub(crate) counters: Counters,
     /// A client went wrong outside of the driver.
     broken: AtomicBool,
-    /// Calls wait for a handler to finish.
+    /// Calls, or the end of the server, wait for a handler to finish.
     backlog: AtomicBool,
     driver: Mutex<Option<Waker>>,
     ending: Mutex<Option<Ending>>,
@@ -91,6 +95,8 @@ impl Engine {
             limits,
             grace,
             geometry,
+            awake: true,
+            in_place: methods.iter().any(|method| method.in_place),
             methods,
             counters: Counters::default(),
             broken: AtomicBool::new(false),
@@ -144,7 +150,7 @@ impl Engine {
         self.counters.running.load(Ordering::SeqCst) < u64::from(self.limits.max_concurrency)
     }
 
-    /// Calls wait for their turn, or do not any more. After setting it, look again.
+    /// Calls, or the end, wait for a handler to finish, or do not any more. After setting it, look again.
     pub(crate) fn set_backlog(&self, waiting: bool) {
         self.backlog.store(waiting, Ordering::SeqCst);
     }
@@ -218,26 +224,24 @@ impl Engine {
     /// A reply above `max_message` makes way for an error, which is written into `room`.
     pub(crate) fn bounded<'a>(&self, reply: Reply<'a>, room: &'a mut Vec<u8>) -> Reply<'a> {
         let max = self.limits.max_message;
-        let (what, cure, len) = match reply {
-            Reply::Value { body, .. } => (
-                "result",
-                "; stream it, pass it by a segment, or serve with larger limits",
-                body.len(),
-            ),
-            Reply::Error(body) => ("error", "", body.len()),
-            Reply::End => return reply,
+        *room = match reply {
+            Reply::Value { body, .. } if body.len() as u64 > max => self.too_large(body.len()),
+            Reply::Error(body) if body.len() as u64 > max => {
+                let text = format!("its error of {} bytes is above max_message, {max}", body.len());
+                self.refusal(Reason::BadResult, &text)
+            }
+            reply => return reply,
         };
-        if len as u64 <= max {
-            return reply;
-        }
-        *room = self.too_large(what, len, cure);
         Reply::Error(room)
     }
 
-    /// The error that takes the place of a reply above `max_message`.
-    pub(crate) fn too_large(&self, what: &str, len: usize, cure: &str) -> Vec<u8> {
+    /// The error that takes the place of a result above `max_message`.
+    pub(crate) fn too_large(&self, len: usize) -> Vec<u8> {
         let max = self.limits.max_message;
-        let text = format!("the {what} of {len} bytes is above max_message, {max}{cure}");
+        let text = format!(
+            "the result of {len} bytes is above max_message, {max}; stream it, pass it by a segment, or \
+             serve with larger limits"
+        );
         self.refusal(Reason::BadResult, &text)
     }
 }

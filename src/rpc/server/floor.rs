@@ -6,8 +6,9 @@
 
 use crate::error::Fault;
 use crate::notify::awake::{Awake, TURNS};
-use crate::rpc::core::session::{Reply, Stop};
+use crate::rpc::core::session::{self, Stop};
 use crate::rpc::core::timers::Timers;
+use crate::rpc::in_place::Reply;
 use crate::rpc::link::TIMER;
 use crate::rpc::server::engine::{Ending, Engine};
 use crate::rpc::server::peer::Peer;
@@ -44,7 +45,7 @@ pub(crate) struct Call<'a> {
 #[derive(Debug)]
 pub(crate) enum First<'s> {
     /// It is done.
-    Done(Reply<'s>),
+    Done(session::Reply<'s>),
     /// It goes on elsewhere, and will say [`Peer::finish`].
     Running(Box<dyn Stop>),
 }
@@ -53,6 +54,12 @@ pub(crate) enum First<'s> {
 pub(crate) trait Starter {
     /// Runs the first step of a call. It must not wait, and not panic.
     fn start<'s>(&'s mut self, call: Call<'_>) -> First<'s>;
+
+    /// Runs a handler in place: the arguments lie in the ring. `Err`: the body of an error.
+    fn in_place(&mut self, call: Call<'_>, reply: &mut Reply<'_>) -> Result<(), Vec<u8>> {
+        let _ = (call, reply);
+        Err(Vec::new())
+    }
 }
 
 /// What a pass over the clients found.
@@ -100,6 +107,8 @@ pub(crate) struct Floor {
     pub(crate) owner_armed: bool,
     /// The front door is not watched: we are out of descriptors.
     pub(crate) front_off: bool,
+    /// More fired than was taken in.
+    pub(crate) more: bool,
     /// When the grace is over.
     pub(crate) leaving: Option<Instant>,
     awake: Awake,
@@ -125,6 +134,7 @@ impl Floor {
             keys: Vec::new(),
             owner_armed: false,
             front_off: false,
+            more: false,
             leaving: None,
             awake: Awake::new(TURNS),
             engine,
@@ -151,8 +161,10 @@ impl Floor {
 
     /// One pass: what fired (`harvest`), calls that waited for their turn, a round of every hot client.
     pub(crate) fn look(&mut self, harvest: bool, starter: &mut dyn Starter) -> Look {
-        if harvest {
+        if harvest || self.more {
             self.harvest();
+            // The timer is set when the server goes to sleep; one that never does looks at the clock.
+            self.expire();
         }
         if self.check_ending() {
             return Look::Over;
@@ -174,7 +186,8 @@ impl Floor {
                 None => {}
             }
         }
-        if busy {
+        self.tidy();
+        if busy || self.more {
             self.awake.came();
             return Look::Busy;
         }
@@ -187,6 +200,9 @@ impl Floor {
         else {
             return false;
         };
+        if !self.engine.awake {
+            return false;
+        }
         let awake = &mut self.awake;
         peer.with(|work| awake.stay(work.link.end.theirs())).unwrap_or(false)
     }
@@ -223,6 +239,8 @@ impl Floor {
     fn check_ending_soon(&self) -> bool {
         let removed = self.engine.is_removed();
         (self.leaving.is_none() && (removed || self.engine.ending().is_some()))
+            // The last handler may have been done before it could know that somebody waits for that.
+            || (self.leaving.is_some() && self.is_idle())
             || self.engine.ending() == Some(Ending::Stop)
             || (!self.waiting.is_empty() && self.engine.may_start())
     }

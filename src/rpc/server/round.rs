@@ -2,11 +2,11 @@
 
 use crate::rpc::core::session::{Heard, Incoming, Pending, Reply};
 use crate::rpc::error::Reason;
+use crate::rpc::in_place::{self, Left};
 use crate::rpc::server::floor::{Call, First, Floor, ROUND, Starter};
 use crate::rpc::server::peer::{Peer, Work};
 use crate::rpc::stats::count;
-use crate::rpc::wire::{HEAD_LEN, Head, Kind, Violation};
-use crate::sync::Ordering;
+use crate::rpc::wire::{CHUNKED, HEAD_LEN, Head, Kind, RAW, STREAM, Violation};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,6 +31,18 @@ impl Floor {
         let read = loop {
             if frames == ROUND {
                 break Ok(());
+            }
+            if self.engine.in_place {
+                let since = *now.get_or_insert_with(Instant::now);
+                match self.in_place(&peer, &mut work, since, starter) {
+                    Ok(None) => {}
+                    Ok(then) => {
+                        frames += 1;
+                        now = then;
+                        continue;
+                    }
+                    Err(violation) => break Err(violation),
+                }
             }
             match work.link.next(&mut bytes) {
                 Ok(None) => break Ok(()),
@@ -122,7 +134,7 @@ impl Floor {
                 stop.stop();
                 self.refuse_running(work, head.id, Reason::Cancelled, since)?;
             }
-            Heard::Credit(_) => {}
+            Heard::Credit => {}
             Heard::Nothing => {
                 if head.kind == Kind::Cancel
                     && let Some(pending) = work.session.take_pending(head.id)
@@ -132,6 +144,58 @@ impl Floor {
             }
         }
         Ok(None)
+    }
+
+    /// Answers the next frame where it lies, if it is a call for that. `None`: it is not.
+    fn in_place(
+        &mut self,
+        peer: &Arc<Peer>,
+        work: &mut Work,
+        since: Instant,
+        starter: &mut dyn Starter,
+    ) -> Result<Option<Instant>, Violation> {
+        let Some((head, record)) = work.link.peek()? else { return Ok(None) };
+        let method = self.engine.methods.get(usize::from(head.method));
+        let fits = head.kind == Kind::Call
+            && method.is_some_and(|method| method.in_place)
+            && !head.has(STREAM)
+            && !head.has(CHUNKED)
+            && work.session.reads()
+            && self.engine.may_start();
+        if !fits {
+            return Ok(None);
+        }
+        let Work { link, session } = work;
+        let (args, tx) = link.in_place(&record);
+        let Heard::Call(call) = session.hear(head, args)? else { return Ok(None) };
+        count(&self.engine.counters.calls);
+        let (id, raw) = (call.id, call.raw);
+        let deadline = call.deadline.and_then(|left| since.checked_add(left));
+        let asked =
+            Call { peer, id, method: call.method, raw, mixed: call.mixed, deadline, args, since };
+        let mut reply = in_place::Reply::new(tx, self.engine.limits.max_message);
+        let error = match starter.in_place(asked, &mut reply) {
+            Ok(()) => match reply.finish(Head { flags: RAW, ..Head::new(Kind::Result, id) }) {
+                Ok(()) => {
+                    session.answered(call.charge);
+                    None
+                }
+                Err(Left::Aside(body)) => {
+                    let reply = Reply::Value { raw: true, body: &body };
+                    session.answer(link, id, call.charge, reply)?;
+                    None
+                }
+                Err(Left::TooLarge(len)) => Some(self.engine.too_large(len)),
+            },
+            Err(error) => Some(error),
+        };
+        if let Some(error) = &error {
+            session.answer(link, id, call.charge, Reply::Error(error))?;
+        }
+        link.release(&record);
+        let now = Instant::now();
+        self.engine.counters.answered(now.duration_since(since), error.is_some());
+        Ok(Some(now))
     }
 
     fn start(
@@ -168,7 +232,7 @@ impl Floor {
                 Ok(Some(now))
             }
             First::Running(stop) => {
-                work.session.started(id, charge, call.stream, stop)?;
+                work.session.started(id, charge, call.stream, stop);
                 if let Some(at) = deadline {
                     self.timers.add(at, key(owner), id);
                 }
@@ -186,8 +250,9 @@ impl Floor {
         since: Instant,
     ) -> Result<(), Violation> {
         let body = self.engine.refusal(reason, reason.text());
+        work.session.answer(&mut work.link, call.id, call.charge, Reply::Error(&body))?;
         self.engine.counters.answered(since.elapsed(), true);
-        work.session.answer(&mut work.link, call.id, call.charge, Reply::Error(&body))
+        Ok(())
     }
 
     /// Answers a call whose handler was stopped.
@@ -210,7 +275,7 @@ impl Floor {
         let mut some = false;
         // Bounded: handlers that finish at once must not keep the rounds from reading.
         for _ in 0..ROUND {
-            self.engine.set_backlog(!self.waiting.is_empty());
+            self.engine.set_backlog(!self.waiting.is_empty() || self.leaving.is_some());
             if !self.engine.may_start() {
                 break;
             }
@@ -226,6 +291,7 @@ impl Floor {
                 if deadline.is_some_and(|at| at <= Instant::now()) {
                     return self.refuse(&mut work, &call, Reason::Deadline, since);
                 }
+                work.session.check_new(call.id)?;
                 let turn = Turn { call, args: &args, deadline, since };
                 self.start(&peer, owner, &mut work, turn, starter).map(drop)
             });
@@ -241,6 +307,9 @@ impl Floor {
 
     /// Ends the calls whose deadlines are over.
     pub(super) fn expire(&mut self) {
+        if self.timers.next().is_none() {
+            return;
+        }
         let now = Instant::now();
         while let Some((owner, id)) = self.timers.due(now) {
             let (index, epoch) = ((owner & 0xffff_ffff) as u32, (owner >> 32) as u32);
@@ -264,10 +333,12 @@ impl Floor {
                 Err(violation) => self.throw_out(index, Some(work), &violation),
             }
         }
-        let running = self.engine.counters.running.load(Ordering::Relaxed); // Relaxed: an estimate
-        let waiting: usize = self.waiting.len();
+    }
+
+    /// Forgets the deadlines of calls that are over. Not while a client is checked out.
+    pub(super) fn tidy(&mut self) {
         let guests = &self.guests;
-        self.timers.tidy(usize::try_from(running).unwrap_or(0) + waiting * ROUND, |owner, id| {
+        self.timers.tidy(|owner, id| {
             let guest = guests.get((owner & 0xffff_ffff) as usize).and_then(Option::as_ref);
             guest.filter(|guest| u64::from(guest.epoch) == owner >> 32).is_some_and(|guest| {
                 guest.peer.with(|work| work.session.is_open(id)).unwrap_or(false)

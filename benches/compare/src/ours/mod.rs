@@ -1,5 +1,6 @@
 //! ringspan itself: the same shape as every peer, and the cells that only it has.
 
+mod calls;
 mod changed;
 mod idle;
 mod large;
@@ -8,11 +9,13 @@ mod lock;
 mod value;
 
 use crate::alone::alone;
+use crate::calls::{echoes, flights, sequential};
 use crate::cells::{BOTH, Cell, Pin, SIZES, Side, Subject, cell, streams, trips, trips_as};
 use crate::latest::latest;
 use crate::link::{Link, Place};
 use crate::measure::{self, Outcome};
 use crate::turns::turns;
+use calls::{InPlace, Owned};
 use changed::{Bytes, Int, Told, Trip, Watched};
 use link::{Async, Blocking, Many};
 
@@ -52,6 +55,7 @@ pub fn cells(cells: &mut Vec<Cell>) {
     cells.push(cell("idle", 64, Pin::Apart, ours("ringspan-idle", "tokio"), Box::new(run)));
 
     shared(cells);
+    rpc(cells);
 }
 
 /// The lock, the value and the waits for a change.
@@ -79,4 +83,19 @@ fn shared(cells: &mut Vec<Cell>) {
 /// A change and its answer, there and back.
 fn told<T: Told + 'static>(cells: &mut Vec<Cell>, who: Subject) {
     trips_as::<Trip<T>>("changed", cells, who, &BOTH, 1);
+}
+
+/// Calls, and the ring's own round trips beside them.
+fn rpc(cells: &mut Vec<Cell>) {
+    let ours = |name, waits| Subject { name, class: "ringspan", waits };
+    let ring = ours("ringspan-ring-parked", "tokio");
+    trips_as::<Async<false>>("rpc-add", cells, ring, &BOTH, 1);
+    let ring = ours("ringspan-ring-awake", "tokio");
+    trips_as::<Async<true>>("rpc-add", cells, ring, &BOTH[..1], 64);
+    let awake = ours("ringspan-awake", "tokio");
+    sequential::<Owned>(cells, awake, 64);
+    flights::<Owned>(cells, awake);
+    sequential::<calls::Blocking>(cells, ours("ringspan-blocking", "parks"), 64);
+    echoes::<Owned>(cells, ours("ringspan-owned", "tokio"));
+    echoes::<InPlace>(cells, ours("ringspan-in-place", "tokio"));
 }

@@ -14,6 +14,7 @@ mod ipmpsc;
 mod process;
 mod pthread;
 mod ringfire;
+mod rpc;
 mod shaq;
 mod shmem_ipc;
 mod shmring;
@@ -88,6 +89,7 @@ pub fn cells(cells: &mut Vec<Cell>) {
     trips::<ipmpsc::Ipmpsc>(cells, ipmpsc, &BOTH, 1);
 
     locks(cells);
+    rpc::cells(cells);
 }
 
 /// The locks: two that know one process only, and those that processes share.
