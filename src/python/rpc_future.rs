@@ -1,8 +1,9 @@
 //! What a call returns in Python: a future that its event loop's channel resolves.
 //!
 //! It is one by asyncio's own protocol (`_asyncio_future_blocking`, `add_done_callback`), so `await`,
-//! `gather`, `wait_for` and `wait` take it as they take a Future; it has `send`, `throw` and `close` too, so
-//! that `create_task` and TaskGroups take it. Unlike a Future of asyncio it knows when it is cancelled or
+//! `gather`, `wait_for` and `shield` take it as they take a Future; it has `send`, `throw` and `close` too, so
+//! that `create_task` and TaskGroups take it (and `asyncio.wait` does not: it refuses whatever could be a
+//! coroutine). Unlike a Future of asyncio it knows when it is cancelled or
 //! dropped, which costs that one a callback for every call: then the server is told.
 
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
@@ -383,6 +384,15 @@ impl PyCall {
         self.pending.cancel(py, msg)
     }
 
+    /// What `gather` asks of a future that was cancelled.
+    fn _make_cancelled_error(&self, py: Python<'_>) -> Py<PyAny> {
+        let err = match &lock(&self.pending.slot).ended {
+            Some(Ended::Cancelled(message)) => cancelled(py, message.as_ref()),
+            _ => cancelled(py, None),
+        };
+        err.into_value(py).into_any()
+    }
+
     /// Whether it was given up.
     fn cancelled(&self) -> bool {
         matches!(lock(&self.pending.slot).ended, Some(Ended::Cancelled(_)))
@@ -403,7 +413,7 @@ impl PyCall {
         match &lock(&self.pending.slot).ended {
             None => Err(not_done(py)),
             Some(Ended::Value(_)) => Ok(None),
-            Some(Ended::Failed(err)) => Ok(Some(err.value(py).clone().into_any().unbind())),
+            Some(Ended::Failed(err)) => Ok(Some(err.clone_ref(py).into_value(py).into_any())),
             Some(Ended::Cancelled(message)) => Err(cancelled(py, message.as_ref())),
         }
     }
