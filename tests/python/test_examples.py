@@ -277,7 +277,7 @@ def test_tree_whose_server_is_killed(start: Start, name: str, tmp_path: Path) ->
     for n in range(200):
         (tree / f"{n}").write_text(f"{n}")
     first = start("rust tree", "serve", name, tree)
-    assert first.line() == f"serving {first.pid}"
+    assert first.line() == f"serving pid={first.pid}"
     client = start("python tree", "fetch", name, copy, "--hold")
     client.expect("half")
     first.kill(signal.SIGSTOP)  # so that nothing of what is asked now is answered
@@ -285,7 +285,7 @@ def test_tree_whose_server_is_killed(start: Start, name: str, tmp_path: Path) ->
     client.expect("asked")
     first.kill()
     second = start("python tree", "serve", name, tree)
-    assert second.line() == f"serving {second.pid}"
+    assert second.line() == f"serving pid={second.pid}"
     assert client.line() == "fetched files=200 bytes=490 again=64"
     assert re.fullmatch(r"broken at=[\d.]+ no=64\n", client.finish())
     ringspan.remove(name)
