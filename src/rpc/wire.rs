@@ -226,7 +226,11 @@ mod tests {
         let call = Head::new(Call, 9);
         holds_head("call_deadline", call.with_deadline(Duration::from_millis(1500)), &args);
         holds_head("call_millis", call.with_deadline(Duration::from_secs(7200)), &args);
-        holds_head("call_stream", Head { flags: STREAM, method: 1, ..call }, &to_vec(&(2,)).unwrap());
+        holds_head(
+            "call_stream",
+            Head { flags: STREAM, method: 1, ..call },
+            &to_vec(&(2,)).unwrap(),
+        );
         holds_head("call_raw", Head { flags: RAW, method: 0x0203, ..call }, &[0xff, 0]);
         holds("chunk", Chunk, 0, &args[..2]);
         holds("call_chunked", Call, CHUNKED, &args[2..]);
