@@ -15,7 +15,7 @@ PY = $$(tools/find_python.sh)
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
-demo: ## Stream a real directory tree between Rust and Python, kill one side, finish (ARGS=path)
+demo: ## Copy a real directory tree between Rust and Python, by a ring and by calls, kill one side, finish (ARGS=path)
 	@py=$(PY); exec "$$py" tools/demo.py $(ARGS)
 
 test: ## Everything: lints, Rust, loom, wheel, Python, docs, README (ARGS="--only NAME --verbose")

@@ -31,6 +31,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("ring/raw_consumer.rs", "lends a published message as a slice"),
     ("ring/raw_producer.rs", "lends the reserved bytes as a slice"),
     ("ring/side.rs", "the one place where a mapping becomes the memory of a ring"),
+    ("ring/pair.rs", "the one place where a private mapping becomes the memory of two rings"),
     ("ring/raw_tests.rs", "lends the heap as the memory of a ring"),
     ("ring/loom_tests.rs", "shares the heap between threads as a mapping would be"),
     ("rwlock/loom_tests.rs", "shares the cell under the lock between threads"),

@@ -71,12 +71,7 @@ async fn service(name: &str, stopped: Arc<AtomicU32>) -> Server {
         .method_stream("count", |(n,): (u64,)| {
             futures_util::stream::iter((0..n).map(Ok::<_, HandlerError>))
         })
-        .limits({
-            let mut limits = Limits::default();
-            limits.max_message = 8 << 20;
-            limits.max_inflight_bytes = 8 << 20;
-            limits
-        })
+        .limits(Limits::default().max_message(8 << 20).max_inflight_bytes(8 << 20))
         .serve()
         .await
         .unwrap()

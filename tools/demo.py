@@ -1,9 +1,18 @@
-"""`make demo [ARGS=path]`: a real directory tree goes from process to process through a ring.
+"""`make demo [ARGS=path]`: a real directory tree goes from process to process.
+
+Through a ring:
 
 1. A Rust producer streams it to a Python asyncio consumer that writes it elsewhere.
 2. The producer is killed with SIGKILL half-way; the consumer learns it at once, another producer
    goes on behind the last complete file.
 3. The way back: a Python asyncio producer, a Rust consumer.
+
+By shared functions, 64 calls under way at a time:
+
+4. A Rust process serves the tree, a Python asyncio client reads its files. The server is killed
+   half-way with calls under way; each of them fails at once and says that it had not been delivered.
+   A Python server takes the name over, the same client finds it and goes on.
+5. The way back: a Python server, a Rust client. A third process stops the server by its name.
 
 After each run every file is compared by its SHA-256. The status is 0 only when nothing differs.
 """
@@ -24,9 +33,13 @@ from pathlib import Path
 import environments
 from environments import ROOT
 
-RUST = ROOT / "target" / "release" / "examples" / "stream"
-STREAM_PY = ROOT / "examples" / "python" / "stream.py"
-PYTHON = [str(environments.python_in(environments.RELEASE)), str(STREAM_PY)]
+EXAMPLES = ROOT / "target" / "release" / "examples"
+RUST = EXAMPLES / "stream"
+INTERPRETER = str(environments.python_in(environments.RELEASE))
+PYTHON = [INTERPRETER, str(ROOT / "examples" / "python" / "stream.py")]
+RUST_TREE = [str(EXAMPLES / "tree")]
+PYTHON_TREE = [INTERPRETER, str(ROOT / "examples" / "python" / "tree.py")]
+REMOVE = [INTERPRETER, "-c", "import ringspan, sys; ringspan.remove(sys.argv[1])"]
 # What is not the standard library itself, or changes while Python runs.
 SKIPPED = ("site-packages", "dist-packages", "__pycache__")
 # It ends a hang, it judges nothing.
@@ -113,8 +126,22 @@ def show(sent: dict[str, str], received: dict[str, str]) -> None:
     print(f"  slept: producer {sent['sleeps']} times, consumer {received['sleeps']} times")
 
 
+def mega(report: dict[str, str]) -> str:
+    """The bytes of a report, for people."""
+    return f"{int(report['bytes']) / 1e6:.1f} MB"
+
+
+def tell(fetched: dict[str, str], seconds: float) -> None:
+    """Prints what a client of the tree has fetched, its start included."""
+    calls = int(fetched["files"])
+    print(
+        f"  {calls} files by {calls} calls, {mega(fetched)} in {seconds:.2f} s,"
+        " the start of the client included"
+    )
+
+
 class Demo:
-    """The three runs over one tree."""
+    """The runs over one tree."""
 
     def __init__(self, tree: Path, skip: tuple[str, ...], work: Path) -> None:
         self.tree, self.skip, self.work = tree, skip, work
@@ -182,6 +209,64 @@ class Demo:
         show(sent, received)
         compare(self.wanted, copy)
 
+    def serve(self, program: list[str], name: str) -> Side:
+        """Starts a server of the tree; returns when it can be called."""
+        server = Side([*program, "serve", name, str(self.tree), *self.skip])
+        self.sides.append(server)
+        server.line("serving")
+        return server
+
+    def fetch(self, program: list[str], name: str, copy: Path, *more: str) -> Side:
+        """Starts a client that copies the tree."""
+        self.sides.append(Side([*program, "fetch", name, str(copy), *more]))
+        return self.sides[-1]
+
+    def stop(self, server: Side, name: str) -> None:
+        """Stops a server from a third process, by its name; says what it has done."""
+        subprocess.run([*REMOVE, name], check=True)
+        served = server.line("served")
+        server.done()
+        print(f"  removed {name}: the server ended, with {served['calls']} calls answered")
+
+    def call(self, program: list[str], caller: list[str]) -> None:
+        """Copies the tree by calls."""
+        name, copy = self.ring()
+        server = self.serve(program, name)
+        began = time.monotonic()
+        client = self.fetch(caller, name, copy)
+        fetched = client.line("fetched")
+        client.done()
+        tell(fetched, time.monotonic() - began)
+        self.stop(server, name)
+        compare(self.wanted, copy)
+
+    def call_killed(self) -> None:
+        """The same; the server is killed half-way with calls under way, another takes the name."""
+        name, copy = self.ring()
+        first = self.serve(RUST_TREE, name)
+        client = self.fetch(PYTHON_TREE, name, copy, "--hold")
+        client.line("half")
+        # Stopped first, so that what is asked from now on is under way when it dies.
+        first.process.send_signal(signal.SIGSTOP)
+        client.say()
+        client.line("asked")
+        first.process.send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        first.process.wait()
+        print(f"  stopped and killed process {first.process.pid}, the server")
+        second = self.serve(PYTHON_TREE, name)
+        print(f"  process {second.process.pid} took the name over")
+        fetched, broken = client.line("fetched"), client.line("broken")
+        client.done()
+        late = (float(broken.pop("at")) - killed) * 1000
+        words = ", ".join(f"{count} of them delivered: {word}" for word, count in broken.items())
+        print(f"  {fetched['again']} calls under way failed {late:.1f} ms after the kill, {words};")
+        print(f"  they were called again; {fetched['files']} files, {mega(fetched)} in all")
+        if int(fetched["again"]) == 0:
+            raise DemoError("no call was under way when the server was killed: take a larger tree")
+        self.stop(second, name)
+        compare(self.wanted, copy)
+
     def end(self) -> None:
         """Leaves no process and no ring behind."""
         for side in self.sides:
@@ -191,16 +276,16 @@ class Demo:
 
 
 def main() -> int:
-    """Builds both sides, streams a tree three times; returns the exit status."""
+    """Builds both sides, copies a tree five times; returns the exit status."""
     chosen = [Path(argument) for argument in sys.argv[1:]]
     tree = chosen[0] if chosen else Path(sysconfig.get_path("stdlib"))
     skip = () if chosen else SKIPPED
-    build = ["cargo", "build", "--release", "--example", "stream"]
+    build = ["cargo", "build", "--release", "--example", "stream", "--example", "tree"]
     demo: Demo | None = None
     try:
         if not tree.is_dir():
             raise DemoError(f"{tree} is not a directory")
-        print("building the Rust example and the wheel (the first time takes some minutes)")
+        print("building the Rust examples and the wheel (the first time takes some minutes)")
         if subprocess.run(build, cwd=ROOT, check=False).returncode != 0:
             raise DemoError(f"`{' '.join(build)}` failed")
         environments.release_env()
@@ -213,6 +298,12 @@ def main() -> int:
             demo.kill()
             print("\n3. the way back: Python asyncio producer -> Rust consumer")
             demo.stream(PYTHON, rust)
+            print(
+                "\n4. by calls: Rust server -> Python asyncio client; the server is killed half-way"
+            )
+            demo.call_killed()
+            print("\n5. the way back: Python server -> Rust client")
+            demo.call(PYTHON_TREE, RUST_TREE)
             demo.look()
     except (DemoError, environments.SetupError) as fault:
         print(f"\ndemo failed: {fault}", file=sys.stderr)

@@ -255,7 +255,7 @@ impl PyCall {
         let settle = PyCFunction::new_closure(py, None, None, move |args, _| -> PyResult<()> {
             let task = args.get_item(0)?;
             match weak.upgrade() {
-                Some(pending) => pending.settled(&task),
+                Some(pending) => return pending.settled(&task),
                 None => {
                     // Nobody waits; taken, so that asyncio does not complain.
                     let _ = task.call_method0(intern!(args.py(), "exception"));
@@ -382,6 +382,17 @@ impl PyCall {
     #[pyo3(signature = (msg = None))]
     fn cancel(&self, py: Python<'_>, msg: Option<Py<PyAny>>) -> bool {
         self.pending.cancel(py, msg)
+    }
+
+    /// As the next one.
+    #[getter]
+    fn _cancel_message(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        match &lock(&self.pending.slot).ended {
+            Some(Ended::Cancelled(message)) => {
+                message.as_ref().map(|message| message.clone_ref(py))
+            }
+            _ => None,
+        }
     }
 
     /// What `gather` asks of a future that was cancelled.

@@ -130,6 +130,9 @@ impl Drop for Server {
     }
 }
 
+/// The counters in the order of `ServerStats`.
+type Counted<'py> = (u64, u64, u64, u64, u64, u64, u64, Bound<'py, PyTuple>);
+
 /// The native half of a service.
 #[pyclass(frozen, weakref, name = "_Server", module = "ringspan")]
 pub(crate) struct PyServer {
@@ -247,10 +250,7 @@ impl PyServer {
     }
 
     /// Calls, errors, in flight, running, clients, violations, refused, and the histogram.
-    fn stats<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(u64, u64, u64, u64, u64, u64, u64, Bound<'py, PyTuple>)> {
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Counted<'py>> {
         let s = self.server.engine.counters.snapshot();
         Ok((
             s.calls,

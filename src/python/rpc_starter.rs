@@ -129,7 +129,7 @@ pub(super) struct CallOf {
 /// Why a handler gave no result.
 pub(super) struct Failure {
     error: Option<PyErr>,
-    told: Option<RemoteError>,
+    told: Option<Box<RemoteError>>,
 }
 
 impl Failure {
@@ -140,7 +140,7 @@ impl Failure {
     fn of(py: Python<'_>, reason: Reason, err: &PyErr) -> Failure {
         let told =
             RemoteError { reason: Some(reason), traceback: String::new(), ..describe(py, err) };
-        Failure { error: None, told: Some(told) }
+        Failure { error: None, told: Some(Box::new(told)) }
     }
 
     fn arguments(py: Python<'_>, err: &PyErr) -> Failure {
@@ -155,7 +155,7 @@ impl Failure {
     /// The body of the error frame.
     pub(super) fn body(&self, py: Python<'_>) -> Vec<u8> {
         let told = match (&self.told, &self.error) {
-            (Some(told), _) => told.clone(),
+            (Some(told), _) => (**told).clone(),
             (None, Some(error)) => describe(py, error),
             (None, None) => return Vec::new(),
         };

@@ -52,6 +52,7 @@ impl HandlerError {
         error
     }
 
+    #[cfg(test)]
     pub(crate) fn into_remote(self) -> RemoteError {
         self.inner
     }

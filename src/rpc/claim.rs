@@ -80,6 +80,7 @@ pub(crate) struct Found {
     /// Of the server: the name of its front door.
     pub(crate) tag: u64,
     /// What the server said of itself; 0 in the moment before it did. For messages.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for tests"))]
     pub(crate) pid_hint: u32,
 }
 

@@ -70,7 +70,6 @@ pub(crate) struct State {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Method {
     number: u16,
-    pub(crate) stream: bool,
     pub(crate) raw: bool,
     in_place: bool,
 }
@@ -139,8 +138,8 @@ impl Conn {
         let timer = Timer::new()?;
         set.add(timer.fd(), TIMER, Interest::Level)?;
         let entries = hello.table.iter().enumerate().map(|(at, entry)| {
-            let Entry { name, stream, raw, in_place } = entry.clone();
-            (name, Method { number: at as u16, stream, raw, in_place })
+            let Entry { name, raw, in_place, .. } = entry.clone();
+            (name, Method { number: at as u16, raw, in_place })
         });
         let methods: HashMap<_, _> = entries.collect();
         let only = methods.values().next().copied().filter(|_| hello.table.len() == 1);
@@ -179,10 +178,6 @@ impl Conn {
 
     pub(crate) fn pid(&self) -> u32 {
         self.pid
-    }
-
-    pub(crate) fn grant(&self) -> Grant {
-        self.grant
     }
 
     /// The names of the methods.
@@ -366,6 +361,9 @@ impl Conn {
             }
             Ok(Some(news)) => {
                 let over = matches!(news, News::Over(_));
+                if over {
+                    state.patience.came(); // whoever read it
+                }
                 let was_alone = over && state.alone.take_if(|alone| *alone == id).is_some();
                 // With nothing under way there is nothing to be armed for.
                 if state.core.wants_room() || (was_alone && state.core.in_flight() > 0) {

@@ -81,8 +81,10 @@ impl Conn {
                 Turn::Busy
             }
             Some(link) if patience.stay(link.end.theirs()) => {
-                *alone = Some(id);
-                link.unpark();
+                if alone.replace(id).is_none() {
+                    link.unpark();
+                    link.end.note_cpu();
+                }
                 Turn::Awake
             }
             Some(_) => {
@@ -93,11 +95,6 @@ impl Conn {
         };
         self.settle(state, woken);
         turn
-    }
-
-    /// Calls that are not over.
-    pub(crate) fn in_flight(&self) -> usize {
-        lock(&self.state).core.in_flight()
     }
 
     /// Takes in what fired. True: something had.

@@ -94,10 +94,12 @@ pub(crate) fn connect(
             .map_err(os("calling its server"))?;
         match reached {
             None => return Err(called_off(&object)),
-            Some(Reached::Conn(conn)) => match received(&object, conn, deadline, cancel)? {
-                Some(conn) => return Ok(conn),
-                None => {} // it left at that moment
-            },
+            Some(Reached::Conn(conn)) => {
+                // Else it left at that moment.
+                if let Some(conn) = received(&object, conn, deadline, cancel)? {
+                    return Ok(conn);
+                }
+            }
             Some(Reached::Full) => {
                 let cause =
                     "the time is over, and its server has not taken up the callers before us";

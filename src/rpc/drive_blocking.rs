@@ -50,7 +50,9 @@ impl Threads {
             // A server that never stops must not keep deadlines from being over.
             looks = looks.wrapping_add(1);
             let harvest = looks.is_multiple_of(HARVEST_EVERY);
-            match conn.drive(harvest, Some(&mut *lock(&self.spins))) {
+            let mut spins = lock(&self.spins);
+            let awake = conn.is_awake().then_some(&mut *spins);
+            match conn.drive(harvest, awake) {
                 Turn::Busy | Turn::Over => {}
                 Turn::Awake => std::hint::spin_loop(),
                 Turn::Quiet => break,

@@ -9,8 +9,10 @@ use crate::rpc::wire::HEAD_LEN;
 /// ```
 /// use ringspan::rpc::Limits;
 ///
-/// let limits = Limits { max_concurrency: 16, ..Limits::default() };
-/// assert!(limits.memory_per_client() > 64 << 20); // one message of the largest size among it
+/// let limits = Limits::default().max_concurrency(16).max_message(1 << 20).max_inflight_bytes(4 << 20);
+/// // Both rings, the arguments under way, their places, unread results, one message in parts.
+/// let bound = 2 * (1 << 20) + (4 << 20) + 1024 * 1024 + (1 << 20) + (1 << 20);
+/// assert_eq!(limits.memory_per_client(), bound);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -53,6 +55,55 @@ pub(crate) const MAX_MESSAGE: u64 = u32::MAX as u64;
 const PER_CALL: u64 = 1024;
 
 impl Limits {
+    /// The same with another [`max_concurrency`](Limits#structfield.max_concurrency).
+    #[must_use]
+    pub fn max_concurrency(mut self, handlers: u32) -> Limits {
+        self.max_concurrency = handlers;
+        self
+    }
+
+    /// The same with another [`max_pending`](Limits#structfield.max_pending).
+    #[must_use]
+    pub fn max_pending(mut self, calls: u32) -> Limits {
+        self.max_pending = calls;
+        self
+    }
+
+    /// The same with another [`max_inflight_bytes`](Limits#structfield.max_inflight_bytes).
+    #[must_use]
+    pub fn max_inflight_bytes(mut self, bytes: u64) -> Limits {
+        self.max_inflight_bytes = bytes;
+        self
+    }
+
+    /// The same with another [`max_message`](Limits#structfield.max_message).
+    #[must_use]
+    pub fn max_message(mut self, bytes: u64) -> Limits {
+        self.max_message = bytes;
+        self
+    }
+
+    /// The same with another [`max_unread_bytes`](Limits#structfield.max_unread_bytes).
+    #[must_use]
+    pub fn max_unread_bytes(mut self, bytes: u64) -> Limits {
+        self.max_unread_bytes = bytes;
+        self
+    }
+
+    /// The same with another [`ring_capacity`](Limits#structfield.ring_capacity).
+    #[must_use]
+    pub fn ring_capacity(mut self, bytes: u64) -> Limits {
+        self.ring_capacity = bytes;
+        self
+    }
+
+    /// The same with another [`max_clients`](Limits#structfield.max_clients).
+    #[must_use]
+    pub fn max_clients(mut self, clients: u32) -> Limits {
+        self.max_clients = clients;
+        self
+    }
+
     /// The most that one client can make a server hold, in bytes: both rings, the arguments of its calls
     /// and their places (in parts or whole), the results that it does not read, and the one message by
     /// which they may be more than `max_unread_bytes`. Handlers at work hold their own arguments and

@@ -17,7 +17,6 @@ pub(crate) const PIDFD: u64 = 3 << 32;
 pub(crate) const TIMER: u64 = 4 << 32;
 pub(crate) const FRONT: u64 = 5 << 32;
 pub(crate) const OWNER: u64 = 6 << 32;
-pub(crate) const ALARM: u64 = 7 << 32;
 /// What a key is about.
 pub(crate) const WHAT: u64 = 0xffff_ffff << 32;
 

@@ -64,7 +64,7 @@ where
 ///         a.checked_div(b).ok_or_else(|| HandlerError::new("ZeroDivisionError", "division by zero"))
 ///     })
 ///     .method("whoami", |call: rpc::Context, (): ()| async move { Ok::<_, HandlerError>(call.caller().pid) })
-///     .limits(Limits { max_concurrency: 16, ..Limits::default() })
+///     .limits(Limits::default().max_concurrency(16))
 ///     .serve()
 ///     .await?;
 ///

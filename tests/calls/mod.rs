@@ -138,6 +138,7 @@ pub(crate) fn service(name: &str, limits: Limits, seen: &Arc<Seen>) -> rpc::Serv
         .method("left", |call: rpc::Context, (): ()| async move {
             Ok::<_, HandlerError>(call.remaining().map(|left| left.as_secs_f64()))
         })
+        .method_bytes("echo", |data: bytes::Bytes| async move { Ok::<_, HandlerError>(data) })
         .method_stream("drip", move |(len,): (u64,)| {
             let (seen, at_work) = (Arc::clone(&dripping), dripping.at_work());
             futures_util::stream::iter(0u64..).map(move |n| {
@@ -289,7 +290,7 @@ pub(crate) fn serve(name: &str, options: &str) {
                     hoard.truncate(hoard.len() - leave);
                     say("hoarded");
                 }
-                "quit" => break std::process::exit(0),
+                "quit" => std::process::exit(0),
                 line => {
                     let Some(ms) = line.strip_prefix("stop ") else { panic!("{line}?") };
                     let _keep = beside;

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ringspan
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / "examples" / "python"
@@ -33,17 +36,17 @@ def rust_examples() -> Path:
 
 @pytest.fixture
 def start(child: Start, rust_examples: Path) -> Iterator[Start]:
-    """`start("rust blocking", ...)` or `start("python frames", ...)`; all end with the test."""
+    """`start("rust blocking", ...)` or `start("python add call 2 3")`; all end with the test."""
     with ExitStack() as stack:
         kind = type(child("pass"))
 
         def start(example: str, *arguments: object) -> Any:
-            language, name = example.split()
+            language, name, *first = example.split()
             if language == "rust":
                 command = [rust_examples / name]
             else:
                 command = [sys.executable, "-X", "dev", "-W", "error", PYTHON / f"{name}.py"]
-            return stack.enter_context(kind.command(*command, *arguments))
+            return stack.enter_context(kind.command(*command, *first, *arguments))
 
         yield start
 
@@ -181,12 +184,120 @@ def test_counter_is_added_to_by_three(start: Start, name: str, adder: str, waite
     assert waiting.finish() == "3000\n"
 
 
+def served(server: Any, name: str) -> None:
+    """Waits until a server that says nothing has its name; its process is under the watchdog."""
+    while not Path("/dev/shm", name[1:]).exists():
+        assert server.process.poll() is None, server.stderr()
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def add() -> Iterator[None]:
+    """Keeps the fixed name of the smallest function free."""
+    path = Path("/dev/shm/add")
+    assert not path.exists(), f"{path} is in the way: remove it and try again"
+    yield
+    path.unlink(missing_ok=True)
+
+
+@pytest.mark.usefixtures("add")
+@pytest.mark.parametrize("server", ["rust add_server", "python add serve"])
+@pytest.mark.parametrize("client", ["rust add_client", "python add call 2 3"])
+def test_add(start: Start, server: str, client: str) -> None:
+    function = start(server)
+    served(function, "/add")
+    assert start(client).finish() == "5\n"
+    start("python add stop").finish()
+    assert function.finish() == ""
+
+
+def test_a_rust_filter_is_called_from_python(start: Start, name: str, tmp_path: Path) -> None:
+    start("rust image_filter", name).expect("serving")
+    said = start("python filter_client", name, tmp_path).finish().splitlines()
+    assert said[0].startswith("edges.pgm: ")
+    assert said[1] == "refused: this is not a binary PGM of 8 bits"
+    pictures = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert pictures["original.pgm"] != pictures["edges.pgm"]
+    if said[2] != "no numpy, no blur":
+        assert pictures["original.pgm"] != pictures["blurred.pgm"]
+    assert {len(picture) for picture in pictures.values()} == {15 + 160 * 120}
+    ringspan.remove(name)
+
+
+def test_a_python_model_is_called_from_tokio(start: Start, name: str) -> None:
+    server = start("python model", name)
+    server.expect("serving")
+    said = start("rust model_client", name).finish().splitlines()
+    assert said[0] == "trained: mean error below 0.1: true"
+    assert re.fullmatch(r"1\d\d\d points asked, 0 wrong", said[1])
+    assert said[2] == "ValueError: no points to learn from"
+    ringspan.remove(name)
+    assert server.finish() == ""
+
+
+LONG_JOB = ["rust long_job", "python long_job"]
+
+
+@pytest.mark.parametrize("server", LONG_JOB)
+@pytest.mark.parametrize("client", LONG_JOB)
+def test_long_job(start: Start, name: str, server: str, client: str) -> None:
+    job = start(server, "serve", name)
+    job.expect("serving")
+    assert start(client, "run", name, 10000).finish() == "1229 primes below 10000\n"
+    ringspan.remove(name)
+    assert job.finish() == ""
+
+
+TREE = ["rust tree", "python tree"]
+
+
+@pytest.mark.parametrize("server", TREE)
+@pytest.mark.parametrize("client", TREE)
+def test_tree(start: Start, name: str, tmp_path: Path, server: str, client: str) -> None:
+    tree, copy = tmp_path / "tree", tmp_path / "copy"
+    (tree / "inner").mkdir(parents=True)
+    (tree / "left-out").touch()
+    (tree / "empty").touch()
+    (tree / "inner" / "large").write_bytes(bytes(range(256)) * 10000)
+    for n in range(100):
+        (tree / f"{n}").write_text(f"{n}")
+    files = start(server, "serve", name, tree, "left-out")
+    assert files.line().startswith("serving ")
+    said = start(client, "fetch", name, copy).finish()
+    assert said == "fetched files=102 bytes=2560190 again=0\n"
+    assert (copy / "inner" / "large").read_bytes() == bytes(range(256)) * 10000
+    assert (copy / "empty").read_bytes() == b""
+    ringspan.remove(name)
+    assert files.finish() == "served calls=103 errors=0\n"
+
+
+def test_tree_whose_server_is_killed(start: Start, name: str, tmp_path: Path) -> None:
+    tree, copy = tmp_path / "tree", tmp_path / "copy"
+    tree.mkdir()
+    for n in range(200):
+        (tree / f"{n}").write_text(f"{n}")
+    first = start("rust tree", "serve", name, tree)
+    assert first.line() == f"serving {first.pid}"
+    client = start("python tree", "fetch", name, copy, "--hold")
+    client.expect("half")
+    first.kill(signal.SIGSTOP)  # so that nothing of what is asked now is answered
+    client.say()
+    client.expect("asked")
+    first.kill()
+    second = start("python tree", "serve", name, tree)
+    assert second.line() == f"serving {second.pid}"
+    assert client.line() == "fetched files=200 bytes=490 again=64"
+    assert re.fullmatch(r"broken at=[\d.]+ no=64\n", client.finish())
+    ringspan.remove(name)
+    assert second.finish() == "served calls=100 errors=0\n"
+
+
 def test_no_example_is_forgotten() -> None:
     code = Path(__file__).read_text()
     for language, folder in (("rust", ROOT / "examples"), ("python", PYTHON)):
         for path in folder.glob("*.rs" if language == "rust" else "*.py"):
             if path.stem not in NOT_AN_EXAMPLE:
-                assert f'"{language} {path.stem}"' in code, f"{path} is run by no test"
+                assert re.search(f'"{language} {path.stem}[" ]', code), f"{path} is run by no test"
 
 
 def test_the_readme_shows_the_examples() -> None:

@@ -141,7 +141,7 @@ impl Hand {
     }
 
     pub(crate) fn word(&self, at: usize) -> &AtomicU64 {
-        assert!(at % 8 == 0 && at + 8 <= self.memory.len());
+        assert!(at.is_multiple_of(8) && at + 8 <= self.memory.len());
         // SAFETY: aligned, in bounds, mapped as long as `self`; others write it as an atomic too.
         unsafe { AtomicU64::from_ptr(self.memory.as_mut_ptr().add(at).cast()) }
     }

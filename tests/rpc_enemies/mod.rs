@@ -263,7 +263,7 @@ fn attack(sort: &str, mut hand: Hand, random: &mut Random, round: u64) {
             }
             let first = hand.tail as usize - 8;
             for at in (0..first).step_by(8) {
-                let header = random.below(90) | random.below(4) << 40 | random.below(9) / 8 << 48;
+                let header = random.below(90) | random.below(4) << 40 | (random.below(9) / 8) << 48;
                 hand.word(crate::rpc_by_hand::PAYLOAD + at).store(header, Ordering::SeqCst);
             }
             hand.publish();

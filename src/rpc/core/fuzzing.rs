@@ -39,7 +39,7 @@ impl Program<'_> {
     /// A frame of any kind; ids are few, so that they meet. One in eight is any sixteen bytes.
     fn frame(&mut self, ids: &[u64]) -> Result<(Head, Vec<u8>), Violation> {
         let how = self.byte();
-        if how % 8 == 0 {
+        if how.is_multiple_of(8) {
             return Ok((Head::from_bytes(self.array())?, self.body()));
         }
         let [kind, flags, method, aux, id] = self.array();
@@ -152,7 +152,7 @@ impl House {
 
     fn start(&mut self, call: &Incoming) -> Result<(), Violation> {
         let Incoming { id, charge, stream, .. } = *call;
-        if call.method % 3 == 0 {
+        if call.method.is_multiple_of(3) {
             let body = &[7; 256][..usize::from(call.method % 256)];
             return self.session.answer(
                 &mut self.port,

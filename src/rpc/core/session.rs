@@ -257,6 +257,12 @@ impl Session {
         self.running.values_mut().filter_map(|running| running.stop.take()).collect()
     }
 
+    /// Handlers at work.
+    #[inline]
+    pub(crate) fn running(&self) -> usize {
+        self.running.len()
+    }
+
     /// Answers a call that was started. False: it was answered before.
     pub(crate) fn finish(
         &mut self,

@@ -228,7 +228,7 @@ impl World {
         self.mind(expired);
     }
 
-    fn to_client(&mut self, frames: usize) {
+    fn run_to_client(&mut self, frames: usize) {
         for _ in 0..frames {
             let Some((head, body)) = self.responses.take().filter(|_| !self.broken) else { break };
             let mut woken = Woken::default();
@@ -243,7 +243,7 @@ impl World {
 
     // ---- the server
 
-    fn to_server(&mut self, frames: usize, at_once: bool) {
+    fn run_to_server(&mut self, frames: usize, at_once: bool) {
         for _ in 0..frames {
             if self.broken {
                 return;
@@ -384,8 +384,8 @@ impl World {
             Act::Take(at) => drop(self.take(at)),
             Act::Abandon(at) => self.abandon(at),
             Act::Advance(ms) => self.advance(ms),
-            Act::ToClient(frames) => self.to_client(frames),
-            Act::ToServer { frames, at_once } => self.to_server(frames, at_once),
+            Act::ToClient(frames) => self.run_to_client(frames),
+            Act::ToServer { frames, at_once } => self.run_to_server(frames, at_once),
             Act::StartPending { at_once } => self.start_pending(at_once),
             Act::Finish(at) => self.finish(at),
             Act::Item(at) => self.item(at),
@@ -393,7 +393,7 @@ impl World {
             Act::Pump { server: true } if !self.broken => {
                 self.session.pump(&mut self.responses).unwrap();
             }
-            Act::Pump { server: false } if !self.broken => self.to_client(0),
+            Act::Pump { server: false } if !self.broken => self.run_to_client(0),
             Act::Damage if !self.broken => self.requests.damaged = true,
             Act::BreakOff if !self.broken => self.break_off(),
             _ => {}
@@ -417,14 +417,14 @@ impl World {
             let waiting = self.session.waiting() + self.client.in_flight();
             let waiting = waiting + usize::from(self.client.wants_room());
             let (handlers, pending) = (self.handlers.len(), self.session.pending.len());
-            self.to_server(100, false);
+            self.run_to_server(100, false);
             self.start_pending(false);
             (0..handlers).for_each(|at| self.item(at));
             (0..handlers).rev().for_each(|at| self.finish(at));
             if !self.broken {
                 self.check();
             }
-            self.to_client(100);
+            self.run_to_client(100);
             if taken + frames + waiting + handlers + pending + self.owners.len() == 0 {
                 break;
             }

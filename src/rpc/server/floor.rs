@@ -216,10 +216,12 @@ impl Floor {
             let quiet = guest.peer.with(|work| {
                 work.link.park(work.session.wants_room());
                 let quiet = work.link.is_quiet();
-                // The look for room, behind the same barrier.
+                // The look for room, behind the same barrier. What waits for the client to read may go on
+                // by it, which takes a round: nobody rings for what was taken before the number stood.
+                let read = work.session.reads();
                 let sent = !work.session.wants_room() || work.session.pump(&mut work.link).is_ok();
                 work.link.publish();
-                quiet && sent
+                quiet && sent && read == work.session.reads()
             });
             if quiet == Some(false) {
                 self.heat(index);

@@ -1,4 +1,4 @@
-//! One round: up to 64 frames of one client, read, started, answered, published at once.
+//! One round: up to 64 frames of one client, fewer of dear ones, read, started, answered, published at once.
 
 use crate::rpc::core::session::{Heard, Incoming, Pending, Reply};
 use crate::rpc::error::Reason;
@@ -9,6 +9,11 @@ use crate::rpc::stats::count;
 use crate::rpc::wire::{CHUNKED, HEAD_LEN, Head, Kind, RAW, STREAM, Violation};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// What starting or stopping a task costs, in frames of the cheapest sort.
+const TASK: usize = 6;
+/// Bytes that cost as much as such a frame.
+const BYTES: usize = 4096;
 
 /// A call with its arguments in a buffer of ours.
 struct Turn<'a> {
@@ -25,11 +30,12 @@ impl Floor {
         let mut work = peer.check_out()?;
         work.link.unpark();
         let mut bytes = std::mem::take(&mut self.bytes);
-        let mut frames = 0;
+        let (mut frames, mut spent) = (0, 0);
         // One look at the clock between two calls serves both.
         let mut now = None;
         let read = loop {
-            if frames == ROUND {
+            // Whatever a client sends, the others wait for no more than a round of cheap frames.
+            if spent >= ROUND {
                 break Ok(());
             }
             if self.engine.in_place {
@@ -51,9 +57,14 @@ impl Floor {
                     let since = *now.get_or_insert_with(Instant::now);
                     let owner = (index, epoch);
                     let body = &bytes[HEAD_LEN..];
+                    let tasks = work.session.running();
+                    spent += 1 + body.len() / BYTES;
                     match self.frame(&peer, owner, &mut work, head, body, since, starter) {
                         Ok(then) => now = then,
                         Err(violation) => break Err(violation),
+                    }
+                    if work.session.running() != tasks {
+                        spent += TASK;
                     }
                 }
                 Err(violation) => break Err(violation),
@@ -185,7 +196,10 @@ impl Floor {
                     session.answer(link, id, call.charge, reply)?;
                     None
                 }
-                Err(Left::TooLarge(len)) => Some(self.engine.too_large(len)),
+                Err(Left::TooLarge(len)) => {
+                    let cure = "; stream it, or serve with larger limits";
+                    Some(self.engine.too_large("result", len, cure))
+                }
             },
             Err(error) => Some(error),
         };

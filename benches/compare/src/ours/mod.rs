@@ -96,6 +96,7 @@ fn rpc(cells: &mut Vec<Cell>) {
     sequential::<Owned>(cells, awake, 64);
     flights::<Owned>(cells, awake);
     sequential::<calls::Blocking>(cells, ours("ringspan-blocking", "parks"), 64);
+    sequential::<calls::Parked>(cells, ours("ringspan-parked", "tokio"), 1);
     echoes::<Owned>(cells, ours("ringspan-owned", "tokio"));
     echoes::<InPlace>(cells, ours("ringspan-in-place", "tokio"));
 }

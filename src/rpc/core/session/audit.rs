@@ -14,7 +14,7 @@ impl Session {
         assert!(self.bytes + self.partial_bytes <= self.grant.max_inflight_bytes);
         assert_eq!(
             self.partial_bytes,
-            self.partial.ids().map(|id| self.partial.len(id) as u64).sum()
+            self.partial.ids().map(|id| self.partial.len(id) as u64).sum::<u64>()
         );
         self.outbox.audit();
         self.partial.audit();
@@ -30,10 +30,5 @@ impl Session {
         assert_eq!((self.calls, self.unread, self.bytes, self.partial_bytes), (0, 0, 0, 0));
         assert!(self.outbox.is_empty() && self.running.is_empty() && self.pending.is_empty());
         assert_eq!(self.partial.count(), 0);
-    }
-
-    /// Handlers at work.
-    pub(in crate::rpc::core) fn running(&self) -> usize {
-        self.running.len()
     }
 }
