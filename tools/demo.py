@@ -259,7 +259,7 @@ class Demo:
         fetched, broken = client.line("fetched"), client.line("broken")
         client.done()
         late = (float(broken.pop("at")) - killed) * 1000
-        words = ", ".join(f"{count} of them delivered: {word}" for word, count in broken.items())
+        words = ", ".join(f"delivered: {word} ({count})" for word, count in broken.items())
         print(f"  {fetched['again']} calls under way failed {late:.1f} ms after the kill, {words};")
         print(f"  they were called again; {fetched['files']} files, {mega(fetched)} in all")
         if int(fetched["again"]) == 0:
