@@ -10,8 +10,8 @@ Through a ring:
 By shared functions, 64 calls under way at a time:
 
 4. A Rust process serves the tree, a Python asyncio client reads its files. The server is killed
-   half-way with calls under way; each of them fails at once and says that it had not been delivered.
-   A Python server takes the name over, the same client finds it and goes on.
+   half-way with calls under way; each fails at once and says whether it had been delivered. A
+   Python server takes the name over, the same client finds it and goes on.
 5. The way back: a Python server, a Rust client. A third process stops the server by its name.
 
 After each run every file is compared by its SHA-256. The status is 0 only when nothing differs.
