@@ -196,10 +196,7 @@ impl Floor {
                     session.answer(link, id, call.charge, reply)?;
                     None
                 }
-                Err(Left::TooLarge(len)) => {
-                    let cure = "; stream it, or serve with larger limits";
-                    Some(self.engine.too_large("result", len, cure))
-                }
+                Err(Left::TooLarge(len)) => Some(self.engine.too_large(len)),
             },
             Err(error) => Some(error),
         };
