@@ -111,6 +111,8 @@ impl Channel {
         if turn == Turn::Over {
             self.unregister(py);
         }
+        // Taking the news of one call may have ended the others.
+        self.look_soon(py);
         raised
     }
 
@@ -150,7 +152,7 @@ impl Channel {
     }
 
     /// Something may have come to light outside of the callback: a look in the loop's next turn.
-    fn look_soon(self: &Arc<Self>, py: Python<'_>) {
+    pub(super) fn look_soon(self: &Arc<Self>, py: Python<'_>) {
         if !self.conn.has_tokens() || std::mem::replace(&mut *lock(&self.soon), true) {
             return;
         }
