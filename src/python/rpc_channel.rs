@@ -174,6 +174,19 @@ impl Channel {
         self.conn.abandon(id);
     }
 
+    /// Hangs up. The calls under way fail in the next turn of their loop; from any thread.
+    pub(crate) fn close(self: &Arc<Self>, py: Python<'_>) {
+        self.conn.close();
+        if self.conn.has_tokens() && !std::mem::replace(&mut *lock(&self.soon), true) {
+            // Fails where the loop is closed: nobody waits there.
+            let _ = self.callback(py, false).and_then(|fired| {
+                let name = intern!(py, "call_soon_threadsafe");
+                self.event_loop.bind(py).call_method1(name, (fired,))
+            });
+        }
+        self.unregister(py);
+    }
+
     /// Takes the reader out of its loop.
     pub(crate) fn unregister(&self, py: Python<'_>) {
         let Some(fd) = lock(&self.reader).take() else { return };

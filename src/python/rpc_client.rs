@@ -252,8 +252,7 @@ impl PyClient {
     fn close(&self, py: Python<'_>) {
         let channels = std::mem::take(&mut *lock(&self.shared.channels));
         for channel in channels {
-            channel.conn.close();
-            channel.unregister(py);
+            channel.close(py);
         }
     }
 

@@ -90,16 +90,13 @@ impl Pending {
             Ok(value) => Ended::Value(value),
             Err(err) => Ended::Failed(err),
         };
-        let mut raised = Ok(());
         for (callback, context, of) in self.end(ended).unwrap_or_default() {
-            let called = match context {
-                Some(context) => context.call_method1(py, intern!(py, "run"), (callback, of)),
-                None => callback.call1(py, (of,)),
+            match context {
+                Some(context) => context.call_method1(py, intern!(py, "run"), (callback, of))?,
+                None => callback.call1(py, (of,))?,
             };
-            // The others are called all the same.
-            raised = raised.and(called.map(drop));
         }
-        raised
+        Ok(())
     }
 
     /// `None`: it had ended before.
