@@ -2843,8 +2843,8 @@ class Method:
 class Call(Coroutine[Any, Any, _T]):
     """A call under way: awaitable, and a future of its event loop.
 
-    `await`, `gather`, `wait_for`, `wait`, `shield`, `create_task` and TaskGroups take it. It can be
-    awaited again, by any task of its loop, and gives the same result.
+    `await`, `gather`, `wait_for`, `shield`, `create_task` and TaskGroups take it; `asyncio.wait`
+    wants tasks, as ever. It can be awaited again, by any task of its loop, with the same result.
 
     Cancelling it, or the task that awaits it, or dropping the last reference to it, gives the call
     up: the handler is cancelled. Whether it was done by then is not known.
@@ -2855,7 +2855,8 @@ class Call(Coroutine[Any, Any, _T]):
     """
 
     _asyncio_future_blocking: bool
-
+    @property
+    def _cancel_message(self) -> Any: ...
     def __await__(self) -> Generator[Any, Any, _T]:
         """Waits for the result."""
 
@@ -2924,6 +2925,7 @@ class Call(Coroutine[Any, Any, _T]):
 
     @classmethod
     def __class_getitem__(cls, _item: Any) -> Any: ...
+    def _make_cancelled_error(self) -> asyncio.CancelledError: ...
 
 @final
 class CallStream(AsyncIterator[Any]):

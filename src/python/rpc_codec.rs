@@ -181,7 +181,9 @@ pub(crate) fn describe(py: Python<'_>, err: &PyErr) -> RemoteError {
     let describe = DESCRIBE.get_or_try_init(py, || {
         py.import("ringspan._remote")?.getattr("describe").map(Bound::unbind)
     });
-    let told = describe.and_then(|describe| describe.bind(py).call1((err.value(py),)));
+    // Its value, with the traceback in it: below 3.12 they come apart.
+    let value = err.clone_ref(py).into_value(py);
+    let told = describe.and_then(|describe| describe.bind(py).call1((value,)));
     match told {
         Ok(told) => RemoteError {
             type_name: text(told.get_item(0)),

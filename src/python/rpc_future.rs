@@ -1,8 +1,9 @@
 //! What a call returns in Python: a future that its event loop's channel resolves.
 //!
 //! It is one by asyncio's own protocol (`_asyncio_future_blocking`, `add_done_callback`), so `await`,
-//! `gather`, `wait_for` and `wait` take it as they take a Future; it has `send`, `throw` and `close` too, so
-//! that `create_task` and TaskGroups take it. Unlike a Future of asyncio it knows when it is cancelled or
+//! `gather`, `wait_for` and `shield` take it as they take a Future; it has `send`, `throw` and `close` too, so
+//! that `create_task` and TaskGroups take it (and `asyncio.wait` does not: it refuses whatever could be a
+//! coroutine). Unlike a Future of asyncio it knows when it is cancelled or
 //! dropped, which costs that one a callback for every call: then the server is told.
 
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
@@ -67,14 +68,15 @@ impl Pending {
     fn settled(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = task.py();
         let is_cancelled = task.call_method0(intern!(py, "cancelled"));
-        if !is_cancelled.and_then(|is| is.is_truthy()).unwrap_or(false) {
-            let result = task.call_method0(intern!(py, "result"));
-            return self.resolve(py, result.map(Bound::unbind));
-        }
-        for (callback, context, of) in self.end(Ended::Cancelled(None)).unwrap_or_default() {
-            self.call_soon(py, &callback, context.as_ref(), &of);
-        }
-        Ok(())
+        let ended = if is_cancelled.and_then(|is| is.is_truthy()).unwrap_or(false) {
+            Ended::Cancelled(None)
+        } else {
+            match task.call_method0(intern!(py, "result")) {
+                Ok(value) => Ended::Value(value.unbind()),
+                Err(err) => Ended::Failed(err),
+            }
+        };
+        self.resume(py, ended)
     }
 
     /// Somebody may still want the result.
@@ -90,13 +92,19 @@ impl Pending {
             Ok(value) => Ended::Value(value),
             Err(err) => Ended::Failed(err),
         };
+        self.resume(py, ended)
+    }
+
+    fn resume(&self, py: Python<'_>, ended: Ended) -> PyResult<()> {
+        let mut raised = Ok(());
         for (callback, context, of) in self.end(ended).unwrap_or_default() {
-            match context {
-                Some(context) => context.call_method1(py, intern!(py, "run"), (callback, of))?,
-                None => callback.call1(py, (of,))?,
+            let called = match context {
+                Some(context) => context.call_method1(py, intern!(py, "run"), (callback, of)),
+                None => callback.call1(py, (of,)),
             };
+            raised = raised.and(called.map(drop)); // the others are called all the same
         }
-        Ok(())
+        raised
     }
 
     /// `None`: it had ended before.
@@ -247,13 +255,13 @@ impl PyCall {
         let settle = PyCFunction::new_closure(py, None, None, move |args, _| -> PyResult<()> {
             let task = args.get_item(0)?;
             match weak.upgrade() {
-                Some(pending) => return pending.settled(&task),
+                Some(pending) => pending.settled(&task),
                 None => {
                     // Nobody waits; taken, so that asyncio does not complain.
                     let _ = task.call_method0(intern!(args.py(), "exception"));
+                    Ok(())
                 }
             }
-            Ok(())
         })?;
         task.call_method1(intern!(py, "add_done_callback"), (settle,))?;
         Ok(PyCall { pending })
@@ -376,6 +384,26 @@ impl PyCall {
         self.pending.cancel(py, msg)
     }
 
+    /// As the next one.
+    #[getter]
+    fn _cancel_message(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        match &lock(&self.pending.slot).ended {
+            Some(Ended::Cancelled(message)) => {
+                message.as_ref().map(|message| message.clone_ref(py))
+            }
+            _ => None,
+        }
+    }
+
+    /// What `gather` asks of a future that was cancelled.
+    fn _make_cancelled_error(&self, py: Python<'_>) -> Py<PyAny> {
+        let err = match &lock(&self.pending.slot).ended {
+            Some(Ended::Cancelled(message)) => cancelled(py, message.as_ref()),
+            _ => cancelled(py, None),
+        };
+        err.into_value(py).into_any()
+    }
+
     /// Whether it was given up.
     fn cancelled(&self) -> bool {
         matches!(lock(&self.pending.slot).ended, Some(Ended::Cancelled(_)))
@@ -396,7 +424,7 @@ impl PyCall {
         match &lock(&self.pending.slot).ended {
             None => Err(not_done(py)),
             Some(Ended::Value(_)) => Ok(None),
-            Some(Ended::Failed(err)) => Ok(Some(err.value(py).clone().into_any().unbind())),
+            Some(Ended::Failed(err)) => Ok(Some(err.clone_ref(py).into_value(py).into_any())),
             Some(Ended::Cancelled(message)) => Err(cancelled(py, message.as_ref())),
         }
     }

@@ -228,6 +228,7 @@ impl UnderWay {
     }
 
     fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<Result<News, CallError>> {
+        self.conn.check_fork()?;
         loop {
             let listener = || Some(Listener::Task(cx.waker().clone()));
             let nothing = match self.conn.take(self.id, listener) {

@@ -221,9 +221,14 @@ impl Conn {
         self.over.load(Ordering::Relaxed)
     }
 
+    /// A fork brought it into this process: nothing of it may be touched, it is the parent's.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.forks != fd::fork_count()
+    }
+
     /// Refuses a connection that a fork brought into this process.
     pub(crate) fn check_fork(&self) -> Result<(), Fault> {
-        if self.forks == fd::fork_count() {
+        if !self.is_inherited() {
             return Ok(());
         }
         let cause =
@@ -397,7 +402,7 @@ impl Conn {
 
     /// The owner of a call is gone.
     pub(crate) fn abandon(&self, id: u64) {
-        if self.forks != fd::fork_count() {
+        if self.is_inherited() {
             return;
         }
         let mut state = lock(&self.state);

@@ -8,7 +8,6 @@ use crate::rpc::error::Delivered;
 use crate::rpc::link::{BELL, LIFELINE, Link, PIDFD, TIMER, WHAT};
 use crate::rpc::wire::HEAD_LEN;
 use crate::sync::{MutexGuard, Ordering, lock};
-use crate::sys::fd;
 use std::time::{Duration, Instant};
 
 /// Frames that are read before others get the lock.
@@ -20,6 +19,9 @@ impl Conn {
     /// Takes in what came, without waiting. `harvest`: the poll set may be readable. `awake`: the policy of
     /// who would rather look again than sleep.
     pub(crate) fn drive(&self, harvest: bool, awake: Option<&mut Awake>) -> Turn {
+        if self.is_inherited() {
+            return Turn::Over;
+        }
         let mut woken = Woken::default();
         let mut state = lock(&self.state);
         state.publisher = None;
@@ -251,7 +253,7 @@ impl Conn {
 
     /// The last client handle is gone.
     pub(crate) fn close(&self) {
-        if self.forks != fd::fork_count() {
+        if self.is_inherited() {
             return;
         }
         let mut state = lock(&self.state);
@@ -294,6 +296,9 @@ impl Conn {
 
     /// One sleeper less. The others stay armed.
     pub(crate) fn awakes(&self) {
+        if self.is_inherited() {
+            return; // its driving task was dropped; the parent sleeps on
+        }
         let mut state = lock(&self.state);
         state.sleepers = state.sleepers.saturating_sub(1);
         if state.sleepers == 0
@@ -305,7 +310,7 @@ impl Conn {
 
     /// A driving task ends. Its callers look again, and see to another.
     pub(crate) fn leave(&self, is_it: impl Fn(&Driver) -> bool) {
-        if self.forks != fd::fork_count() {
+        if self.is_inherited() {
             return;
         }
         let mut woken = Woken::default();

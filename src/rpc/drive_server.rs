@@ -230,7 +230,7 @@ async fn stream(peer: Arc<Peer>, id: u64, mut items: Items) -> Done {
             None => return Done::End,
             Some(Err(error)) => return Done::Error(error.to_body()),
             Some(Ok(body)) if body.len() as u64 > peer.engine.limits.max_message => {
-                return Done::Error(peer.engine.too_large("item", body.len(), ""));
+                return Done::Error(peer.engine.too_large(body.len()));
             }
             Some(Ok(body)) => peer.item(id, false, body),
         }

@@ -217,7 +217,7 @@ async def streams(f: Any) -> None:
 
 
 async def until_stopped(f: Any, count: int) -> None:
-    while await f.stopped() < count:
+    while await f.stopped() < count:  # noqa: ASYNC110 - it counts in another process
         await asyncio.sleep(0.001)
 
 

@@ -224,26 +224,24 @@ impl Engine {
     /// A reply above `max_message` makes way for an error, which is written into `room`.
     pub(crate) fn bounded<'a>(&self, reply: Reply<'a>, room: &'a mut Vec<u8>) -> Reply<'a> {
         let max = self.limits.max_message;
-        let (what, cure, len) = match reply {
-            Reply::Value { body, .. } => (
-                "result",
-                "; stream it, pass it by a segment, or serve with larger limits",
-                body.len(),
-            ),
-            Reply::Error(body) => ("error", "", body.len()),
-            Reply::End => return reply,
+        *room = match reply {
+            Reply::Value { body, .. } if body.len() as u64 > max => self.too_large(body.len()),
+            Reply::Error(body) if body.len() as u64 > max => {
+                let text = format!("its error of {} bytes is above max_message, {max}", body.len());
+                self.refusal(Reason::BadResult, &text)
+            }
+            reply => return reply,
         };
-        if len as u64 <= max {
-            return reply;
-        }
-        *room = self.too_large(what, len, cure);
         Reply::Error(room)
     }
 
-    /// The error that takes the place of a reply above `max_message`.
-    pub(crate) fn too_large(&self, what: &str, len: usize, cure: &str) -> Vec<u8> {
+    /// The error that takes the place of a result above `max_message`.
+    pub(crate) fn too_large(&self, len: usize) -> Vec<u8> {
         let max = self.limits.max_message;
-        let text = format!("the {what} of {len} bytes is above max_message, {max}{cure}");
+        let text = format!(
+            "the result of {len} bytes is above max_message, {max}; stream it, pass it by a segment, or \
+             serve with larger limits"
+        );
         self.refusal(Reason::BadResult, &text)
     }
 }

@@ -85,12 +85,18 @@ impl Floor {
         }
     }
 
-    /// Checks the work in again. False: the client had to be thrown out.
+    /// Checks the work in again. False: the client had to be thrown out. A client that is parked does not
+    /// know yet that we wait for it to read: the look that follows parks anew.
     fn done(&mut self, index: u32, peer: &Arc<Peer>, work: Box<Work>) -> bool {
-        let waits = peer
-            .check_in(work, |work| Ok(!work.session.pending.is_empty() && work.session.reads()));
-        match waits {
-            Ok(waits) => {
+        let found = peer.check_in(work, |work| {
+            let session = &work.session;
+            Ok((!session.pending.is_empty() && session.reads(), session.wants_room()))
+        });
+        match found {
+            Ok((waits, wants_room)) => {
+                if wants_room {
+                    self.heat(index);
+                }
                 if let Some(guest) = self.guest(index)
                     && waits
                     && !std::mem::replace(&mut guest.waits, true)
@@ -198,10 +204,7 @@ impl Floor {
                     session.answer(link, id, call.charge, reply)?;
                     None
                 }
-                Err(Left::TooLarge(len)) => {
-                    let cure = "; stream it, or serve with larger limits";
-                    Some(self.engine.too_large("result", len, cure))
-                }
+                Err(Left::TooLarge(len)) => Some(self.engine.too_large(len)),
             },
             Err(error) => Some(error),
         };
