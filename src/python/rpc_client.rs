@@ -302,9 +302,7 @@ impl PyClient {
         let channel = Channel::new(py, conn, &event_loop)?;
         // Python is asked outside of the lock, which another thread may want with the GIL in its hands.
         let mut gone = lock(&self.shared.channels).clone();
-        gone.retain(|one| {
-            one.conn.is_over() || one.conn.check_fork().is_err() || one.is_stale(py)
-        });
+        gone.retain(|one| one.conn.is_over() || one.conn.check_fork().is_err() || one.is_stale(py));
         let mut channels = lock(&self.shared.channels);
         channels.retain(|one| !gone.iter().any(|other| Arc::ptr_eq(one, other)));
         channels.push(channel);

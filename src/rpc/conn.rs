@@ -73,6 +73,7 @@ pub(crate) struct State {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Method {
     number: u16,
+    #[cfg_attr(not(feature = "python"), allow(dead_code, reason = "Rust says which it wants"))]
     pub(crate) raw: bool,
     in_place: bool,
 }

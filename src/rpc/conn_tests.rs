@@ -56,9 +56,8 @@ async fn lulled(name: &str) -> Client {
     for n in 0..10_000 {
         conn.with(|state| state.patience = Awake::new(SPINS));
         assert_eq!(client.call_method::<_, i64>("add", &(n, 1)).await.unwrap(), n + 1);
-        let bare = |state: &mut State| {
-            state.sleepers == 1 && !state.link.as_ref().unwrap().is_parked()
-        };
+        let bare =
+            |state: &mut State| state.sleepers == 1 && !state.link.as_ref().unwrap().is_parked();
         if conn.with(bare) {
             return client;
         }

@@ -9,6 +9,7 @@ use std::time::Instant;
 pub(crate) enum Listener {
     Task(Waker),
     /// A number that the driver of an event loop knows.
+    #[cfg_attr(not(feature = "python"), allow(dead_code, reason = "asyncio's"))]
     Token(u64),
 }
 
