@@ -35,6 +35,8 @@ from ringspan._ringspan import (
     Client,
     Context,
     _CallOff,
+    _Job,
+    _Jobs,
     _memory_per_client,
     _Server,
 )
@@ -300,6 +302,65 @@ async def drain(items: Any, send: Any) -> None:
             send(item)
     finally:
         await items.aclose()
+
+
+#: Threads that run handlers; the end of the program waits a moment for those that end.
+_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
+def start_thread(function: str, job: _Jobs | _Job, name: str) -> None:
+    """Starts a thread in `work` or `work_items`."""
+    thread = threading.Thread(target=globals()[function], args=(job,), name=name, daemon=True)
+    _threads.add(thread)
+    thread.start()
+
+
+def work(jobs: _Jobs) -> None:
+    """Runs plain handlers one after another."""
+    while (job := jobs.take()) is not None:
+        if (begun := job.begin()) is not None:
+            call, args, kwargs = begun
+            try:
+                result = call(*args, **(kwargs or {}))
+            except BaseException as error:
+                job.fail(_from_handler(error))
+            else:
+                job.result(result)
+                del result
+            del begun, call, args, kwargs
+        del job
+
+
+def work_items(job: _Job) -> None:
+    """Runs a generator as its client takes the items."""
+    if (begun := job.begin()) is None:
+        return
+    call, args, kwargs = begun
+    try:
+        items = iter(call(*args, **(kwargs or {})))
+        try:
+            while job.room():
+                try:
+                    item = next(items)
+                except StopIteration:
+                    job.finish()
+                    return
+                if not job.item(item):
+                    return
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+    except BaseException as error:
+        job.fail(_from_handler(error))
+    finally:
+        job.finish()  # unless it was answered
+
+
+def _from_handler(error: BaseException) -> BaseException:
+    """The exception without our own frame at the head of its traceback."""
+    trace = error.__traceback__
+    return error.with_traceback(trace.tb_next if trace and trace.tb_next else trace)
 
 
 @functools.cache
@@ -652,6 +713,8 @@ class Server:
 _running: weakref.WeakSet[Server] = weakref.WeakSet()
 #: How long the end of a program waits for a loop that a handler holds up.
 _PATIENCE = 2.0
+#: How long it waits for the threads of handlers.
+_A_MOMENT = 0.2
 
 
 def _stop_all() -> None:
@@ -663,6 +726,10 @@ def _stop_all() -> None:
         server._thread.join(max(0.0, until - time.monotonic()))
         for service in server.services:
             service._kill()
+    # Threads without work end now. One that is busy is left behind, wherever it stands.
+    until = time.monotonic() + _A_MOMENT
+    for thread in list(_threads):
+        thread.join(max(0.0, until - time.monotonic()))
 
 
 def _forget_all() -> None:
@@ -673,6 +740,7 @@ def _forget_all() -> None:
     _clients.forget()
     _blocking_clients.forget()
     _running.clear()
+    _threads.clear()
 
 
 if hasattr(os, "register_at_fork"):
