@@ -58,7 +58,7 @@ async fn serve(name: &str, tree: PathBuf, skip: &[String]) -> Done<()> {
         })
         .serve()
         .await?;
-    println!("serving {}", std::process::id());
+    println!("serving pid={}", std::process::id());
     server.join().await;
     let stats = server.stats();
     println!("served calls={} errors={}", stats.calls, stats.errors);

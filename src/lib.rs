@@ -1,9 +1,9 @@
-//! Shared memory that processes can *await*: named rings, locks, values, counters and segments between
-//! unrelated processes of one machine, in Rust (tokio or plain threads) and Python (asyncio or plain
-//! threads).
+//! Shared memory that processes can *await*: named rings, functions, locks, values, counters and segments
+//! between unrelated processes of one machine, in Rust (tokio or plain threads) and Python (asyncio or
+//! plain threads).
 //!
 //! A reader sleeps in the kernel until there is something to read, a writer while there is no room,
-//! whoever wants a lock until it is free. When a process is killed, those who wait for it are told at
+//! whoever wants a lock until it is free, a caller until the answer is there. When a process is killed, those who wait for it are told at
 //! once. Nothing polls; there is no daemon.
 //!
 //! # Which primitive do I want?
@@ -11,6 +11,7 @@
 //! | I want to | type | waits for |
 //! |---|---|---|
 //! | stream messages to one other process, in order, none lost | [`Ring`] with [`Producer`] and [`Consumer`] | `push`: room; `pop`: a message |
+//! | call a function of another process | [`rpc::serve`], [`rpc::Service`], [`rpc::Client`] | a call: its answer |
 //! | let many processes read some bytes and one at a time write them | [`RwLock`], with a [`View`] for typed items | [`read`](RwLock::read): no writer; [`write`](RwLock::write): nobody |
 //! | publish the latest of anything | [`Value`] | [`changed`](Value::changed), [`wait_for`](Value::wait_for), [`watch`](Value::watch) |
 //! | count, or raise a flag | [`SharedInt`], [`SharedFloat`], [`SharedBool`] | [`changed`](Scalar::changed), [`wait_for`](Scalar::wait_for) |
@@ -74,6 +75,8 @@
 //! Each process waits on a doorbell of its own (an eventfd); the other side gets it through a *door*, a
 //! local socket that is found from the slot. docs/protocol.md has the protocol, docs/format.md the bytes.
 //!
+//! A function's calls go through a private pair of such rings for each client; see [`rpc`].
+//!
 //! # Names
 //!
 //! An optional `/`, then 1 to 200 bytes of `[A-Za-z0-9._-]`, the first one no dot. A name is a file in
@@ -106,13 +109,17 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `tokio` | yes | the awaited verbs, [`RingStream`], [`RingSink`]; without it `try_`, `blocking_`, `arm` remain |
+//! | `tokio` | yes | the awaited verbs, [`rpc::serve`], [`RingStream`], [`RingSink`]; without it `try_`, `blocking_`, `arm` remain |
 //! | `python` | no | the Python extension module; built by maturin only |
 //! | `failpoints` | no | crash points for the tests of this crate |
 //!
 //! Linux is complete. On macOS and Windows the crate type-checks; calls that are not finished there
 //! return [`FaultKind::Unsupported`] and name themselves.
 
+#![cfg_attr(
+    not(any(feature = "tokio", feature = "python")),
+    allow(dead_code, reason = "the server of functions is driven by tokio, or by asyncio")
+)]
 #![cfg_attr(ringspan_loom, allow(dead_code, unused_imports, reason = "models use a part"))]
 
 #[cfg(not(ringspan_loom))]
@@ -173,4 +180,6 @@ mod pages {
     struct Readme;
     #[doc = include_str!("../docs/guide.md")]
     struct Guide;
+    #[doc = include_str!("../docs/functions.md")]
+    struct Functions;
 }

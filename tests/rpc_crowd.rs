@@ -115,7 +115,7 @@ fn a_thousand_clients_come_and_die() {
         let up = until_seen(&look, |view| view.begun - view.gone == 200);
         assert_eq!(up.clients, 201);
         for (n, peer) in peers.iter_mut().enumerate() {
-            if (n as u64 + wave) % 2 == 0 { peer.kill9() } else { peer.say("exit") }
+            if (n as u64 + wave).is_multiple_of(2) { peer.kill9() } else { peer.say("exit") }
         }
         // The next ones come while these go.
     }

@@ -62,8 +62,8 @@ fn a_shutdown_lets_calls_finish_while_the_next_server_takes_over() {
     let (first, seen) = start(&below, name);
     let client = Client::blocking_connect(name, None).unwrap();
     above.block_on(async {
-        let calls =
-            || (0..5u64).map(|n| client.call_method::<_, u64>("gate", Box::leak(Box::new((n,)))));
+        let marks = [(0u64,), (1,), (2,), (3,), (4,)];
+        let calls = || marks.iter().map(|mark| client.call_method::<_, u64>("gate", mark));
         let mut gates: Vec<_> = calls().map(Box::pin).collect();
         gates.iter_mut().for_each(|call| begin(&mut call.as_mut()));
         let items = client.stream_method::<_, u64>("count", &(1000,)).await.unwrap();
@@ -78,7 +78,7 @@ fn a_shutdown_lets_calls_finish_while_the_next_server_takes_over() {
         }
         let ending = below.spawn(first.shutdown(LONG));
         // It drains; the name is free, and the next call goes there.
-        let (second, its) = tokio::task::block_in_place(|| start_next(&threads_kept(), name));
+        let (second, its) = tokio::task::block_in_place(|| start_next(threads_kept(), name));
         loop {
             client.call_method::<_, u64>("mark", &(1,)).await.unwrap();
             if !its.marks.lock().unwrap().is_empty() {
@@ -136,8 +136,8 @@ fn a_removed_name_ends_its_server() {
         server.expect("ready");
         let client = Client::blocking_connect(name, None).unwrap();
         runtime.block_on(async {
-            let mut sleep =
-                Box::pin(client.call_method::<_, u64>("sleep", Box::leak(Box::new((ms,)))));
+            let ms_args = (ms,);
+            let mut sleep = Box::pin(client.call_method::<_, u64>("sleep", &ms_args));
             begin(&mut sleep.as_mut());
             ringspan::remove(name).unwrap();
             match sleep.await {

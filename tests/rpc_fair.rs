@@ -136,9 +136,9 @@ fn no_more_handlers_run_than_are_allowed() {
                     let (ms, patience) = (random.below(3), random.below(8));
                     let client = &client;
                     async move {
+                        let args = (ms,);
                         // Some are given up, while they run or wait.
-                        let call =
-                            client.call_method::<_, u64>("sleep", Box::leak(Box::new((ms,))));
+                        let call = client.call_method::<_, u64>("sleep", &args);
                         match tokio::time::timeout(Duration::from_millis(patience), call).await {
                             Ok(slept) => assert_eq!(slept.unwrap(), ms),
                             Err(_late) => {}

@@ -27,6 +27,7 @@ TITLES = {
     "rpc-add-1000": ("Calls of add(i64, i64), 1,000 in flight", "rate"),
     "rpc-echo": ("A call with {size} there and back, one at a time, median", "time"),
     "rpc-echo-64": ("Calls with {size} there and back, 64 in flight", "rate"),
+    "rpc-memory": ("Memory of a server for a connected client, and for a call in flight", "size"),
     "py-stream": ("Python, one way, {size}", "rate"),
     "py-rtt": ("Python, round trip, {size}, median", "time"),
     "py-array": ("Python, hand-over of an array of {size}, acknowledged", "time"),
@@ -89,6 +90,8 @@ def figure(value: float, unit: str) -> str:
         for name, factor in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)):
             if value >= factor or name == "ns":
                 return f"{value / factor:.3g} {name}"
+    if unit == "size":
+        return f"{value / 1024:.3g} KiB"
     for name, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0)):
         if value >= factor or not name:
             tail = "B/s" if unit == "bytes" else "/s"

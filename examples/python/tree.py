@@ -54,7 +54,7 @@ async def serve(name: str, tree: Path, skip: list[str]) -> None:
         return (tree / path).read_bytes()
 
     async with service:
-        print(f"serving {os.getpid()}", flush=True)
+        print(f"serving pid={os.getpid()}", flush=True)
         await service.serve_forever()
     stats = service.stats()
     print(f"served calls={stats.calls} errors={stats.errors}", flush=True)
@@ -129,7 +129,7 @@ class Fetch:
             except ringspan.Disconnected as fault:
                 self.broken[fault.delivered] += 1
                 self.learnt = self.learnt or time.monotonic()
-            except ringspan.NotServed:
+            except (ringspan.NotServed, ringspan.NotFound):
                 if again == 1500:
                     raise
             else:

@@ -278,7 +278,7 @@ impl PyCall {
         let settle = PyCFunction::new_closure(py, None, None, move |args, _| -> PyResult<()> {
             let task = args.get_item(0)?;
             match weak.upgrade() {
-                Some(pending) => return pending.settled(&task),
+                Some(pending) => pending.settled(&task),
                 None => {
                     // Nobody waits; taken, so that asyncio does not complain.
                     let _ = task.call_method0(intern!(args.py(), "exception"));

@@ -228,6 +228,7 @@ impl UnderWay {
     }
 
     fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<Result<News, CallError>> {
+        self.conn.check_fork()?;
         loop {
             let listener = || Some(Listener::Task(cx.waker().clone()));
             let nothing = match self.conn.take(self.id, listener) {
@@ -245,7 +246,7 @@ impl UnderWay {
                     return Poll::Pending;
                 }
                 Turn::Awake => {}
-                Turn::Quiet if nothing.driven => return Poll::Pending,
+                Turn::Quiet if nothing.driven.is_some_and(drive_client::is_in) => return Poll::Pending,
                 Turn::Quiet => break,
             }
         }

@@ -8,7 +8,6 @@ use crate::rpc::error::Delivered;
 use crate::rpc::link::{BELL, LIFELINE, Link, PIDFD, TIMER, WHAT};
 use crate::rpc::wire::HEAD_LEN;
 use crate::sync::{MutexGuard, Ordering, lock};
-use crate::sys::fd;
 use std::time::{Duration, Instant};
 
 /// Frames that are read before others get the lock.
@@ -20,6 +19,9 @@ impl Conn {
     /// Takes in what came, without waiting. `harvest`: the poll set may be readable. `awake`: the policy of
     /// who would rather look again than sleep.
     pub(crate) fn drive(&self, harvest: bool, awake: Option<&mut Awake>) -> Turn {
+        if self.is_inherited() {
+            return Turn::Over;
+        }
         let mut woken = Woken::default();
         let mut state = lock(&self.state);
         state.publisher = None;
@@ -49,9 +51,22 @@ impl Conn {
 
     /// The task of this thread's driver will drive again once the others that are ready now have run: what
     /// they put goes out then, in one publication. A task that does not let the driver run keeps it back.
-    #[cfg(any(feature = "tokio", feature = "python"))]
+    #[cfg(feature = "tokio")]
+    pub(crate) fn publish_later_in(&self, runtime: tokio::runtime::Id) {
+        let mut state = lock(&self.state);
+        state.publisher = Some(crate::rpc::conn::thread());
+        state.publishes_in = Some(runtime);
+    }
+
+    /// The same of an event loop, which says when by [`publish`](Conn::publish).
+    #[cfg(feature = "python")]
     pub(crate) fn publish_later(&self) {
-        lock(&self.state).publisher = Some(crate::rpc::conn::thread());
+        let mut state = lock(&self.state);
+        state.publisher = Some(crate::rpc::conn::thread());
+        #[cfg(feature = "tokio")]
+        {
+            state.publishes_in = None;
+        }
     }
 
     /// Publishes what was kept back.
@@ -238,7 +253,7 @@ impl Conn {
 
     /// The last client handle is gone.
     pub(crate) fn close(&self) {
-        if self.forks != fd::fork_count() {
+        if self.is_inherited() {
             return;
         }
         let mut state = lock(&self.state);
@@ -281,6 +296,9 @@ impl Conn {
 
     /// One sleeper less. The others stay armed.
     pub(crate) fn awakes(&self) {
+        if self.is_inherited() {
+            return; // its driving task was dropped; the parent sleeps on
+        }
         let mut state = lock(&self.state);
         state.sleepers = state.sleepers.saturating_sub(1);
         if state.sleepers == 0
@@ -292,7 +310,7 @@ impl Conn {
 
     /// A driving task ends. Its callers look again, and see to another.
     pub(crate) fn leave(&self, is_it: impl Fn(&Driver) -> bool) {
-        if self.forks != fd::fork_count() {
+        if self.is_inherited() {
             return;
         }
         let mut woken = Woken::default();

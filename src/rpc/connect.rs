@@ -111,8 +111,9 @@ pub(crate) fn connect(
             return Err(CallError::Connect(fault.into()));
         }
     }
-    let cause = "its server keeps changing";
-    Err(Fault::new(FaultKind::PeerUnreachable, format!("function {name}"), cause).into())
+    let cause = "its server keeps changing, or hangs up on every caller";
+    let fault = Fault::new(FaultKind::PeerUnreachable, format!("function {name}"), cause);
+    Err(CallError::Connect(fault.into()))
 }
 
 fn lost(found: &Found) -> Result<Option<Fault>, CallError> {

@@ -26,7 +26,7 @@ pub(crate) const RAW: u8 = 1;
 pub(crate) const DEADLINE: u8 = 2;
 /// The deadline is in milliseconds instead.
 pub(crate) const MILLIS: u8 = 4;
-/// The caller wants a stream; `aux` of the first credit frame opens it.
+/// The caller wants a stream.
 pub(crate) const STREAM: u8 = 8;
 /// The body begins in chunks that came before.
 pub(crate) const CHUNKED: u8 = 16;
@@ -189,12 +189,60 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// The bytes that both languages must write: name, blank, hex.
+    const GOLDEN: &str = include_str!("../../tests/golden/frames.txt");
+
+    fn golden(name: &str) -> Vec<u8> {
+        let line = GOLDEN.lines().find_map(|l| l.split_once(' ').filter(|(n, _)| *n == name));
+        let (_, hex) = line.unwrap_or_else(|| panic!("no golden bytes named {name}"));
+        let pair = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(pair).collect()
+    }
+
+    /// A frame without method and aux.
+    fn holds(name: &str, kind: Kind, flags: u8, body: &[u8]) {
+        holds_head(name, Head { flags, ..Head::new(kind, 9) }, body);
+    }
+
+    fn holds_head(name: &str, head: Head, body: &[u8]) {
+        let frame = golden(name);
+        let (front, back) = frame.split_first_chunk().unwrap();
+        assert_eq!(head.to_bytes(), *front, "{name}");
+        assert_eq!(Head::from_bytes(*front), Ok(head), "{name}");
+        assert_eq!(body, back, "{name}");
+    }
+
     #[test]
     fn golden_bytes() {
-        let head = Head { kind: Kind::Call, flags: RAW | STREAM, method: 0x0203, aux: 7, id: 9 };
-        let bytes = [1, 9, 3, 2, 7, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!(head.to_bytes(), bytes);
-        assert_eq!(Head::from_bytes(bytes), Ok(head));
+        use crate::codec::to_vec;
+        use Kind::{Call, Cancel, Chunk, Credit, End, Error, Goodbye, Item};
+        let args = to_vec(&(2, 3)).unwrap();
+        holds("call", Call, 0, &args);
+        holds("call_nothing", Call, 0, &to_vec(&()).unwrap());
+        let keywords = std::collections::BTreeMap::from([("a", 2), ("b", 3)]);
+        holds("call_keywords", Call, 0, &to_vec(&keywords).unwrap());
+        let keywords = std::collections::BTreeMap::from([("b", 3)]);
+        holds("call_mixed", Call, MIXED, &to_vec(&((2,), keywords)).unwrap());
+        let call = Head::new(Call, 9);
+        holds_head("call_deadline", call.with_deadline(Duration::from_millis(1500)), &args);
+        holds_head("call_millis", call.with_deadline(Duration::from_secs(7200)), &args);
+        holds_head(
+            "call_stream",
+            Head { flags: STREAM, method: 1, ..call },
+            &to_vec(&(2,)).unwrap(),
+        );
+        holds_head("call_raw", Head { flags: RAW, method: 0x0203, ..call }, &[0xff, 0]);
+        holds("chunk", Chunk, 0, &args[..2]);
+        holds("call_chunked", Call, CHUNKED, &args[2..]);
+        holds("result", Kind::Result, 0, &to_vec(&5).unwrap());
+        holds("result_raw", Kind::Result, RAW, &[0xff, 0]);
+        let error = crate::rpc::HandlerError::new("ValueError", "bad").to_body();
+        holds("error", Error, 0, &error);
+        holds("item", Item, 0, &to_vec("a").unwrap());
+        holds("end", End, 0, &[]);
+        holds("cancel", Cancel, 0, &[]);
+        holds_head("credit", Head { aux: 8, ..Head::new(Credit, 9) }, &[]);
+        holds_head("goodbye", Head::new(Goodbye, 0), &[]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 #![allow(unsafe_code, reason = "no runtime of a child that is about to leave is taken down")]
 
 use crate::common::{Peer, hear, say};
-use crate::stage::{Test, until};
+use crate::stage::until;
 use futures_util::StreamExt;
 use ringspan::rpc::{self, CallError, Client, Delivered, HandlerError, Limits, Server, Service};
 use serde_bytes::ByteBuf;
@@ -234,8 +234,8 @@ pub(crate) fn side(name: &str) -> String {
     format!("{name}.side")
 }
 
-/// Plays a server until the parent says `stop`, with the grace in milliseconds, or `quit`, or goes.
-/// `options`: `concurrency=1 ring=4096 side one`.
+/// Plays a server until the parent says `stop`, with the grace in milliseconds, or goes. `options`: limits
+/// (`concurrency=1 ring=4096`), the most descriptors (`files=200`), `side` to be looked at, `one` thread.
 pub(crate) fn serve(name: &str, options: &str) {
     let option = |key: &str| {
         options.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('=')).map(|word| {
@@ -269,7 +269,7 @@ pub(crate) fn serve(name: &str, options: &str) {
         // A runtime of its own: the other one may be blocked by a handler.
         let runtime = threads(1);
         let beside = runtime.block_on(rpc::serve(&side(name), look)).unwrap();
-        (runtime, beside)
+        (beside, runtime)
     });
     say("ready");
     std::thread::spawn(move || {
@@ -290,21 +290,12 @@ pub(crate) fn serve(name: &str, options: &str) {
                     hoard.truncate(hoard.len() - leave);
                     say("hoarded");
                 }
-                "quit" => std::process::exit(0),
                 line => {
                     let Some(ms) = line.strip_prefix("stop ") else { panic!("{line}?") };
-                    let _keep = beside;
                     let grace = Duration::from_millis(ms.parse().unwrap());
-                    // The side look holds it too; a runtime of its own, to await it.
-                    drop(_keep);
-                    let mut last = server;
-                    let server = loop {
-                        match Arc::try_unwrap(last) {
-                            Ok(server) => break server,
-                            Err(shared) => last = shared,
-                        }
-                        std::thread::yield_now();
-                    };
+                    // The side has it too. It goes with its runtime, which waits for its tasks.
+                    drop(beside);
+                    let server = Arc::try_unwrap(server).expect("nobody looks at it any more");
                     one_thread().block_on(server.shutdown(grace));
                     say("stopped");
                     break;
@@ -350,10 +341,4 @@ pub(crate) fn cut_off<T: std::fmt::Debug>(ended: Result<T, CallError>) -> Delive
 pub(crate) fn begin<F: Future>(future: &mut std::pin::Pin<&mut F>) {
     use futures_util::FutureExt;
     assert!(future.as_mut().now_or_never().is_none(), "it did not have to wait");
-}
-
-/// Removes what killed processes left, when a test is through with them.
-pub(crate) fn sweep(test: &Test) {
-    ringspan::gc().unwrap();
-    let _ = test;
 }

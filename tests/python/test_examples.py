@@ -212,7 +212,8 @@ def test_add(start: Start, server: str, client: str) -> None:
 
 
 def test_a_rust_filter_is_called_from_python(start: Start, name: str, tmp_path: Path) -> None:
-    start("rust image_filter", name).expect("serving")
+    server = start("rust image_filter", name)
+    server.expect("serving")
     said = start("python filter_client", name, tmp_path).finish().splitlines()
     assert said[0].startswith("edges.pgm: ")
     assert said[1] == "refused: this is not a binary PGM of 8 bits"
@@ -222,6 +223,7 @@ def test_a_rust_filter_is_called_from_python(start: Start, name: str, tmp_path: 
         assert pictures["original.pgm"] != pictures["blurred.pgm"]
     assert {len(picture) for picture in pictures.values()} == {15 + 160 * 120}
     ringspan.remove(name)
+    assert server.finish() == ""
 
 
 def test_a_python_model_is_called_from_tokio(start: Start, name: str) -> None:
@@ -277,7 +279,7 @@ def test_tree_whose_server_is_killed(start: Start, name: str, tmp_path: Path) ->
     for n in range(200):
         (tree / f"{n}").write_text(f"{n}")
     first = start("rust tree", "serve", name, tree)
-    assert first.line() == f"serving {first.pid}"
+    assert first.line() == f"serving pid={first.pid}"
     client = start("python tree", "fetch", name, copy, "--hold")
     client.expect("half")
     first.kill(signal.SIGSTOP)  # so that nothing of what is asked now is answered
@@ -285,7 +287,7 @@ def test_tree_whose_server_is_killed(start: Start, name: str, tmp_path: Path) ->
     client.expect("asked")
     first.kill()
     second = start("python tree", "serve", name, tree)
-    assert second.line() == f"serving {second.pid}"
+    assert second.line() == f"serving pid={second.pid}"
     assert client.line() == "fetched files=200 bytes=490 again=64"
     assert re.fullmatch(r"broken at=[\d.]+ no=64\n", client.finish())
     ringspan.remove(name)

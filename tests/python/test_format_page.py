@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
+import select
+import socket
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import pytest
 import ringspan
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "format.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "format.md").read_text()
+FRAMES = {
+    name: bytes.fromhex(hex_bytes)
+    for name, _, hex_bytes in (
+        line.partition(" ")
+        for line in (ROOT / "tests" / "golden" / "frames.txt").read_text().splitlines()
+        if not line.startswith("#")
+    )
+}
 
 
 def table(heading: str) -> dict[str, tuple[int, int]]:
@@ -19,7 +33,7 @@ def table(heading: str) -> dict[str, tuple[int, int]]:
     return {field.strip(): (int(offset), int(size)) for offset, size, field in rows}
 
 
-def number(data: bytes, at: tuple[int, int], base: int = 0) -> int:
+def number(data: bytes | mmap.mmap, at: tuple[int, int], base: int = 0) -> int:
     offset, size = at
     return int.from_bytes(data[base + offset : base + offset + size], "little")
 
@@ -126,3 +140,127 @@ def test_a_number_is_laid_out_as_the_page_says(name: str) -> None:
         assert number(data, fields["the number"], kind) == bits
         assert number(data, fields["version"], kind) == 1
         shared.close()
+
+
+class Caller:
+    """A client in plain Python, which knows of the library only what the page says."""
+
+    def __init__(self, name: str) -> None:
+        function = Path("/dev/shm", name[1:]).read_bytes()
+        assert number(function, table("Header")["kind"]) == 6
+        assert number(function, table("Header")["number of slots"]) == 1
+        slots = number(function, table("Header")["length of the header"])
+        tag = number(function, table("Slot")["tag"], slots)
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(20)
+        self.socket.connect(f"{os.environ['RINGSPAN_DIR']}/{tag:016x}.call")
+        self.hello, self.fds, _, _ = socket.recv_fds(self.socket, 1 << 17, 3)
+        memory, self.bell, self.heard = self.fds
+        self.memory = mmap.mmap(memory, os.fstat(memory).st_size)
+        self.layout = table("Memory of a connection")
+        self.said = self.read = 0
+        hello = table("The hello")
+        self.responses = 4096 + number(self.hello, hello["capacity of the ring of requests"])
+
+    def close(self) -> None:
+        self.memory.close()
+        self.socket.close()
+        for fd in self.fds:
+            os.close(fd)
+
+    def word(self, part: str, at: int) -> int:
+        return self.layout[part][0] + at
+
+    def put(self, at: int, value: int) -> None:
+        self.memory[at : at + 8] = value.to_bytes(8, "little")
+
+    def say(self, frame: bytes) -> None:
+        """Publishes a frame and rings; our number stands before."""
+        self.put(self.word("seat of the client", table("Slot")["waiting"][0]), 2 + 2 * self.said)
+        record = len(frame).to_bytes(4, "little") + bytes(4) + frame
+        record += bytes(-len(record) % 8)
+        at = 4096 + self.said
+        self.memory[at : at + len(record)] = record
+        self.said += len(record)
+        self.put(self.word("requests", 0), self.said)
+        os.write(self.bell, (1).to_bytes(8, "little"))
+
+    def hear(self) -> bytes:
+        """The next frame."""
+        tail = self.word("responses", table("Kind area of a ring")["tail"][0])
+        while number(self.memory, (tail, 8)) == self.read:
+            assert select.select([self.heard], [], [], 20)[0], "the bell never rang"
+            os.read(self.heard, 8)
+        at = self.responses + self.read
+        length = int.from_bytes(self.memory[at : at + 4], "little")
+        frame = self.memory[at + 8 : at + 8 + length]
+        self.read += (8 + length + 7) // 8 * 8
+        self.put(self.word("responses", table("Kind area of a ring")["head"][0]), self.read)
+        return frame
+
+
+@pytest.fixture
+def caller(name: str) -> Iterator[Caller]:
+    service = ringspan.Service(name, ring_capacity=1 << 16)
+
+    @service.method(inline=True)
+    def add(a: int = 5, b: int = 0) -> int:
+        return a + b
+
+    @service.method
+    async def items(n: int) -> AsyncIterator[str]:
+        for _ in range(n):
+            yield "a"
+
+    with ringspan.serve_in_background(service):
+        caller = Caller(name)
+        yield caller
+        caller.close()
+
+
+def test_a_hello_is_as_the_page_says(caller: Caller) -> None:
+    hello, fields = caller.hello, table("The hello")
+    assert hello[:8] == b"RSRPCHI\0"
+    assert number(hello, fields["version"]) == 1
+    assert number(hello, fields["answer"]) == 0
+    assert number(hello, fields["process id of the server"]) == os.getpid()
+    assert number(hello, fields["bytes of the table"]) == len(hello) - 64
+    assert number(hello, fields["capacity of the ring of responses"]) == 1 << 16
+    assert number(hello, fields["max_pending"]) == 1024
+    assert number(hello, fields["max_inflight_bytes"]) == 64 << 20
+    assert number(hello, fields["max_message"]) == 64 << 20
+    assert hello[64] == 0x92
+    assert b"\xa1n\xa3add" in hello
+    assert caller.memory[:8] == b"RSPANRPC"
+    assert caller.memory[8:16] == (0x01020304_00000001).to_bytes(8, "little")
+    assert len(caller.memory) == 4096 + 2 * (1 << 16)
+
+
+def test_frames_are_as_the_page_says(caller: Caller) -> None:
+    forms = ["call", "call_nothing", "call_keywords", "call_mixed", "call_deadline", "call_millis"]
+    for form in forms:
+        caller.say(FRAMES[form])
+        assert caller.hear() == FRAMES["result"], form
+    for part in ("chunk", "call_chunked"):
+        caller.say(FRAMES[part])
+    assert caller.hear() == FRAMES["result"]
+    caller.say(FRAMES["call_stream"])
+    assert [caller.hear() for _ in range(3)] == [FRAMES[n] for n in ("item", "item", "end")]
+    caller.say(FRAMES["cancel"])  # of a call that is over: nothing comes of it
+    caller.say(FRAMES["credit"])
+    caller.say(FRAMES["call"][:16] + b"\x91\xa1a")
+    error = caller.hear()
+    assert error[:16] == FRAMES["error"][:16]
+    assert error[16:].startswith(b"\x83\xa1t\xa9TypeError\xa1m")
+
+
+def test_what_is_no_frame_ends_the_connection(caller: Caller) -> None:
+    caller.say(FRAMES["result"])
+    assert caller.socket.recv(1) == b""
+
+
+def test_the_page_shows_golden_frames() -> None:
+    section = PAGE.split("\n### Frames\n")[1].split("\n## ")[0]
+    shown = re.findall(r"^    .*?  +((?:[0-9a-f]{2,} ?)+)$", section, re.MULTILINE)
+    assert len(shown) == 6
+    assert {bytes.fromhex(line) for line in shown} <= set(FRAMES.values())

@@ -7,6 +7,7 @@ Blocks are told apart by their language; an HTML comment right before one says m
     <!-- run: pair=sixty role=a -->      before ```python: one side of a pair of programs; all the
                                          roles of a pair run at the same time, each in a process
                                          of its own, started in the order of the page
+    <!-- run: pair=p role=b after=/name -->   the same; started once that name exists
     <!-- run: continue -->               before ```python: runs behind the Python block before it,
                                          in the same interpreter
     <!-- expect -->                      before ```text: the exact stdout of the block, or of the
@@ -26,6 +27,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,6 +71,7 @@ class Program:
     pair: str | None = None
     roles: dict[str, list[str]] = field(default_factory=dict)
     expected: dict[str | None, str] = field(default_factory=dict)
+    after: dict[str, str] = field(default_factory=dict)
 
 
 def blocks(page: str, name: str) -> list[Block]:
@@ -125,6 +128,8 @@ def programs(found: list[Block]) -> list[Program]:
                 made.append(Program(block.place, pair))
             assert role not in made[-1].roles, f"{block.place}: role `{role}` stands there twice"
             made[-1].roles[role] = [block.text]
+            if "after" in asked:
+                made[-1].after[role] = asked["after"]
     for program in made:
         one_sided = program.pair is not None and len(program.roles) < 2
         assert not one_sided, f"{program.place}: the pair `{program.pair}` has one role only"
@@ -147,12 +152,23 @@ def names_removed(sources: list[str]) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+def await_name(name: str, running: dict[str, subprocess.Popen[str]]) -> None:
+    """Waits until the name is there, or those who run have ended."""
+    until = time.monotonic() + PATIENCE
+    while not Path("/dev/shm", name[1:]).exists() and time.monotonic() < until:
+        if all(process.poll() is not None for process in running.values()):
+            return
+        time.sleep(0.01)
+
+
 def run_program(program: Program, folder: Path) -> dict[str, str]:
     """Runs all roles at once; returns what each printed; all must end with status 0."""
     running: dict[str, subprocess.Popen[str]] = {}
     said: dict[str, str] = {}
     try:
         for role, sources in program.roles.items():
+            if role in program.after:
+                await_name(program.after[role], running)
             running[role] = subprocess.Popen(
                 [sys.executable, "-X", "dev", "-c", DRIVER, *sources],
                 stdout=subprocess.PIPE,

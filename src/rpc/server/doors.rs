@@ -185,11 +185,13 @@ impl Floor {
     fn leave(&mut self) {
         self.engine.give_name_back();
         failpoint!("rpc.leaving");
-        for guest in self.guests.iter().flatten() {
+        for index in 0..self.guests.len() as u32 {
+            let Some(guest) = self.guest(index) else { continue };
             guest.peer.with(|work| {
                 let _ = work.session.say_goodbye(&mut work.link); // a violation shows at the next look
                 work.link.publish();
             });
+            self.heat(index); // parked anew, if there was no room
         }
     }
 

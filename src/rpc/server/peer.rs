@@ -161,6 +161,9 @@ impl Peer {
     }
 
     fn post(&self, mail: Mail) {
+        if self.engine.is_inherited() {
+            return; // of a handler that a forked child dropped; the parent's goes on
+        }
         let mut desk = lock(&self.desk);
         if desk.gone {
             return;

@@ -42,9 +42,10 @@ impl Floor {
                 let since = *now.get_or_insert_with(Instant::now);
                 match self.in_place(&peer, &mut work, since, starter) {
                     Ok(None) => {}
-                    Ok(then) => {
+                    Ok(Some((then, len))) => {
                         frames += 1;
-                        now = then;
+                        spent += 1 + len / BYTES;
+                        now = Some(then);
                         continue;
                     }
                     Err(violation) => break Err(violation),
@@ -84,12 +85,18 @@ impl Floor {
         }
     }
 
-    /// Checks the work in again. False: the client had to be thrown out.
+    /// Checks the work in again. False: the client had to be thrown out. A client that is parked does not
+    /// know yet that we wait for it to read: the look that follows parks anew.
     fn done(&mut self, index: u32, peer: &Arc<Peer>, work: Box<Work>) -> bool {
-        let waits = peer
-            .check_in(work, |work| Ok(!work.session.pending.is_empty() && work.session.reads()));
-        match waits {
-            Ok(waits) => {
+        let found = peer.check_in(work, |work| {
+            let session = &work.session;
+            Ok((!session.pending.is_empty() && session.reads(), session.wants_room()))
+        });
+        match found {
+            Ok((waits, wants_room)) => {
+                if wants_room {
+                    self.heat(index);
+                }
                 if let Some(guest) = self.guest(index)
                     && waits
                     && !std::mem::replace(&mut guest.waits, true)
@@ -157,14 +164,15 @@ impl Floor {
         Ok(None)
     }
 
-    /// Answers the next frame where it lies, if it is a call for that. `None`: it is not.
+    /// Answers the next frame where it lies, if it is a call for that: the time, and the length of its
+    /// arguments. `None`: it is not.
     fn in_place(
         &mut self,
         peer: &Arc<Peer>,
         work: &mut Work,
         since: Instant,
         starter: &mut dyn Starter,
-    ) -> Result<Option<Instant>, Violation> {
+    ) -> Result<Option<(Instant, usize)>, Violation> {
         let Some((head, record)) = work.link.peek()? else { return Ok(None) };
         let method = self.engine.methods.get(usize::from(head.method));
         let fits = head.kind == Kind::Call
@@ -180,7 +188,7 @@ impl Floor {
         let (args, tx) = link.in_place(&record);
         let Heard::Call(call) = session.hear(head, args)? else { return Ok(None) };
         count(&self.engine.counters.calls);
-        let (id, raw) = (call.id, call.raw);
+        let (id, raw, len) = (call.id, call.raw, args.len());
         let deadline = call.deadline.and_then(|left| since.checked_add(left));
         let asked =
             Call { peer, id, method: call.method, raw, mixed: call.mixed, deadline, args, since };
@@ -206,7 +214,7 @@ impl Floor {
         link.release(&record);
         let now = Instant::now();
         self.engine.counters.answered(now.duration_since(since), error.is_some());
-        Ok(Some(now))
+        Ok(Some((now, len)))
     }
 
     fn start(

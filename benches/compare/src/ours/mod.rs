@@ -1,6 +1,7 @@
 //! ringspan itself: the same shape as every peer, and the cells that only it has.
 
 mod calls;
+mod calls_memory;
 mod changed;
 mod idle;
 mod large;
@@ -99,4 +100,10 @@ fn rpc(cells: &mut Vec<Cell>) {
     sequential::<calls::Parked>(cells, ours("ringspan-parked", "tokio"), 1);
     echoes::<Owned>(cells, ours("ringspan-owned", "tokio"));
     echoes::<InPlace>(cells, ours("ringspan-in-place", "tokio"));
+    let run = |_: &Cell, place: &Place, side: &Side<'_>| match side {
+        Side::Parent(_) => calls_memory::watch(place),
+        Side::Child(place) => calls_memory::serve(place).map(|()| Outcome::default()),
+    };
+    let server = ours("ringspan-server", "tokio");
+    cells.push(cell("rpc-memory", 64, Pin::Apart, server, Box::new(run)));
 }
