@@ -23,7 +23,7 @@ import threading
 import time
 import typing
 import weakref
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
@@ -363,10 +363,15 @@ def _from_handler(error: BaseException) -> BaseException:
     return error.with_traceback(trace.tb_next if trace and trace.tb_next else trace)
 
 
-@functools.cache
-def _eager(kind: Hashable) -> bool:
-    """Whether tasks of this kind of loop start eagerly: from CPython 3.12 on, where it can."""
-    del kind
+#: Kinds of loops that were tried.
+_eager_loops: dict[type, bool] = {}
+
+
+def _eager(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether tasks of the loop that runs start eagerly: from CPython 3.12 on, where it can."""
+    known = _eager_loops.get(type(loop))
+    if known is not None:
+        return known
     done = []
 
     async def probe() -> None:
@@ -375,11 +380,13 @@ def _eager(kind: Hashable) -> bool:
     coroutine = probe()
     try:
         make: Any = asyncio.Task  # mypy checks for 3.11
-        task = make(coroutine, loop=asyncio.get_running_loop(), eager_start=True)
+        task = make(coroutine, loop=loop, eager_start=True)
+        can = bool(done) and task.done()
     except (TypeError, RuntimeError):
         coroutine.close()
-        return False
-    return bool(done) and task.done()
+        can = False
+    _eager_loops[type(loop)] = can
+    return can
 
 
 class Service:
@@ -429,7 +436,13 @@ class Service:
     def method(self, handler: _F, /) -> _F: ...
     @overload
     def method(
-        self, /, *, name: str | None = None, inline: bool = False, raw: bool = False
+        self,
+        handler: None = None,
+        /,
+        *,
+        name: str | None = None,
+        inline: bool = False,
+        raw: bool = False,
     ) -> Callable[[_F], _F]: ...
     def method(
         self,
@@ -463,8 +476,7 @@ class Service:
         handlers = [tuple(handler) for handler in self._handlers]
         server = _Server(self.name, handlers, self._limits, self.grace, self._exact)
         ended = asyncio.Event()
-        kind: Any = type(loop)
-        server.start(ended.set, _eager(kind))
+        server.start(ended.set, _eager(loop))
         self._server, self._ended = server, ended
 
     async def __aenter__(self) -> Service:  # noqa: PYI034 - final enough
