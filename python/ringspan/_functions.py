@@ -23,7 +23,7 @@ import threading
 import time
 import typing
 import weakref
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
@@ -35,6 +35,8 @@ from ringspan._ringspan import (
     Client,
     Context,
     _CallOff,
+    _Job,
+    _Jobs,
     _memory_per_client,
     _Server,
 )
@@ -302,10 +304,74 @@ async def drain(items: Any, send: Any) -> None:
         await items.aclose()
 
 
-@functools.cache
-def _eager(kind: Hashable) -> bool:
-    """Whether tasks of this kind of loop start eagerly: from CPython 3.12 on, where it can."""
-    del kind
+#: Threads that run handlers; the end of the program waits a moment for those that end.
+_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
+def start_thread(function: str, job: _Jobs | _Job, name: str) -> None:
+    """Starts a thread in `work` or `work_items`."""
+    thread = threading.Thread(target=globals()[function], args=(job,), name=name, daemon=True)
+    _threads.add(thread)
+    thread.start()
+
+
+def work(jobs: _Jobs) -> None:
+    """Runs plain handlers one after another."""
+    while (job := jobs.take()) is not None:
+        if (begun := job.begin()) is not None:
+            call, args, kwargs = begun
+            try:
+                result = call(*args, **(kwargs or {}))
+            except BaseException as error:
+                job.fail(_from_handler(error))
+            else:
+                job.result(result)
+                del result
+            del begun, call, args, kwargs
+        del job
+
+
+def work_items(job: _Job) -> None:
+    """Runs a generator as its client takes the items."""
+    if (begun := job.begin()) is None:
+        return
+    call, args, kwargs = begun
+    try:
+        items = iter(call(*args, **(kwargs or {})))
+        try:
+            while job.room():
+                try:
+                    item = next(items)
+                except StopIteration:
+                    job.finish()
+                    return
+                if not job.item(item):
+                    return
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+    except BaseException as error:
+        job.fail(_from_handler(error))
+    finally:
+        job.finish()  # unless it was answered
+
+
+def _from_handler(error: BaseException) -> BaseException:
+    """The exception without our own frame at the head of its traceback."""
+    trace = error.__traceback__
+    return error.with_traceback(trace.tb_next if trace and trace.tb_next else trace)
+
+
+#: Kinds of loops that were tried.
+_eager_loops: dict[type, bool] = {}
+
+
+def _eager(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether tasks of the loop that runs start eagerly: from CPython 3.12 on, where it can."""
+    known = _eager_loops.get(type(loop))
+    if known is not None:
+        return known
     done = []
 
     async def probe() -> None:
@@ -314,11 +380,13 @@ def _eager(kind: Hashable) -> bool:
     coroutine = probe()
     try:
         make: Any = asyncio.Task  # mypy checks for 3.11
-        task = make(coroutine, loop=asyncio.get_running_loop(), eager_start=True)
+        task = make(coroutine, loop=loop, eager_start=True)
+        can = bool(done) and task.done()
     except (TypeError, RuntimeError):
         coroutine.close()
-        return False
-    return bool(done) and task.done()
+        can = False
+    _eager_loops[type(loop)] = can
+    return can
 
 
 class Service:
@@ -368,7 +436,13 @@ class Service:
     def method(self, handler: _F, /) -> _F: ...
     @overload
     def method(
-        self, /, *, name: str | None = None, inline: bool = False, raw: bool = False
+        self,
+        handler: None = None,
+        /,
+        *,
+        name: str | None = None,
+        inline: bool = False,
+        raw: bool = False,
     ) -> Callable[[_F], _F]: ...
     def method(
         self,
@@ -402,8 +476,7 @@ class Service:
         handlers = [tuple(handler) for handler in self._handlers]
         server = _Server(self.name, handlers, self._limits, self.grace, self._exact)
         ended = asyncio.Event()
-        kind: Any = type(loop)
-        server.start(ended.set, _eager(kind))
+        server.start(ended.set, _eager(loop))
         self._server, self._ended = server, ended
 
     async def __aenter__(self) -> Service:  # noqa: PYI034 - final enough
@@ -652,6 +725,8 @@ class Server:
 _running: weakref.WeakSet[Server] = weakref.WeakSet()
 #: How long the end of a program waits for a loop that a handler holds up.
 _PATIENCE = 2.0
+#: How long it waits for the threads of handlers.
+_A_MOMENT = 0.2
 
 
 def _stop_all() -> None:
@@ -663,6 +738,10 @@ def _stop_all() -> None:
         server._thread.join(max(0.0, until - time.monotonic()))
         for service in server.services:
             service._kill()
+    # Threads without work end now. One that is busy is left behind, wherever it stands.
+    until = time.monotonic() + _A_MOMENT
+    for thread in list(_threads):
+        thread.join(max(0.0, until - time.monotonic()))
 
 
 def _forget_all() -> None:
@@ -673,6 +752,7 @@ def _forget_all() -> None:
     _clients.forget()
     _blocking_clients.forget()
     _running.clear()
+    _threads.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -6,7 +6,6 @@ Nothing is pickled. A builtin exception is caught by its own type as well as by 
 from __future__ import annotations
 
 import builtins
-import functools
 import traceback
 from typing import Any
 
@@ -60,10 +59,15 @@ def _class_of(name: str) -> type[RemoteError]:
     base = getattr(builtins, name, None)
     if not (isinstance(base, type) and issubclass(base, Exception)) or base in _NEVER:
         return RemoteError
-    return _made(name)
+    if name not in _known:
+        _known[name] = _made(name)
+    return _known[name]
 
 
-@functools.cache
+#: The classes made so far; there are no more than builtin exceptions.
+_known: dict[str, type[RemoteError]] = {}
+
+
 def _made(name: str) -> type[RemoteError]:
     base: type[Exception] = getattr(builtins, name)
     if issubclass(base, UnicodeError):

@@ -81,7 +81,7 @@ class Awaitable(Coroutine[Any, Any, _T]):
             RuntimeError: it was awaited before.
         """
 
-    def __iter__(self) -> Self:
+    def __iter__(self) -> Generator[Any, Any, _T]:
         """Waits."""
 
     def __next__(self) -> Any:
@@ -2750,7 +2750,7 @@ class Client:
             await f.method("stream")(1)
         """
 
-    def __getattr__(self, name: str) -> Method: ...
+    def __getattribute__(self, name: str, /) -> Method: ...
     def options(self, **kwargs: Any) -> Client:
         """The same client, on the same connections, with other options.
 
@@ -2860,7 +2860,7 @@ class Call(Coroutine[Any, Any, _T]):
     def __await__(self) -> Generator[Any, Any, _T]:
         """Waits for the result."""
 
-    def __iter__(self) -> Self:
+    def __iter__(self) -> Generator[Any, Any, _T]:
         """Waits for the result."""
 
     def __next__(self) -> Any:
@@ -3002,7 +3002,7 @@ class BlockingClient:
             f.method("stream")(1)
         """
 
-    def __getattr__(self, name: str) -> BlockingMethod: ...
+    def __getattribute__(self, name: str, /) -> BlockingMethod: ...
     def options(self, **kwargs: Any) -> BlockingClient:
         """The same client, on the same connection, with other options: see `Client.options`.
 
@@ -3173,7 +3173,7 @@ class _Server:
 @final
 class _CallOff:
     def __new__(cls) -> Self: ...
-    def __call__(self) -> None: ...
+    def __call__(self, /, *args: Any, **kwargs: Any) -> None: ...
 
 @final
 class _Opened: ...
@@ -3188,5 +3188,14 @@ class _Finish:
     def __call__(self, task: asyncio.Task[Any]) -> None: ...
 
 @final
-class _Thread:
-    def __call__(self) -> None: ...
+class _Jobs:
+    def take(self) -> _Job | None: ...
+
+@final
+class _Job:
+    def begin(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any] | None] | None: ...
+    def result(self, result: Any) -> None: ...
+    def fail(self, error: BaseException) -> None: ...
+    def finish(self) -> None: ...
+    def room(self) -> bool: ...
+    def item(self, item: Any) -> bool: ...

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::asyncio_loop::runs_here;
 use super::rpc_channel::Channel;
+use super::rpc_stream::Items;
 use crate::sync::{Mutex, lock};
 
 /// How it ended.
@@ -35,8 +36,10 @@ type Callback = (Py<PyAny>, Option<Py<PyAny>>, Py<PyCall>);
 
 /// What stands behind it.
 enum Of {
-    /// A call; without an id the next item of a stream, which is not a call of its own.
+    /// A call; without an id what is over already.
     Channel(Arc<Channel>, Option<u64>),
+    /// The next item of a stream; it keeps the stream.
+    Item(Arc<Channel>, #[allow(dead_code, reason = "kept")] Arc<Items>),
     /// A task that connects first.
     Task { name: String, event_loop: Py<PyAny>, task: Py<PyAny> },
 }
@@ -57,9 +60,14 @@ impl Pending {
         Arc::new(Pending { of, slot: Mutex::new(slot) })
     }
 
+    /// The next item of a stream.
+    pub(crate) fn item(channel: Arc<Channel>, items: Arc<Items>) -> Arc<Pending> {
+        Self::with(Of::Item(channel, items))
+    }
+
     fn object(&self) -> &str {
         match &self.of {
-            Of::Channel(channel, _) => channel.conn.object(),
+            Of::Channel(channel, _) | Of::Item(channel, _) => channel.conn.object(),
             Of::Task { name, .. } => name,
         }
     }
@@ -130,7 +138,9 @@ impl Pending {
         });
         let args = (callback, of);
         let called = options.transpose().and_then(|options| match &self.of {
-            Of::Channel(channel, _) => channel.call_soon(py).call(args, options.as_ref()),
+            Of::Channel(channel, _) | Of::Item(channel, _) => {
+                channel.call_soon(py).call(args, options.as_ref())
+            }
             Of::Task { event_loop, .. } => {
                 event_loop.bind(py).call_method(intern!(py, "call_soon"), args, options.as_ref())
             }
@@ -140,14 +150,27 @@ impl Pending {
         }
     }
 
-    fn cancel(&self, py: Python<'_>, message: Option<Py<PyAny>>) -> bool {
-        let Some(callbacks) = self.end(Ended::Cancelled(message)) else { return false };
+    /// The end, told in the loop's next turn: by code that may run inside a task.
+    fn end_soon(&self, py: Python<'_>, ended: Ended) -> bool {
+        let Some(callbacks) = self.end(ended) else { return false };
         for (callback, context, of) in callbacks {
             self.call_soon(py, &callback, context.as_ref(), &of);
         }
+        true
+    }
+
+    /// A failure, told in the loop's next turn.
+    pub(crate) fn fail_soon(&self, py: Python<'_>, err: PyErr) {
+        self.end_soon(py, Ended::Failed(err));
+    }
+
+    fn cancel(&self, py: Python<'_>, message: Option<Py<PyAny>>) -> bool {
+        if !self.end_soon(py, Ended::Cancelled(message)) {
+            return false;
+        }
         match &self.of {
             Of::Channel(channel, Some(id)) => channel.give_up(py, *id),
-            Of::Channel(_, None) => {}
+            Of::Channel(_, None) | Of::Item(..) => {}
             Of::Task { task, .. } => {
                 // Fails where the loop is closed.
                 let _ = task.call_method0(py, intern!(py, "cancel"));
@@ -173,7 +196,7 @@ impl Drop for Pending {
         }
         match &self.of {
             Of::Channel(channel, Some(id)) => channel.forget(*id),
-            Of::Channel(_, None) => {}
+            Of::Channel(_, None) | Of::Item(..) => {}
             Of::Task { event_loop, task, .. } => {
                 let _ = Python::try_attach(|py| {
                     let event_loop = event_loop.bind(py);
@@ -343,7 +366,7 @@ impl PyCall {
     /// The event loop that resolves it.
     fn get_loop(&self, py: Python<'_>) -> Py<PyAny> {
         match &self.pending.of {
-            Of::Channel(channel, _) => channel.event_loop(py),
+            Of::Channel(channel, _) | Of::Item(channel, _) => channel.event_loop(py),
             Of::Task { event_loop, .. } => event_loop.clone_ref(py),
         }
     }

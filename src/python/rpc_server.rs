@@ -14,7 +14,7 @@ use super::asyncio_loop::{is_true, running_loop, runs_here};
 use super::errors;
 use super::rpc_handler::{PyContext, PyFinish, PySender};
 use super::rpc_starter::{Handler, PyStarter};
-use super::rpc_worker::PyThread;
+use super::rpc_worker::{PyJob, PyJobs};
 use super::seconds::seconds;
 use crate::error::{Fault, FaultKind};
 use crate::rpc::Limits;
@@ -294,6 +294,7 @@ pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyContext>()?;
     m.add_class::<PySender>()?;
     m.add_class::<PyFinish>()?;
-    m.add_class::<PyThread>()?;
+    m.add_class::<PyJob>()?;
+    m.add_class::<PyJobs>()?;
     m.add_function(wrap_pyfunction!(_memory_per_client, m)?)
 }

@@ -78,6 +78,23 @@ impl Handler {
         of: &CallOf,
         args: &[u8],
     ) -> Result<Bound<'py, PyAny>, Failure> {
+        let (call, args, kwargs) = self.invocation(py, peer, of, args)?;
+        let result: PyResult<Bound<'py, PyAny>> = match &kwargs {
+            None if !args.is_empty() => call.call1(args),
+            None => call.call0(),
+            Some(kwargs) => call.call(args, Some(kwargs)),
+        };
+        result.map_err(Failure::raised)
+    }
+
+    /// Reads the arguments: what is to be called, and with what.
+    pub(super) fn invocation<'py>(
+        &self,
+        py: Python<'py>,
+        peer: &Arc<Peer>,
+        of: &CallOf,
+        args: &[u8],
+    ) -> Result<Invocation<'py>, Failure> {
         let (args, kwargs): Arguments<'py> =
             read_args(py, args, of.raw, of.mixed).map_err(|err| Failure::arguments(py, &err))?;
         let (args, kwargs) = match &self.context {
@@ -88,13 +105,7 @@ impl Handler {
                     .map_err(Failure::raised)?
             }
         };
-        let call = self.call.bind(py);
-        let result: PyResult<Bound<'py, PyAny>> = match &kwargs {
-            None if !args.is_empty() => call.call1(args),
-            None => call.call0(),
-            Some(kwargs) => call.call(args, Some(kwargs)),
-        };
-        result.map_err(Failure::raised)
+        Ok((self.call.bind(py).clone(), args, kwargs))
     }
 }
 
@@ -115,6 +126,10 @@ fn with_context<'py>(
     kwargs.set_item(parameter, context)?;
     Ok((args, Some(kwargs)))
 }
+
+/// A function, and what it is called with.
+pub(super) type Invocation<'py> =
+    (Bound<'py, PyAny>, Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>);
 
 /// What stays of a call once its arguments are read.
 #[derive(Debug, Clone, Copy)]

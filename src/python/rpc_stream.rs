@@ -109,15 +109,19 @@ impl PyCallStream {
         if let Some(item) = self.items.next(py) {
             return Ok(PyCall::ready(channel, item));
         }
-        let pending = Pending::new(channel, None);
+        let pending = Pending::item(channel, Arc::clone(&self.items));
         lock(&self.items.state).waiting = Some(Arc::downgrade(&pending));
         Ok(PyCall { pending })
     }
 
     /// Stops the handler; there are no more items.
-    fn aclose(&self) -> PyCall {
+    fn aclose(&self, py: Python<'_>) -> PyCall {
         self.items.close();
+        let waiting = lock(&self.items.state).waiting.take();
+        if let Some(waiting) = waiting.and_then(|waiting| waiting.upgrade()) {
+            waiting.fail_soon(py, PyStopAsyncIteration::new_err(()));
+        }
         let channel = Arc::clone(&self.items.channel);
-        PyCall::ready(channel, Python::attach(|py| Ok(py.None())))
+        PyCall::ready(channel, Ok(py.None()))
     }
 }

@@ -1,15 +1,13 @@
 //! Handlers in threads: `def`s one after the other on the server's worker, generators each in its own.
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Wake, Waker};
 use std::thread::Thread;
 
 use super::rpc_handler::item_body;
-use super::rpc_starter::{CallOf, Failure, Handler, done, write_result};
+use super::rpc_starter::{CallOf, Failure, Handler, Invocation, done, write_result};
 use crate::rpc::core::session::Stop;
 use crate::rpc::error::Reason;
 use crate::rpc::server::floor::Call;
@@ -85,50 +83,44 @@ impl Job {
         self.peer.finish(self.of.id, self.of.since, answer);
     }
 
-    /// A `def`.
-    fn run(mut self, py: Python<'_>) {
+    fn handler(&self) -> &Handler {
+        &self.methods[self.method]
+    }
+
+    /// What is to be called; `None` if nobody wants it any more, or the arguments are not to be read.
+    fn begin<'py>(&mut self, py: Python<'py>) -> Option<Invocation<'py>> {
         if self.is_stopped() {
-            return;
+            return None;
         }
-        let methods = Arc::clone(&self.methods);
-        let handler = &methods[self.method];
+        match self.handler().invocation(py, &self.peer, &self.of, &self.args) {
+            Ok(invocation) => Some(invocation),
+            Err(failure) => {
+                self.answer(Done::Error(failure.body(py)));
+                None
+            }
+        }
+    }
+
+    fn result(&mut self, result: &Bound<'_, PyAny>) {
         let mut body = Vec::new();
-        let written = handler
-            .invoke(py, &self.peer, &self.of, &self.args)
-            .and_then(|result| write_result(&mut body, &result, handler.raw, self.exact));
-        let answer = done(written.map(|()| body).map_err(|failure| failure.body(py)), handler.raw);
+        let raw = self.handler().raw;
+        let written = write_result(&mut body, result, raw, self.exact);
+        let answer = done(written.map(|()| body).map_err(|failure| failure.body(result.py())), raw);
         self.answer(answer);
     }
 
-    /// A generator.
-    fn run_items(mut self, py: Python<'_>) {
-        let answer = match self.items(py) {
-            Ok(()) => Done::End,
-            Err(failure) => Done::Error(failure.body(py)),
-        };
-        self.answer(answer);
-    }
-
-    fn items(&self, py: Python<'_>) -> Result<(), Failure> {
-        let handler = &self.methods[self.method];
-        let items = handler.invoke(py, &self.peer, &self.of, &self.args)?;
-        let mut items = items.try_iter().map_err(Failure::raised)?;
-        let thread = std::thread::current();
-        *lock(&self.stopped.thread) = Some(thread.clone());
-        let waker = Waker::from(Arc::new(Unpark(thread)));
-        loop {
-            while !self.is_stopped() && !self.peer.poll_may_send(self.of.id, &waker) {
-                py.detach(std::thread::park); // one that was woken before returns at once
+    /// Sends an item; false if it cannot be sent, which has been told then.
+    fn item(&mut self, item: &Bound<'_, PyAny>) -> bool {
+        match item_body(&self.peer, item, self.exact) {
+            Ok(body) => {
+                self.peer.item(self.of.id, false, body);
+                true
             }
-            if self.is_stopped() || !self.peer.is_wanted(self.of.id) {
-                let close = items.as_any().call_method0(intern!(py, "close"));
-                return close.map(drop).map_err(Failure::raised);
+            Err(err) => {
+                let body = Failure::result(item.py(), &err).body(item.py());
+                self.answer(Done::Error(body));
+                false
             }
-            let Some(item) = items.next() else { return Ok(()) };
-            let body = item.map_err(Failure::raised).and_then(|item| {
-                item_body(&self.peer, &item, self.exact).map_err(|err| Failure::result(py, &err))
-            })?;
-            self.peer.item(self.of.id, false, body);
         }
     }
 }
@@ -158,8 +150,8 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn spawn(py: Python<'_>) -> PyResult<Worker> {
         let (jobs, receiver) = channel();
-        let thread = PyThread { work: Mutex::new(Some(Work::Jobs(receiver))) };
-        start(py, thread, "ringspan worker")?;
+        let jobs_there = PyJobs { receiver: Mutex::new(receiver) };
+        start(py, "work", Bound::new(py, jobs_there)?.into_any(), "ringspan worker")?;
         Ok(Worker { jobs })
     }
 
@@ -171,42 +163,104 @@ impl Worker {
 
 /// A thread for one generator.
 pub(super) fn spawn_generator(py: Python<'_>, job: Job) -> PyResult<()> {
-    let thread = PyThread { work: Mutex::new(Some(Work::Items(Box::new(job)))) };
-    start(py, thread, "ringspan stream")
+    start(py, "work_items", Bound::new(py, PyJob::new(job))?.into_any(), "ringspan stream")
 }
 
-fn start(py: Python<'_>, thread: PyThread, name: &str) -> PyResult<()> {
-    let options = PyDict::new(py);
-    options.set_item("target", thread)?;
-    options.set_item("name", name)?;
-    options.set_item("daemon", true)?;
-    let made = py.import("threading")?.getattr("Thread")?.call((), Some(&options))?;
-    made.call_method0("start").map(drop)
+/// Starts a daemon thread in a function of `_functions.py`. Handlers have only Python beneath them: such a
+/// thread is unwound from wherever it stands when the interpreter goes, which must not be through Rust.
+fn start(py: Python<'_>, function: &str, with: Bound<'_, PyAny>, name: &str) -> PyResult<()> {
+    let start = py.import("ringspan._functions")?.getattr("start_thread")?;
+    start.call1((function, with, name)).map(drop)
 }
 
-enum Work {
-    Jobs(Receiver<Job>),
-    Items(Box<Job>),
-}
-
-/// What a thread runs.
-#[pyclass(frozen, name = "_Thread", module = "ringspan")]
-pub(crate) struct PyThread {
-    work: Mutex<Option<Work>>,
+/// Where the worker gets its calls from.
+#[pyclass(frozen, name = "_Jobs", module = "ringspan")]
+pub(crate) struct PyJobs {
+    receiver: Mutex<Receiver<Job>>,
 }
 
 #[pymethods]
-impl PyThread {
-    fn __call__(&self, py: Python<'_>) {
-        match lock(&self.work).take() {
-            Some(Work::Jobs(jobs)) => {
-                let jobs = Mutex::new(jobs);
-                while let Ok(job) = py.detach(|| lock(&jobs).recv()) {
-                    job.run(py);
-                }
-            }
-            Some(Work::Items(job)) => job.run_items(py),
-            None => {}
+impl PyJobs {
+    /// The next call; None at the end.
+    fn take(&self, py: Python<'_>) -> Option<PyJob> {
+        py.detach(|| lock(&self.receiver).recv()).ok().map(PyJob::new)
+    }
+}
+
+/// One call, as its thread sees it. Dropped, it has been answered.
+#[pyclass(frozen, name = "_Job", module = "ringspan")]
+pub(crate) struct PyJob {
+    job: Mutex<Option<Job>>,
+}
+
+impl PyJob {
+    fn new(job: Job) -> PyJob {
+        PyJob { job: Mutex::new(Some(job)) }
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut Job) -> R) -> Option<R> {
+        lock(&self.job).as_mut().map(f)
+    }
+
+    /// Answers, and makes room for another handler.
+    fn end(&self, f: impl FnOnce(&mut Job)) {
+        if let Some(mut job) = lock(&self.job).take() {
+            f(&mut job);
         }
+    }
+}
+
+#[pymethods]
+impl PyJob {
+    /// Function, arguments and keyword arguments; None if there is nothing to do.
+    fn begin<'py>(&self, py: Python<'py>) -> Option<Invocation<'py>> {
+        let begun = self.with(|job| job.begin(py)).flatten();
+        if begun.is_none() {
+            self.end(|_| ());
+        }
+        begun
+    }
+
+    /// It returned.
+    fn result(&self, result: &Bound<'_, PyAny>) {
+        self.end(|job| job.result(result));
+    }
+
+    /// It raised.
+    fn fail(&self, error: Bound<'_, PyAny>) {
+        let py = error.py();
+        let body = Failure::raised(PyErr::from_value(error)).body(py);
+        self.end(|job| job.answer(Done::Error(body)));
+    }
+
+    /// The generator is at its end.
+    fn finish(&self) {
+        self.end(|job| job.answer(Done::End));
+    }
+
+    /// Waits until the client takes another item; false: there is nobody for it any more.
+    fn room(&self, py: Python<'_>) -> bool {
+        let thread = std::thread::current();
+        let waker = Waker::from(Arc::new(Unpark(thread.clone())));
+        let Some((peer, stopped, id)) = self.with(|job| {
+            *lock(&job.stopped.thread) = Some(thread);
+            (Arc::clone(&job.peer), Arc::clone(&job.stopped), job.of.id)
+        }) else {
+            return false;
+        };
+        let is_stopped = || stopped.flag.load(Ordering::SeqCst);
+        while !is_stopped() && !peer.poll_may_send(id, &waker) {
+            py.detach(std::thread::park); // one that was woken before returns at once
+        }
+        !is_stopped() && peer.is_wanted(id)
+    }
+
+    /// Sends an item; false if that cannot be, which has been told then.
+    fn item(&self, item: &Bound<'_, PyAny>) -> bool {
+        let sent = self.with(|job| job.item(item)) == Some(true);
+        if !sent {
+            self.end(|_| ());
+        }
+        sent
     }
 }

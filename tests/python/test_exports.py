@@ -7,9 +7,9 @@ import pickle
 
 import pytest
 import ringspan
-from ringspan import _exceptions, _ringspan
+from ringspan import _exceptions, _functions, _ringspan
 
-MODULES = {"_exceptions", "_ringspan"}
+MODULES = {"_exceptions", "_functions", "_ringspan"}
 
 
 def visible(module: object) -> set[str]:
@@ -23,7 +23,17 @@ def test_all_is_what_is_visible() -> None:
 
 def test_the_compiled_half_says_the_same() -> None:
     assert set(_ringspan.__all__) == visible(_ringspan) | {"__version__"}
-    assert set(_ringspan.__all__) | set(_exceptions.__all__) == set(ringspan.__all__)
+    halves = [set(module.__all__) for module in (_exceptions, _functions, _ringspan)]
+    assert set.union(*halves) == set(ringspan.__all__)
+    assert sum(map(len, halves)) == len(ringspan.__all__), "each name is of one module"
+
+
+@pytest.mark.parametrize("name", _functions.__all__)
+def test_functions_show_their_public_path(name: str) -> None:
+    shown = getattr(ringspan, name)
+    assert shown is getattr(_functions, name)
+    assert (shown.__module__, shown.__qualname__) == ("ringspan", name)
+    assert inspect.getdoc(shown)
 
 
 @pytest.mark.parametrize("name", [n for n in ringspan.__all__ if n[0].isupper()])
@@ -70,6 +80,9 @@ def test_exceptions_have_one_root_and_pickle_with_all_they_say(name: str) -> Non
         ("Poisoned", OSError),
         ("WouldDeadlock", RuntimeError),
         ("Forked", RuntimeError),
+        ("Disconnected", ConnectionError),
+        ("NotServed", ConnectionRefusedError),
+        ("UnknownMethod", AttributeError),
     ],
 )
 def test_the_builtin_that_users_catch(name: str, base: type[Exception]) -> None:

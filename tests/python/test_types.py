@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any, assert_type
 
 import ringspan
@@ -34,6 +34,49 @@ async def infer(lock: ringspan.RwLock, value: ringspan.Value, number: ringspan.S
     assert_type(await value.changed(0), int)
     async for _ in value:
         break
+
+
+@ringspan.function("/types")
+async def add(a: int, b: int = 0) -> int:
+    return a + b
+
+
+async def infer_calls(name: str) -> None:
+    assert_type(await add(1), int)
+    service = ringspan.Service(name)
+
+    @service.method
+    def half(n: int) -> float:
+        return n / 2
+
+    @service.method(name="items", inline=False)
+    async def some(ctx: ringspan.Context) -> AsyncIterator[int]:
+        assert_type(ctx.remaining, float | None)
+        yield 1
+
+    assert_type(half(1), float)
+    async with service as served:
+        assert_type(served, ringspan.Service)
+        assert_type(served.stats().percentile(0.5), float | None)
+        f = await ringspan.connect(name)
+        assert_type(f, ringspan.Client)
+        assert_type(f.half, ringspan.Method)
+        call = f.half(1)
+        assert_type(call, ringspan.Call[Any])
+        assert_type(call.exception, Callable[[], BaseException | None])
+        assert_type(await asyncio.wait_for(call, 20), Any)
+        both = await asyncio.gather(
+            f.half(1), ringspan.call(name + "-none"), return_exceptions=True
+        )
+        assert isinstance(both[1], (ringspan.NotFound, ringspan.NotServed))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(f.half.options(timeout=20)(3))
+        async for item in f.items.stream():
+            assert_type(item, Any)
+
+
+def test_types_of_calls(name: str) -> None:
+    asyncio.run(infer_calls(name))
 
 
 def test_types(name: str) -> None:
