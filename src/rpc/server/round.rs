@@ -42,9 +42,10 @@ impl Floor {
                 let since = *now.get_or_insert_with(Instant::now);
                 match self.in_place(&peer, &mut work, since, starter) {
                     Ok(None) => {}
-                    Ok(then) => {
+                    Ok(Some((then, len))) => {
                         frames += 1;
-                        now = then;
+                        spent += 1 + len / BYTES;
+                        now = Some(then);
                         continue;
                     }
                     Err(violation) => break Err(violation),
@@ -70,6 +71,7 @@ impl Floor {
                 Err(violation) => break Err(violation),
             }
         };
+        self.unheard += spent;
         // A burst of long messages must not be held for ever.
         if bytes.capacity() > 1 << 20 {
             bytes = Vec::new();
@@ -163,14 +165,15 @@ impl Floor {
         Ok(None)
     }
 
-    /// Answers the next frame where it lies, if it is a call for that. `None`: it is not.
+    /// Answers the next frame where it lies, if it is a call for that. `None`: it is not. Else the time, and
+    /// the length of its arguments.
     fn in_place(
         &mut self,
         peer: &Arc<Peer>,
         work: &mut Work,
         since: Instant,
         starter: &mut dyn Starter,
-    ) -> Result<Option<Instant>, Violation> {
+    ) -> Result<Option<(Instant, usize)>, Violation> {
         let Some((head, record)) = work.link.peek()? else { return Ok(None) };
         let method = self.engine.methods.get(usize::from(head.method));
         let fits = head.kind == Kind::Call
@@ -185,6 +188,7 @@ impl Floor {
         let Work { link, session } = work;
         let (args, tx) = link.in_place(&record);
         let Heard::Call(call) = session.hear(head, args)? else { return Ok(None) };
+        let len = args.len();
         count(&self.engine.counters.calls);
         let (id, raw) = (call.id, call.raw);
         let deadline = call.deadline.and_then(|left| since.checked_add(left));
@@ -212,7 +216,7 @@ impl Floor {
         link.release(&record);
         let now = Instant::now();
         self.engine.counters.answered(now.duration_since(since), error.is_some());
-        Ok(Some(now))
+        Ok(Some((now, len)))
     }
 
     fn start(
