@@ -116,6 +116,10 @@
 //! Linux is complete. On macOS and Windows the crate type-checks; calls that are not finished there
 //! return [`FaultKind::Unsupported`] and name themselves.
 
+#![cfg_attr(
+    not(any(feature = "tokio", feature = "python")),
+    allow(dead_code, reason = "the server of functions is driven by tokio, or by asyncio")
+)]
 #![cfg_attr(ringspan_loom, allow(dead_code, unused_imports, reason = "models use a part"))]
 
 #[cfg(not(ringspan_loom))]

@@ -10,8 +10,8 @@ Through a ring:
 By shared functions, 64 calls under way at a time:
 
 4. A Rust process serves the tree, a Python asyncio client reads its files. The server is killed
-   half-way with calls under way; each of them fails at once and says that it had not been delivered.
-   A Python server takes the name over, the same client finds it and goes on.
+   half-way with calls under way; each fails at once and says whether it had been delivered. A
+   Python server takes the name over, the same client finds it and goes on.
 5. The way back: a Python server, a Rust client. A third process stops the server by its name.
 
 After each run every file is compared by its SHA-256. The status is 0 only when nothing differs.
@@ -259,7 +259,7 @@ class Demo:
         fetched, broken = client.line("fetched"), client.line("broken")
         client.done()
         late = (float(broken.pop("at")) - killed) * 1000
-        words = ", ".join(f"{count} of them delivered: {word}" for word, count in broken.items())
+        words = ", ".join(f"delivered: {word} ({count})" for word, count in broken.items())
         print(f"  {fetched['again']} calls under way failed {late:.1f} ms after the kill, {words};")
         print(f"  they were called again; {fetched['files']} files, {mega(fetched)} in all")
         if int(fetched["again"]) == 0:

@@ -48,7 +48,7 @@ async def main(name: str, folder: Path) -> None:
     image = np.frombuffer(original, "u1", offset=len(original) - WIDTH * HEIGHT)
     image = image.reshape(HEIGHT, WIDTH)
     # Eight at once; an array is an argument like any other.
-    blurred = await asyncio.gather(*(rust.blur(image, radius) for radius in range(8)))
+    blurred: list[bytes] = await asyncio.gather(*(rust.blur(image, radius) for radius in range(8)))
     last = np.frombuffer(blurred[-1], "u1").reshape(HEIGHT, WIDTH)
     (folder / "blurred.pgm").write_bytes(b"P5\n%d %d\n255\n" % (WIDTH, HEIGHT) + last.tobytes())
     spread = [int(np.frombuffer(pixels, "u1").std()) for pixels in blurred]

@@ -129,7 +129,7 @@ class Fetch:
             except ringspan.Disconnected as fault:
                 self.broken[fault.delivered] += 1
                 self.learnt = self.learnt or time.monotonic()
-            except ringspan.NotServed:
+            except (ringspan.NotServed, ringspan.NotFound):
                 if again == 1500:
                     raise
             else:

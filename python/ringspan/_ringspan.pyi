@@ -2855,7 +2855,8 @@ class Call(Coroutine[Any, Any, _T]):
     """
 
     _asyncio_future_blocking: bool
-
+    @property
+    def _cancel_message(self) -> Any: ...
     def __await__(self) -> Generator[Any, Any, _T]:
         """Waits for the result."""
 

@@ -111,6 +111,8 @@ impl Channel {
         if turn == Turn::Over {
             self.unregister(py);
         }
+        // Taking the news of one call may have ended the others.
+        self.look_soon(py);
         raised
     }
 
@@ -150,7 +152,7 @@ impl Channel {
     }
 
     /// Something may have come to light outside of the callback: a look in the loop's next turn.
-    fn look_soon(self: &Arc<Self>, py: Python<'_>) {
+    pub(super) fn look_soon(self: &Arc<Self>, py: Python<'_>) {
         if !self.conn.has_tokens() || std::mem::replace(&mut *lock(&self.soon), true) {
             return;
         }
@@ -170,6 +172,19 @@ impl Channel {
     pub(super) fn forget(&self, id: u64) {
         lock(&self.hearers).remove(&id);
         self.conn.abandon(id);
+    }
+
+    /// Hangs up. The calls under way fail in the next turn of their loop; from any thread.
+    pub(crate) fn close(self: &Arc<Self>, py: Python<'_>) {
+        self.conn.close();
+        if self.conn.has_tokens() && !std::mem::replace(&mut *lock(&self.soon), true) {
+            // Fails where the loop is closed: nobody waits there.
+            let _ = self.callback(py, false).and_then(|fired| {
+                let name = intern!(py, "call_soon_threadsafe");
+                self.event_loop.bind(py).call_method1(name, (fired,))
+            });
+        }
+        self.unregister(py);
     }
 
     /// Takes the reader out of its loop.

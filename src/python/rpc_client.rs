@@ -151,7 +151,10 @@ impl PyClient {
             let ask = Ask { method, flags, deadline: self.options.deadline() };
             channel.conn.begin(ask, bytes).map_err(|err| call_error(py, &err))
         });
-        let Some(id) = begun? else { return Ok(None) };
+        let Some(id) = begun? else {
+            channel.look_soon(py); // the calls under way on it are over too
+            return Ok(None);
+        };
         if wanted == Wanted::Items {
             let stream = PyCallStream::new(py, channel, id);
             return Ok(Some(Py::new(py, stream)?.into_any()));
@@ -249,8 +252,7 @@ impl PyClient {
     fn close(&self, py: Python<'_>) {
         let channels = std::mem::take(&mut *lock(&self.shared.channels));
         for channel in channels {
-            channel.conn.close();
-            channel.unregister(py);
+            channel.close(py);
         }
     }
 
@@ -298,11 +300,11 @@ impl PyClient {
         let event_loop = running_loop(py, "Client()")?;
         let Some(conn) = lock(&opened.conn).take() else { return Ok(()) };
         let channel = Channel::new(py, conn, &event_loop)?;
+        // Python is asked outside of the lock, which another thread may want with the GIL in its hands.
+        let mut gone = lock(&self.shared.channels).clone();
+        gone.retain(|one| one.conn.is_over() || one.conn.check_fork().is_err() || one.is_stale(py));
         let mut channels = lock(&self.shared.channels);
-        let (kept, gone) = channels.drain(..).partition::<Vec<_>, _>(|one| {
-            !one.conn.is_over() && one.conn.check_fork().is_ok() && !one.is_stale(py)
-        });
-        *channels = kept;
+        channels.retain(|one| !gone.iter().any(|other| Arc::ptr_eq(one, other)));
         channels.push(channel);
         drop(channels);
         drop(gone);

@@ -384,6 +384,17 @@ impl PyCall {
         self.pending.cancel(py, msg)
     }
 
+    /// As the next one.
+    #[getter]
+    fn _cancel_message(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        match &lock(&self.pending.slot).ended {
+            Some(Ended::Cancelled(message)) => {
+                message.as_ref().map(|message| message.clone_ref(py))
+            }
+            _ => None,
+        }
+    }
+
     /// What `gather` asks of a future that was cancelled.
     fn _make_cancelled_error(&self, py: Python<'_>) -> Py<PyAny> {
         let err = match &lock(&self.pending.slot).ended {

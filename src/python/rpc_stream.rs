@@ -44,7 +44,9 @@ impl Items {
 
     /// The next item, if it is there.
     fn next(&self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
-        let news = self.channel.take(self.id)?;
+        let news = self.channel.take(self.id);
+        self.channel.look_soon(py); // the connection may have broken at that
+        let news = news?;
         let item = match news {
             News::Item(item) => read_answer(py, &self.channel.conn, &item).map(Bound::unbind),
             News::Over(outcome) => {

@@ -246,7 +246,9 @@ impl UnderWay {
                     return Poll::Pending;
                 }
                 Turn::Awake => {}
-                Turn::Quiet if nothing.driven => return Poll::Pending,
+                Turn::Quiet if nothing.driven.is_some_and(drive_client::is_in) => {
+                    return Poll::Pending;
+                }
                 Turn::Quiet => break,
             }
         }

@@ -56,6 +56,9 @@ pub(crate) struct State {
     pub(super) patience: Awake,
     /// The thread whose driver publishes, in its next turn, what is put until then; see [`thread`].
     pub(super) publisher: Option<usize>,
+    /// The runtime of that driver, if it is a task.
+    #[cfg(feature = "tokio")]
+    pub(super) publishes_in: Option<tokio::runtime::Id>,
     pub(super) broken: Option<Arc<str>>,
     /// When an idle connection was last used.
     pub(super) looked: Instant,
@@ -80,9 +83,9 @@ pub(crate) struct Nothing {
     /// It is the only one under way.
     #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "for tasks"))]
     pub(crate) alone: bool,
-    /// A driver of this thread is awake.
-    #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "for tasks"))]
-    pub(crate) driven: bool,
+    /// A driver of this thread is awake, which runs when those of this runtime do.
+    #[cfg(feature = "tokio")]
+    pub(crate) driven: Option<tokio::runtime::Id>,
 }
 
 /// Tells threads apart, cheaply: the address of something that each has.
@@ -162,6 +165,8 @@ impl Conn {
                 alone: None,
                 patience: Awake::new(TURNS),
                 publisher: None,
+                #[cfg(feature = "tokio")]
+                publishes_in: None,
                 broken: None,
                 looked: Instant::now(),
                 tokens: Vec::new(),
@@ -259,7 +264,12 @@ impl Conn {
         let begun = self.begin_locked(&mut state, ask, body);
         // Who is alone no longer is: from now on the others' sleepers are needed.
         let joined = state.alone.take().is_some();
+        // One that was alone and is over left the sleepers' number down, for there was nothing to hear.
+        let bare = state.sleepers > 0
+            && state.core.in_flight() > 1
+            && state.link.as_ref().is_some_and(|link| !link.is_parked());
         let unsettled = joined
+            || bare
             || took
             || state.core.wants_room()
             || ask.deadline.is_some()
@@ -361,7 +371,8 @@ impl Conn {
                 }
                 Err(Nothing {
                     alone: core.in_flight() == 1,
-                    driven: state.publisher == Some(thread()),
+                    #[cfg(feature = "tokio")]
+                    driven: state.publishes_in.filter(|_| state.publisher == Some(thread())),
                 })
             }
             Ok(Some(news)) => {
@@ -380,7 +391,11 @@ impl Conn {
                 let woken = self.broke(&mut state, &violation.to_string());
                 let news = state.core.take(&mut Nowhere, id).ok().flatten();
                 self.settle(state, woken);
-                news.ok_or(Nothing { alone: false, driven: false })
+                news.ok_or(Nothing {
+                    alone: false,
+                    #[cfg(feature = "tokio")]
+                    driven: None,
+                })
             }
         }
     }
@@ -441,3 +456,7 @@ impl crate::rpc::core::port::Port for Nowhere {
         0
     }
 }
+
+#[cfg(all(test, feature = "tokio"))]
+#[path = "conn_tests.rs"]
+mod tests;

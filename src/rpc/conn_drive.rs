@@ -51,9 +51,22 @@ impl Conn {
 
     /// The task of this thread's driver will drive again once the others that are ready now have run: what
     /// they put goes out then, in one publication. A task that does not let the driver run keeps it back.
-    #[cfg(any(feature = "tokio", feature = "python"))]
+    #[cfg(feature = "tokio")]
+    pub(crate) fn publish_later_in(&self, runtime: tokio::runtime::Id) {
+        let mut state = lock(&self.state);
+        state.publisher = Some(crate::rpc::conn::thread());
+        state.publishes_in = Some(runtime);
+    }
+
+    /// The same of an event loop, which says when by [`publish`](Conn::publish).
+    #[cfg(feature = "python")]
     pub(crate) fn publish_later(&self) {
-        lock(&self.state).publisher = Some(crate::rpc::conn::thread());
+        let mut state = lock(&self.state);
+        state.publisher = Some(crate::rpc::conn::thread());
+        #[cfg(feature = "tokio")]
+        {
+            state.publishes_in = None;
+        }
     }
 
     /// Publishes what was kept back.

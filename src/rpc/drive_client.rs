@@ -50,6 +50,12 @@ pub(crate) fn ensure(conn: &Arc<Conn>) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The task runs in that runtime. A driver of another one that was awake on this thread may never run
+/// again: its runtime was left.
+pub(crate) fn is_in(runtime: Id) -> bool {
+    Handle::try_current().is_ok_and(|here| here.id() == runtime)
+}
+
 struct Driving {
     /// Out of the runtime before the descriptor goes.
     face: Option<AsyncFd<Pollable>>,
@@ -112,7 +118,7 @@ impl Future for Driving {
                 Turn::Over => return Poll::Ready(()),
                 Turn::Busy => {
                     this.wake_up();
-                    this.conn.publish_later();
+                    this.conn.publish_later_in(runtime);
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }

@@ -168,6 +168,12 @@ impl Link {
         }
     }
 
+    /// A number stands, or stood until somebody rang for it.
+    #[inline]
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked
+    }
+
     /// How many frames may lie in the ring.
     pub(crate) fn most_frames(&self) -> usize {
         usize::try_from(self.end.rx.geometry().capacity()).unwrap_or(usize::MAX) / (8 + HEAD_LEN)

@@ -212,7 +212,8 @@ def test_add(start: Start, server: str, client: str) -> None:
 
 
 def test_a_rust_filter_is_called_from_python(start: Start, name: str, tmp_path: Path) -> None:
-    start("rust image_filter", name).expect("serving")
+    server = start("rust image_filter", name)
+    server.expect("serving")
     said = start("python filter_client", name, tmp_path).finish().splitlines()
     assert said[0].startswith("edges.pgm: ")
     assert said[1] == "refused: this is not a binary PGM of 8 bits"
@@ -222,6 +223,7 @@ def test_a_rust_filter_is_called_from_python(start: Start, name: str, tmp_path: 
         assert pictures["original.pgm"] != pictures["blurred.pgm"]
     assert {len(picture) for picture in pictures.values()} == {15 + 160 * 120}
     ringspan.remove(name)
+    assert server.finish() == ""
 
 
 def test_a_python_model_is_called_from_tokio(start: Start, name: str) -> None:

@@ -142,17 +142,19 @@ impl Hand {
 
     pub(crate) fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at.is_multiple_of(8) && at + 8 <= self.memory.len());
+        // SAFETY: in bounds.
+        let word = unsafe { self.memory.as_mut_ptr().add(at) };
         // SAFETY: aligned, in bounds, mapped as long as `self`; others write it as an atomic too.
-        unsafe { AtomicU64::from_ptr(self.memory.as_mut_ptr().add(at).cast()) }
+        unsafe { AtomicU64::from_ptr(word.cast()) }
     }
 
     /// Writes into the memory, whatever is there.
     pub(crate) fn write(&self, at: usize, bytes: &[u8]) {
         assert!(at + bytes.len() <= self.memory.len());
+        // SAFETY: in bounds.
+        let place = unsafe { self.memory.as_mut_ptr().add(at) };
         // SAFETY: in bounds; raw bytes of a shared mapping.
-        unsafe {
-            self.memory.as_mut_ptr().add(at).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
-        };
+        unsafe { place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     }
 
     /// Free bytes, as far as the other side says.

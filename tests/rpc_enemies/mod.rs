@@ -305,7 +305,7 @@ fn attack(sort: &str, mut hand: Hand, random: &mut Random, round: u64) {
                 (1, 128),
             ][round as usize % 10];
             wrong[at] = with;
-            wrong.truncate(if round % 11 == 0 { 15 } else { 17 });
+            wrong.truncate(if round.is_multiple_of(11) { 15 } else { 17 });
             hand.must_put(&wrong);
             stays(&hand);
         }

@@ -165,8 +165,8 @@ impl Floor {
         Ok(None)
     }
 
-    /// Answers the next frame where it lies, if it is a call for that. `None`: it is not. Else the time, and
-    /// the length of its arguments.
+    /// Answers the next frame where it lies, if it is a call for that: the time, and the length of its
+    /// arguments. `None`: it is not.
     fn in_place(
         &mut self,
         peer: &Arc<Peer>,
@@ -188,9 +188,8 @@ impl Floor {
         let Work { link, session } = work;
         let (args, tx) = link.in_place(&record);
         let Heard::Call(call) = session.hear(head, args)? else { return Ok(None) };
-        let len = args.len();
         count(&self.engine.counters.calls);
-        let (id, raw) = (call.id, call.raw);
+        let (id, raw, len) = (call.id, call.raw, args.len());
         let deadline = call.deadline.and_then(|left| since.checked_add(left));
         let asked =
             Call { peer, id, method: call.method, raw, mixed: call.mixed, deadline, args, since };
