@@ -5,7 +5,7 @@ mod calls;
 mod common;
 mod stage;
 
-use calls::{Seen, begin, blob, limits, one_thread, service, threads, view};
+use calls::{Hook, Seen, begin, blob, limits, one_thread, service, threads, view};
 use futures_util::{StreamExt, stream};
 use ringspan::rpc::{CallError, Client, Limits};
 use serde_bytes::ByteBuf;
@@ -81,6 +81,61 @@ fn a_thousand_calls_of_one_delay_another_by_one_round() {
         }
     }
     drop(server);
+}
+
+#[test]
+fn who_was_asleep_is_heard_while_others_keep_the_server_busy() {
+    let test = Test::new("fairness for sleepers");
+    let below = threads(1);
+    for floods in 1..=3u64 {
+        let seen = Arc::<Seen>::default();
+        let server = below.block_on(service(&test.name, Limits::default(), &seen).serve()).unwrap();
+        let connect = |_| Client::blocking_connect(&test.name, None).unwrap();
+        let many: Vec<_> = (0..floods).map(connect).collect();
+        let single = connect(0);
+        assert_eq!(single.blocking_call_method::<_, i64>("add", &(1, 2), None).unwrap(), 3);
+        std::thread::sleep(Duration::from_millis(5));
+        // Its call is sent in the midst of the others', by the handler of one of them.
+        let (go, wait) = std::sync::mpsc::channel();
+        let (tell, told) = std::sync::mpsc::channel();
+        let caller = std::thread::spawn(move || {
+            wait.recv().unwrap();
+            let runtime = one_thread();
+            let mut calls = {
+                let _in = runtime.enter();
+                sent(&single, "mark", [0])
+            };
+            tell.send(()).unwrap();
+            runtime.block_on(calls.remove(0)).unwrap()
+        });
+        let hook = move || {
+            go.send(()).unwrap();
+            told.recv().unwrap();
+        };
+        *seen.hook.lock().unwrap() = Some(Hook(1100, Box::new(hook)));
+        let above = one_thread();
+        let calls = {
+            let _in = above.enter();
+            // So that all of them lie there before the first is read.
+            let client = many[0].clone();
+            let blocks = async move { client.call_method::<_, u64>("block", &(20,)).await };
+            let mut blocks = Box::pin(blocks);
+            begin(&mut blocks.as_mut());
+            let mut calls = Vec::new();
+            for (t, client) in many.iter().enumerate() {
+                let marks = (0..1000).map(|n| 1000 + n + 10_000 * t as u64);
+                calls.extend(sent(client, "mark", marks));
+            }
+            calls
+        };
+        above.block_on(futures_util::future::join_all(calls));
+        assert_eq!(caller.join().unwrap(), 0);
+        let marks = seen.marks.lock().unwrap().clone();
+        let place = |wanted| marks.iter().position(|mark| *mark == wanted).unwrap();
+        let between = place(0) - place(1100);
+        assert!(between <= floods as usize * ROUND, "{between} calls before it");
+        drop(server);
+    }
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn flood(name: &str) {
 /// Two calls that never end, with deadlines that only the server can see to: this process is stopped.
 fn deadlines(name: &str) {
     one_thread().block_on(async {
-        let client = Client::connect(name).await.unwrap().with_timeout(Duration::from_millis(300));
+        let client = Client::connect(name).await.unwrap().with_timeout(Duration::from_millis(1000));
         let (mut first, mut second) = (
             Box::pin(client.call_method::<_, ()>("hold", &())),
             Box::pin(client.call_method::<_, ()>("hold", &())),

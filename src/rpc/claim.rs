@@ -12,8 +12,11 @@ use crate::notify::{Endpoint, Role, lifetime, slots};
 use crate::region::{Region, Spec};
 use crate::rpc::front::FrontDoor;
 use crate::sync::Ordering;
+use crate::sys::fd::Fd;
 use crate::sys::{poll, process};
+use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The slot of the server.
 const SERVER: Role = Role { index: 0, noun: "server" };
@@ -119,6 +122,24 @@ impl Found {
     fn is_seen(&self) -> bool {
         let hinted = link::hinted(&self.region, self.tag);
         hinted.and_then(|(_, pidfd)| pidfd).is_some_and(|pidfd| !poll::is_readable(&pidfd))
+    }
+
+    /// Sleeps until the server's process ends, for `limit` at most, and no longer than until `deadline`. Not
+    /// at all if the name is served by another one by now. True: `cancel` was readable.
+    pub(crate) fn ends_within(
+        &self,
+        limit: Duration,
+        deadline: Option<Instant>,
+        cancel: &Fd,
+    ) -> io::Result<bool> {
+        let slot = self.region.slot(SERVER.index);
+        if slot.tag.load(Ordering::SeqCst) != self.tag {
+            return Ok(false);
+        }
+        let pidfd = link::hinted(&self.region, self.tag).and_then(|(_, pidfd)| pidfd);
+        let left = deadline.map_or(limit, |at| at.saturating_duration_since(Instant::now()));
+        let (_, [_, off]) = poll::wait_any([pidfd.as_ref(), Some(cancel)], Some(left.min(limit)))?;
+        Ok(off)
     }
 
     /// Why the server cannot be reached at its front door: it is proven dead, or left. `None`: it lives,

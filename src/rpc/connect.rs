@@ -20,7 +20,7 @@ use crate::sys::poll::{self, PollSet, Waited};
 use crate::sys::{file, memfd};
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The memory of one connection, made by the server: its own side of it, and the parcel for the caller.
 pub(crate) struct Made {
@@ -75,6 +75,11 @@ impl Made {
     }
 }
 
+/// Rounds without a pause.
+const QUICK: u32 = 4;
+/// How long one round waits for the end of a server that hangs up, and lives by all that can be seen.
+const DYING: Duration = Duration::from_millis(10);
+
 /// Connects to whoever serves `name`, waiting until `deadline` at most, or until `cancel` is readable.
 pub(crate) fn connect(
     name: &str,
@@ -83,7 +88,7 @@ pub(crate) fn connect(
 ) -> Result<Conn, CallError> {
     // A server that is replaced, or leaves, between our looks is looked for anew; each round sees
     // another tag, so the bound is for a directory in which somebody makes mischief.
-    for _ in 0..64 {
+    for attempt in 0..64 {
         let found = claim::find(name)?;
         let object = found.region.subject().to_string();
         let os = |call: &'static str| {
@@ -109,6 +114,10 @@ pub(crate) fn connect(
         }
         if let Some(fault) = lost(&found)? {
             return Err(CallError::Connect(fault.into()));
+        }
+        // A killed server closes its doors one after the other, and is proven dead only after the last.
+        if attempt >= QUICK && found.ends_within(DYING, deadline, cancel).map_err(os("poll"))? {
+            return Err(called_off(&object));
         }
     }
     let cause = "its server keeps changing, or hangs up on every caller";

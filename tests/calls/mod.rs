@@ -29,9 +29,20 @@ pub(crate) struct Seen {
     pub(crate) most: AtomicU64,
     /// Whose turn it was: the marks of the calls of `mark`, in order.
     pub(crate) marks: Mutex<Vec<u64>>,
+    /// What the handler of one of them does beside that.
+    pub(crate) hook: Mutex<Option<Hook>>,
     /// Opens the door of `gate`.
     pub(crate) open: AtomicBool,
     pub(crate) opened: tokio::sync::Notify,
+}
+
+/// At which mark, and what.
+pub(crate) struct Hook(pub(crate) u64, pub(crate) Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hook({})", self.0)
+    }
 }
 
 /// A handler at work.
@@ -108,6 +119,10 @@ pub(crate) fn service(name: &str, limits: Limits, seen: &Arc<Seen>) -> rpc::Serv
             let seen = Arc::clone(&marked);
             async move {
                 seen.marks.lock().unwrap().push(mark);
+                let hook = seen.hook.lock().unwrap().take_if(|hook| hook.0 == mark);
+                if let Some(Hook(_, run)) = hook {
+                    run();
+                }
                 Ok::<_, HandlerError>(mark)
             }
         })

@@ -42,7 +42,7 @@ impl Floor {
                     let peer = self.guest(index).map(|guest| Arc::clone(&guest.peer));
                     if let Some(peer) = peer {
                         peer.with(|work| work.link.rung());
-                        self.heat(index);
+                        self.heat_first(index);
                     }
                 }
                 LIFELINE | PIDFD => self.close(index, None),

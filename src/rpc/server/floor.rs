@@ -109,6 +109,8 @@ pub(crate) struct Floor {
     pub(crate) front_off: bool,
     /// More fired than was taken in.
     pub(crate) more: bool,
+    /// What was read since anybody who slept was heard, in frames of the cheapest sort.
+    pub(crate) unheard: usize,
     /// When the grace is over.
     pub(crate) leaving: Option<Instant>,
     awake: Awake,
@@ -135,6 +137,7 @@ impl Floor {
             owner_armed: false,
             front_off: false,
             more: false,
+            unheard: 0,
             leaving: None,
             awake: Awake::new(TURNS),
             engine,
@@ -159,9 +162,20 @@ impl Floor {
         }
     }
 
+    /// The same for one that has slept: its turn is before those who had theirs a moment ago.
+    pub(crate) fn heat_first(&mut self, index: u32) {
+        if let Some(guest) = self.guest(index)
+            && !std::mem::replace(&mut guest.listed, true)
+        {
+            self.hot.push_front(index);
+        }
+    }
+
     /// One pass: what fired (`harvest`), calls that waited for their turn, a round of every hot client.
     pub(crate) fn look(&mut self, harvest: bool, starter: &mut dyn Starter) -> Look {
-        if harvest || self.more {
+        // Who slept is heard after a round of the others at the latest.
+        if harvest || self.more || self.unheard >= ROUND {
+            self.unheard = 0;
             self.harvest();
             // The timer is set when the server goes to sleep; one that never does looks at the clock.
             self.expire();
@@ -170,6 +184,9 @@ impl Floor {
             return Look::Over;
         }
         let mut busy = self.start_waiting(starter);
+        if busy {
+            self.unheard += ROUND; // as many may have been started
+        }
         for index in std::mem::take(&mut self.warm) {
             self.hot.push_back(index);
         }

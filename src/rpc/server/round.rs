@@ -71,6 +71,7 @@ impl Floor {
                 Err(violation) => break Err(violation),
             }
         };
+        self.unheard += spent;
         // A burst of long messages must not be held for ever.
         if bytes.capacity() > 1 << 20 {
             bytes = Vec::new();
