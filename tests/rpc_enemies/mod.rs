@@ -176,6 +176,7 @@ pub(crate) const SORTS: &[(&str, Option<bool>)] = &[
     ("long records", Some(true)),
     ("chunks", Some(true)),
     ("duplicates", Some(true)),
+    ("duplicates that wait", Some(true)),
     ("too many calls", Some(true)),
     ("too many bytes", Some(true)),
     ("socket", Some(false)),
@@ -320,6 +321,12 @@ fn attack(sort: &str, mut hand: Hand, random: &mut Random, round: u64) {
             send_all(&mut hand, |n| frame(CHUNK, 0, 0, 0, n % ids, &vec![1; len]));
         }
         "duplicates" => send_all(&mut hand, |_| call(7, FOREVER, 0, 0, &[0x90])),
+        "duplicates that wait" => {
+            // Answers that are not read keep what comes then from being started.
+            let sent = (1..=10).all(|n| hand.must_put(&call(n, ECHO, RAW, 0, &[1; 60_000])))
+                && (0..2).all(|_| hand.must_put(&call(77, FOREVER, 0, 0, &[0x90])));
+            while sent && !is_over() && hand.must_take().is_some() {}
+        }
         "too many calls" => send_all(&mut hand, |n| call(n, FOREVER, 0, 0, &[0x90])),
         "too many bytes" => send_all(&mut hand, |n| call(n, FOREVER, 0, 0, &vec![0xc0; 50_000])),
         "socket" => {
