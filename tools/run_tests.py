@@ -71,6 +71,14 @@ def features(run: Runner) -> Outcome:
     return total
 
 
+def fuzz_check(run: Runner) -> Outcome:
+    """Checks that the fuzz targets compile; `make fuzz` runs them."""
+    if shutil.which("c++") is None:
+        return Outcome(skips=["the fuzz targets need a C++ compiler (apt install g++)"])
+    command = ["cargo", "check", "--quiet", "--manifest-path", "fuzz/Cargo.toml"]
+    return run.check("fuzz targets", *command, env={"RUSTFLAGS": "--cfg fuzzing"})
+
+
 def rust_build(run: Runner) -> Outcome:
     """Builds the tests and examples, so that the next stage measures the tests alone."""
     return run.check("build", "cargo", "test", "--no-run", "--features", "failpoints")
@@ -228,6 +236,7 @@ STAGES = [
     Stage("fmt", "lint", fmt),
     Stage("clippy", "lint", clippy),
     Stage("features", "builds", features),
+    Stage("fuzz-check", "builds", fuzz_check),
     Stage("rust-build", "builds", rust_build),
     Stage("venv", "builds", set_up),
     Stage("wheel", "builds", wheel, ("venv",)),

@@ -48,6 +48,9 @@ pub(crate) mod error;
 mod front;
 #[cfg(test)]
 mod front_tests;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "tokio")]
 mod handler;
 pub(crate) mod hello;

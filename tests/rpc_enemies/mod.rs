@@ -176,6 +176,7 @@ pub(crate) const SORTS: &[(&str, Option<bool>)] = &[
     ("long records", Some(true)),
     ("chunks", Some(true)),
     ("duplicates", Some(true)),
+    ("duplicates that wait", Some(true)),
     ("too many calls", Some(true)),
     ("too many bytes", Some(true)),
     ("socket", Some(false)),
@@ -319,8 +320,14 @@ fn attack(sort: &str, mut hand: Hand, random: &mut Random, round: u64) {
             let (ids, len) = [(1, 60_000), (1000, 8), (20, 60_000), (64, 1)][round as usize % 4];
             send_all(&mut hand, |n| frame(CHUNK, 0, 0, 0, n % ids, &vec![1; len]));
         }
-        "duplicates" => send_all(&mut hand, |_| call(7, FOREVER, 0, 0, &[0x90])),
-        "too many calls" => send_all(&mut hand, |n| call(n, FOREVER, 0, 0, &[0x90])),
+        "duplicates" => send_all(&mut hand, |_| call(7, FOREVER, 0, 0, &[0xc0])),
+        "duplicates that wait" => {
+            // Answers that are not read keep what comes then from being started.
+            let sent = (1..=10).all(|n| hand.must_put(&call(n, ECHO, RAW, 0, &[1; 60_000])))
+                && (0..2).all(|_| hand.must_put(&call(77, FOREVER, 0, 0, &[0xc0])));
+            while sent && !is_over() && hand.must_take().is_some() {}
+        }
+        "too many calls" => send_all(&mut hand, |n| call(n, FOREVER, 0, 0, &[0xc0])),
         "too many bytes" => send_all(&mut hand, |n| call(n, FOREVER, 0, 0, &vec![0xc0; 50_000])),
         "socket" => {
             hand.socket.set_nonblocking(true).unwrap();
@@ -334,17 +341,17 @@ fn attack(sort: &str, mut hand: Hand, random: &mut Random, round: u64) {
             for n in 1.. {
                 let times = [u32::MAX, 0, 1, u32::MAX - 1];
                 let (flags, time) = (flags[n as usize % 2], times[n as usize / 2 % 4]);
-                let sent = hand.must_put(&call(n, FOREVER, flags, time, &[0x90]))
+                let sent = hand.must_put(&call(n, FOREVER, flags, time, &[0xc0]))
                     && hand.must_put(&frame(CANCEL, 0, 0, 0, n, &[]));
                 if is_over() || !sent || hand.must_take().is_none() {
                     return;
                 }
             }
         }
-        "methods" => send_all(&mut hand, |n| call(n, 4 + n as u16 % 60_000, 0, 0, &[0x90])),
+        "methods" => send_all(&mut hand, |n| call(n, 4 + n as u16 % 60_000, 0, 0, &[0xc0])),
         "call and cancel" => send_all(&mut hand, |n| match n % 2 {
             0 => frame(CANCEL, 0, 0, 0, n / 2, &[]),
-            _ => call(n / 2 + 1, FOREVER, DEADLINE, 1000, &[0x90]),
+            _ => call(n / 2 + 1, FOREVER, DEADLINE, 1000, &[0xc0]),
         }),
         "credits" => {
             hand.must_put(&call(1, COUNT, STREAM, 0, &count));
@@ -427,12 +434,12 @@ fn attack(sort: &str, mut hand: Hand, random: &mut Random, round: u64) {
         "idle" => stays(&hand),
         "comes and goes" => {}
         "half closed" => {
-            hand.must_put(&call(1, FOREVER, 0, 0, &[0x90]));
+            hand.must_put(&call(1, FOREVER, 0, 0, &[0xc0]));
             hand.socket.shutdown(std::net::Shutdown::Write).unwrap();
             stays(&hand);
         }
         "closed" => {
-            hand.must_put(&call(1, FOREVER, 0, 0, &[0x90]));
+            hand.must_put(&call(1, FOREVER, 0, 0, &[0xc0]));
             hand.socket.shutdown(std::net::Shutdown::Both).unwrap();
             for n in 2..2000 {
                 hand.put(&call(n, ECHO, RAW, 0, b"x"));

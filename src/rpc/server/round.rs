@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// What starting or stopping a task costs, in frames of the cheapest sort.
-const TASK: usize = 6;
+const TASK: usize = 15;
 /// Bytes that cost as much as such a frame.
 const BYTES: usize = 4096;
 
