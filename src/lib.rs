@@ -117,8 +117,8 @@
 //! return [`FaultKind::Unsupported`] and name themselves.
 
 #![cfg_attr(
-    not(any(feature = "tokio", feature = "python")),
-    allow(dead_code, reason = "the server of functions is driven by tokio, or by asyncio")
+    not(feature = "tokio"),
+    allow(dead_code, reason = "tokio drives much of what serves and calls functions")
 )]
 #![cfg_attr(ringspan_loom, allow(dead_code, unused_imports, reason = "models use a part"))]
 
