@@ -18,6 +18,8 @@ use std::time::Duration;
 extern "C" fn before_main() {
     if std::env::var_os(ROLE).is_none() {
         let dir = format!("/dev/shm/.ringspan-test-{}", std::process::id());
+        // That of an aborted run, whose number came round again.
+        let _ = std::fs::remove_dir_all(&dir);
         // SAFETY: before `main`, so there is no other thread that reads the environment.
         unsafe { std::env::set_var("RINGSPAN_DIR", dir) };
         // SAFETY: a plain function that lives as long as the program.
