@@ -96,6 +96,8 @@ fn parts_are_bounded_and_none_is_empty() {
     assert_eq!(partial.finish(1, &[3; 4], 10), Ok([[1; 6].as_slice(), &[3; 4]].concat()));
     assert_eq!((partial.len(1), partial.len(2), partial.count()), (0, 10, 1));
     assert_eq!(partial.finish(3, &[1], 10), Err(Violation::Chunk(3)), "it had no parts");
+    assert_eq!(partial.add(4, &[4; 2], 10), Ok(()));
+    assert_eq!(partial.finish(4, &[5], 10), Ok(vec![4, 4, 5]), "not the first that is here");
     partial.forget(2);
     assert_eq!(partial.len(2), 0);
 }
