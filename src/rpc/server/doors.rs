@@ -20,6 +20,10 @@ use std::time::{Duration, Instant};
 
 /// Callers taken in by one look; the others come with the next. Each costs as much as a hundred calls.
 const ARRIVALS: usize = 1;
+/// Whoever leaves, or is thrown out, so soon after it came may well come again at once.
+const BRIEF: Duration = Duration::from_millis(20);
+/// Then nobody is taken in for so long that the others have the server for most of the time.
+const REST: Duration = Duration::from_millis(4);
 
 impl Floor {
     /// Takes in what fired.
@@ -75,8 +79,7 @@ impl Floor {
                     count(&self.engine.counters.refused);
                 }
                 Arrival::Beset => {
-                    self.engine.with_claim(|claim| self.engine.set.remove(claim.door.fd()));
-                    self.front_off = true;
+                    self.leave_door();
                     return;
                 }
             }
@@ -103,7 +106,8 @@ impl Floor {
         let work = Work { link, session: Session::new(&self.engine.limits) };
         let peer = Peer::new(Arc::clone(&self.engine), who, work);
         self.epochs = self.epochs.wrapping_add(1);
-        let guest = Guest { peer, listed: false, waits: false, epoch: self.epochs };
+        let guest =
+            Guest { peer, listed: false, waits: false, epoch: self.epochs, since: Instant::now() };
         if index as usize == self.guests.len() {
             self.guests.push(Some(guest));
         } else {
@@ -137,16 +141,40 @@ impl Floor {
         failpoint!("rpc.parted");
         stops.into_iter().for_each(|stop| stop.stop());
         self.engine.counters.clients.fetch_sub(1, Ordering::Relaxed); // Relaxed: ours alone
+        if guest.since.elapsed() < BRIEF && self.rests.is_none() {
+            self.rests = Instant::now().checked_add(REST);
+            self.leave_door();
+        }
+        if self.rests.is_none() {
+            self.watch_door();
+        }
+        for list in [&mut self.hot, &mut self.waiting] {
+            list.retain(|other| *other != index);
+        }
+        self.warm.retain(|other| *other != index);
+    }
+
+    /// Nobody is taken in.
+    fn leave_door(&mut self) {
+        self.engine.with_claim(|claim| self.engine.set.remove(claim.door.fd()));
+        self.front_off = true;
+    }
+
+    fn watch_door(&mut self) {
         if self.front_off {
             let set = &self.engine.set;
             let watched =
                 self.engine.with_claim(|claim| set.add(claim.door.fd(), FRONT, Interest::Level));
             self.front_off = matches!(watched, Some(Err(_)));
         }
-        for list in [&mut self.hot, &mut self.waiting] {
-            list.retain(|other| *other != index);
+    }
+
+    /// Callers are taken in again, if it is time.
+    pub(super) fn end_rest(&mut self) {
+        if self.rests.is_some_and(|at| at <= Instant::now()) {
+            self.rests = None;
+            self.watch_door();
         }
-        self.warm.retain(|other| *other != index);
     }
 
     /// Whether the server is over, after what others asked for was done.

@@ -84,6 +84,8 @@ pub(crate) struct Guest {
     /// It has calls that wait for their turn, and is in that list.
     pub(crate) waits: bool,
     pub(crate) epoch: u32,
+    /// When it came.
+    pub(crate) since: Instant,
 }
 
 /// See the module.
@@ -107,6 +109,8 @@ pub(crate) struct Floor {
     pub(crate) owner_armed: bool,
     /// The front door is not watched: we are out of descriptors.
     pub(crate) front_off: bool,
+    /// Nor is it until then, for the sake of those who are in.
+    pub(crate) rests: Option<Instant>,
     /// More fired than was taken in.
     pub(crate) more: bool,
     /// What was read since anybody who slept was heard, in frames of the cheapest sort.
@@ -136,6 +140,7 @@ impl Floor {
             keys: Vec::new(),
             owner_armed: false,
             front_off: false,
+            rests: None,
             more: false,
             unheard: 0,
             leaving: None,
@@ -179,6 +184,7 @@ impl Floor {
             self.harvest();
             // The timer is set when the server goes to sleep; one that never does looks at the clock.
             self.expire();
+            self.end_rest();
         }
         if self.check_ending() {
             return Look::Over;
@@ -249,7 +255,7 @@ impl Floor {
             self.owner_armed = armed == Some(true);
         }
         // A time that cannot be set is met by the next look.
-        let next = [self.timers.next(), self.leaving].into_iter().flatten().min();
+        let next = [self.timers.next(), self.leaving, self.rests].into_iter().flatten().min();
         let _ = self.timer.no_later_than(next);
         self.hot.is_empty() && !self.check_ending_soon()
     }
