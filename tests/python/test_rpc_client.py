@@ -18,15 +18,18 @@ import ringspan
 SERVER = """
     import asyncio, sys, ringspan
     service = ringspan.Service(sys.argv[1], **eval(sys.argv[2]))
-    log = []
+    log, started = [], []
     @service.method
     async def add(a, b=0): return a + b
     @service.method
     async def later(seconds, value=None):
+        started.append(value)
         try: await asyncio.sleep(seconds)
         except asyncio.CancelledError:
             log.append(value); raise
         return value
+    @service.method
+    async def begun(): return started
     @service.method
     async def cancelled(): return log
     @service.method
@@ -58,8 +61,8 @@ def server(child: Callable[..., Any], name: str) -> Iterator[Any]:
     one.wait()
 
 
-async def until(f: Any, value: Any) -> None:
-    while value not in await f.cancelled():  # noqa: ASYNC110 - it is another process
+async def until(seen: Any, value: Any) -> None:
+    while value not in await seen():  # noqa: ASYNC110 - it is another process
         await asyncio.sleep(0.001)
 
 
@@ -124,10 +127,11 @@ def test_the_first_call_is_a_call_too(run: Run, server: Any, name: str) -> None:
         while not f.server_pid:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         assert f.server_pid == server.pid
+        await until(f.begun, "first")
         assert call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        await until(f, "first")
+        await until(f.cancelled, "first")
         assert f.methods[:2] == ["add", "later"]
         other = ringspan.Client(name)
         assert await asyncio.gather(*map(other.add, range(50))) == list(range(50))
@@ -188,23 +192,27 @@ def test_giving_a_call_up_cancels_the_handler(run: Run, server: Any, name: str, 
                     await f.later(100, how)
 
                 task = asyncio.create_task(wait())
-                await asyncio.sleep(0.01)
+                await until(f.begun, how)
                 task.cancel("why")
                 with pytest.raises(asyncio.CancelledError):
                     await task
             case "call":
                 call = f.later(100, how)
-                await asyncio.sleep(0.01)
+                await until(f.begun, how)
                 assert call.cancel() and call.cancelled() and not call.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     call.result()
             case "wait_for":
+                call = f.later(100, how)
+                await until(f.begun, how)
                 with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(f.later(100, how), 0.01)
+                    await asyncio.wait_for(call, 0.01)
             case "timeout":
+                call = f.later(100, how)
+                await until(f.begun, how)
                 with pytest.raises(TimeoutError):
                     async with asyncio.timeout(0.01):
-                        await f.later(100, how)
+                        await call
             case "drop":
                 f.later(100, how)
                 gc.collect()
@@ -213,7 +221,7 @@ def test_giving_a_call_up_cancels_the_handler(run: Run, server: Any, name: str, 
         if how in {"drop", "close"}:  # perhaps before it was read
             assert await f.add(1) == 1
         else:
-            await until(f, how)
+            await until(f.cancelled, how)
 
     run(main())
 
@@ -279,9 +287,12 @@ def test_time_outs(run: Run, server: Any, name: str) -> None:
         for forever in (float("inf"), 1e300):
             assert await f.options(timeout=forever).left() is None
             assert await (await ringspan.connect(name, timeout=forever)).add(1) == 1
-        with pytest.raises(ringspan.Timeout, match=name):
-            await f.later.options(timeout=0.02)(100, "late")
-        await until(f, "late")
+        seconds = 0.01
+        while "late" not in await f.begun():  # a call whose time is over before that never runs
+            seconds *= 2
+            with pytest.raises(ringspan.Timeout, match=name):
+                await f.later.options(timeout=seconds)(100, "late")
+        await until(f.cancelled, "late")
         with pytest.raises(ringspan.Timeout):
             await f.add.options(timeout=0)(1)
         for bad in (-1, float("nan")):
