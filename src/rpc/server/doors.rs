@@ -24,6 +24,9 @@ const ARRIVALS: usize = 1;
 const BRIEF: Duration = Duration::from_millis(20);
 /// Then nobody is taken in for so long that the others have the server for most of the time.
 const REST: Duration = Duration::from_millis(4);
+/// The same where there is no descriptor left for a caller: who gives one back may be no client of ours,
+/// and nothing tells of it.
+const BESET: Duration = Duration::from_millis(100);
 
 impl Floor {
     /// Takes in what fired.
@@ -78,10 +81,7 @@ impl Floor {
                 Arrival::Stranger { .. } | Arrival::TooManyFiles => {
                     count(&self.engine.counters.refused);
                 }
-                Arrival::Beset => {
-                    self.leave_door();
-                    return;
-                }
+                Arrival::Beset => return self.leave_door(BESET),
             }
         }
         self.more = true;
@@ -140,13 +140,9 @@ impl Floor {
         }
         failpoint!("rpc.parted");
         stops.into_iter().for_each(|stop| stop.stop());
-        self.engine.counters.clients.fetch_sub(1, Ordering::Relaxed); // Relaxed: ours alone
-        if guest.since.elapsed() < BRIEF && self.rests.is_none() {
-            self.rests = Instant::now().checked_add(REST);
-            self.leave_door();
-        }
-        if self.rests.is_none() {
-            self.watch_door();
+        let left = self.engine.counters.clients.fetch_sub(1, Ordering::Relaxed); // Relaxed: ours alone
+        if left > 1 && guest.since.elapsed() < BRIEF {
+            self.leave_door(REST);
         }
         for list in [&mut self.hot, &mut self.waiting] {
             list.retain(|other| *other != index);
@@ -154,26 +150,23 @@ impl Floor {
         self.warm.retain(|other| *other != index);
     }
 
-    /// Nobody is taken in.
-    fn leave_door(&mut self) {
+    /// Nobody is taken in for so long, nor for longer if that is so already.
+    fn leave_door(&mut self, rest: Duration) {
+        let until = Instant::now() + rest;
+        self.rests = Some(self.rests.map_or(until, |already| already.min(until)));
         self.engine.with_claim(|claim| self.engine.set.remove(claim.door.fd()));
-        self.front_off = true;
-    }
-
-    fn watch_door(&mut self) {
-        if self.front_off {
-            let set = &self.engine.set;
-            let watched =
-                self.engine.with_claim(|claim| set.add(claim.door.fd(), FRONT, Interest::Level));
-            self.front_off = matches!(watched, Some(Err(_)));
-        }
     }
 
     /// Callers are taken in again, if it is time.
     pub(super) fn end_rest(&mut self) {
-        if self.rests.is_some_and(|at| at <= Instant::now()) {
+        if self.rests.is_some_and(|until| until <= Instant::now()) {
             self.rests = None;
-            self.watch_door();
+            let set = &self.engine.set;
+            let watched =
+                self.engine.with_claim(|claim| set.add(claim.door.fd(), FRONT, Interest::Level));
+            if matches!(watched, Some(Err(_))) {
+                self.leave_door(BESET); // no memory for it
+            }
         }
     }
 

@@ -107,9 +107,8 @@ pub(crate) struct Floor {
     pub(crate) keys: Vec<u64>,
     /// The park number of the owner's slot stands.
     pub(crate) owner_armed: bool,
-    /// The front door is not watched: we are out of descriptors.
-    pub(crate) front_off: bool,
-    /// Nor is it until then, for the sake of those who are in.
+    /// The front door is not watched until then: we are out of descriptors, or it is for the sake of those
+    /// who are in.
     pub(crate) rests: Option<Instant>,
     /// More fired than was taken in.
     pub(crate) more: bool,
@@ -139,7 +138,6 @@ impl Floor {
             bytes: Vec::new(),
             keys: Vec::new(),
             owner_armed: false,
-            front_off: false,
             rests: None,
             more: false,
             unheard: 0,
