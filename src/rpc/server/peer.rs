@@ -132,16 +132,6 @@ impl Peer {
     ) -> Result<(), Violation> {
         let mut room = Vec::new();
         let reply = self.engine.bounded(done.as_reply(), &mut room);
-        self.answered(work, id, since, reply)
-    }
-
-    fn answered(
-        &self,
-        work: &mut Work,
-        id: u64,
-        since: Instant,
-        reply: Reply<'_>,
-    ) -> Result<(), Violation> {
         let Work { link, session } = work;
         if session.finish(link, id, reply)? {
             let error = matches!(reply, Reply::Error(_));
