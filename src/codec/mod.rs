@@ -34,6 +34,7 @@ mod error;
 mod exact;
 pub mod ext;
 mod read;
+mod scratch;
 mod tag;
 pub(crate) mod write;
 
@@ -47,6 +48,7 @@ pub use array::{ARRAY_ALIGN, ArrayMeta};
 pub use descr::{Descr, Field, ItemType};
 pub use error::CodecError;
 pub use exact::Exact;
+pub(crate) use scratch::with_scratch;
 pub use tag::Tag;
 
 #[cfg(feature = "python")]

@@ -6,9 +6,10 @@ use pyo3::types::{PyDict, PyTuple};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::rpc_client::{Options, with_scratch};
+use super::rpc_client::Options;
 use super::rpc_codec::{call_error, read_answer, read_outcome, write_args};
 use super::signals;
+use crate::codec::with_scratch;
 use crate::error::Fault;
 use crate::notify::shared::Blocked;
 use crate::rpc::client::{ATTEMPTS, Client};
@@ -63,6 +64,7 @@ impl PyBlockingClient {
             let conn = self.conn(py, deadline)?;
             let raw = conn.method(method).is_ok_and(|method| method.raw);
             let begun = with_scratch(|bytes| {
+                bytes.clear();
                 let flags = write_args(bytes, args, kwargs, (raw, self.options.exact))?;
                 let flags = if stream { flags | STREAM } else { flags };
                 conn.begin(Ask { method, flags, deadline }, bytes)

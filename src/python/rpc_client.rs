@@ -4,7 +4,6 @@ use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use super::rpc_codec::{call_error, write_args};
 use super::rpc_future::{Pending, PyCall};
 use super::rpc_stream::PyCallStream;
 use super::seconds::seconds;
+use crate::codec::with_scratch;
 use crate::rpc::conn::{Ask, Conn};
 use crate::rpc::connect;
 use crate::rpc::wire::STREAM;
@@ -77,20 +77,6 @@ pub(crate) struct PyClient {
     options: Options,
 }
 
-/// The scratch that arguments are encoded in.
-pub(super) fn with_scratch<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-    thread_local! {
-        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    }
-    let mut bytes = SCRATCH.take();
-    bytes.clear();
-    let done = f(&mut bytes);
-    if bytes.capacity() <= 256 << 10 {
-        SCRATCH.set(bytes);
-    }
-    done
-}
-
 /// How a result is wanted.
 #[derive(Clone, Copy, PartialEq)]
 enum Wanted {
@@ -146,6 +132,7 @@ impl PyClient {
         let Some(channel) = self.channel(event_loop) else { return Ok(None) };
         let raw = channel.conn.method(method).is_ok_and(|method| method.raw);
         let begun = with_scratch(|bytes| {
+            bytes.clear();
             let flags = write_args(bytes, args, kwargs, (raw, self.options.exact))?;
             let flags = if wanted == Wanted::Items { flags | STREAM } else { flags };
             let ask = Ask { method, flags, deadline: self.options.deadline() };

@@ -4,22 +4,14 @@ use super::core::Core;
 use super::error::TryGetError;
 use super::options::ValueOptions;
 use super::raw::Read;
-use crate::codec::{self, Tag};
+use crate::codec::{self, Tag, with_scratch};
 use crate::error::{Fault, FaultKind, OpenError};
 use crate::rwlock::HandleStat;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-
-/// Bytes that a thread keeps for the next copy.
-const SCRATCH: usize = 1 << 20;
-
-thread_local! {
-    static COPY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 
 /// The latest value of a `T` that processes share, and can await.
 ///
@@ -227,14 +219,4 @@ impl<T: Serialize + DeserializeOwned> Value<T> {
     pub(super) fn encode(&self, value: &T) -> Result<Vec<u8>, Fault> {
         codec::to_vec(value).map_err(|err| self.core.region().fault(FaultKind::Encode, err))
     }
-}
-
-/// Runs `f` with memory for a copy, this thread's if it is free.
-pub(super) fn with_scratch<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-    let mut copy = COPY.take();
-    let result = f(&mut copy);
-    if copy.capacity() <= SCRATCH {
-        COPY.set(copy);
-    }
-    result
 }

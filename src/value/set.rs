@@ -2,8 +2,8 @@
 
 use super::core::{Change, Core, deadline};
 use super::error::{SetError, TrySetError};
-use super::handle::{Value, with_scratch};
-use crate::codec::Tag;
+use super::handle::Value;
+use crate::codec::{Tag, with_scratch};
 use crate::error::{Fault, FaultKind, errno};
 use crate::notify::shared::Blocked;
 use crate::rwlock::LockMode;
