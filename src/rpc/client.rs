@@ -14,7 +14,6 @@ use crate::sys::fd::Fd;
 use crate::sys::poll::{self, Waited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -180,30 +179,19 @@ impl Shared {
     }
 }
 
-thread_local! {
-    /// Where arguments are encoded.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// What is kept of it between calls.
-const SCRATCH_KEPT: usize = 256 << 10;
-
 /// Encodes `args` and hands the bytes to `f`.
 pub(crate) fn with_encoded<A: Serialize + ?Sized, R>(
     object: &str,
     args: &A,
     f: impl FnOnce(&[u8]) -> Result<R, CallError>,
 ) -> Result<R, CallError> {
-    let mut bytes = SCRATCH.take();
-    bytes.clear();
-    let done = match codec::to_writer(&mut bytes, args) {
-        Ok(()) => f(&bytes),
-        Err(err) => Err(CallError::Codec(Fault::new(FaultKind::Encode, object, err))),
-    };
-    if bytes.capacity() <= SCRATCH_KEPT {
-        SCRATCH.set(bytes);
-    }
-    done
+    codec::with_scratch(|bytes| {
+        bytes.clear();
+        match codec::to_writer(bytes, args) {
+            Ok(()) => f(bytes),
+            Err(err) => Err(CallError::Codec(Fault::new(FaultKind::Encode, object, err))),
+        }
+    })
 }
 
 impl Client {

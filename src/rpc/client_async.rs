@@ -106,9 +106,21 @@ impl Client {
         ask: Ask<'_>,
         args: &A,
     ) -> Result<UnderWay, CallError> {
+        self.begin_by(ask.deadline, |conn| {
+            with_encoded(self.name(), args, |body| conn.begin(ask, body))
+        })
+        .await
+    }
+
+    /// The same for arguments that `begin` knows.
+    async fn begin_by(
+        &self,
+        deadline: Option<Instant>,
+        begin: impl Fn(&Conn) -> Result<Option<u64>, CallError>,
+    ) -> Result<UnderWay, CallError> {
         for _ in 0..ATTEMPTS {
-            let conn = self.conn(ask.deadline).await?;
-            if let Some(id) = with_encoded(self.name(), args, |body| conn.begin(ask, body))? {
+            let conn = self.conn(deadline).await?;
+            if let Some(id) = begin(&conn)? {
                 return Ok(UnderWay::new(conn, id));
             }
         }
@@ -141,14 +153,9 @@ impl Client {
     /// As [`Client::call`].
     pub async fn call_bytes(&self, method: &str, args: &[u8]) -> Result<Vec<u8>, CallError> {
         let ask = Ask { method: Some(method), flags: BYTES, deadline: self.deadline() };
-        for _ in 0..ATTEMPTS {
-            let conn = self.conn(ask.deadline).await?;
-            if let Some(id) = conn.begin(ask, args)? {
-                let outcome = UnderWay::new(conn, id).outcome().await?;
-                return bytes(&outcome.0, outcome.1);
-            }
-        }
-        Err(self.restless())
+        let call = self.begin_by(ask.deadline, |conn| conn.begin(ask, args)).await?;
+        let outcome = call.outcome().await?;
+        bytes(&outcome.0, outcome.1)
     }
 
     /// Calls a method that yields a stream. The items come as fast as they are taken: a slow reader slows
@@ -246,9 +253,7 @@ impl UnderWay {
                     return Poll::Pending;
                 }
                 Turn::Awake => {}
-                Turn::Quiet if nothing.driven.is_some_and(drive_client::is_in) => {
-                    return Poll::Pending;
-                }
+                Turn::Quiet if nothing.driven => return Poll::Pending,
                 Turn::Quiet => break,
             }
         }

@@ -14,6 +14,7 @@ use crate::rpc::error::{CallError, Delivered};
 use crate::rpc::hello::{Entry, Hello};
 use crate::rpc::limits::Grant;
 use crate::rpc::link::{Link, TIMER};
+use crate::rpc::publisher::Publisher;
 use crate::rpc::wire::Violation;
 use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 use crate::sys::fd::{self, Fd};
@@ -54,11 +55,8 @@ pub(crate) struct State {
     pub(super) alone: Option<u64>,
     /// How long such a task stays awake.
     pub(super) patience: Awake,
-    /// The thread whose driver publishes, in its next turn, what is put until then; see [`thread`].
-    pub(super) publisher: Option<usize>,
-    /// The runtime of that driver, if it is a task.
-    #[cfg(feature = "tokio")]
-    pub(super) publishes_in: Option<tokio::runtime::Id>,
+    /// Whose driver publishes, in its next turn, what is put until then.
+    pub(super) publisher: Option<Publisher>,
     pub(super) broken: Option<Arc<str>>,
     /// When an idle connection was last used.
     pub(super) looked: Instant,
@@ -84,18 +82,17 @@ pub(crate) struct Nothing {
     /// It is the only one under way.
     #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "for tasks"))]
     pub(crate) alone: bool,
-    /// A driver of this thread is awake, which runs when those of this runtime do.
-    #[cfg(feature = "tokio")]
-    pub(crate) driven: Option<tokio::runtime::Id>,
+    /// A driver of this thread and runtime is about to look.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "for tasks"))]
+    pub(crate) driven: bool,
 }
 
-/// Tells threads apart, cheaply: the address of something that each has.
-#[inline]
-pub(super) fn thread() -> usize {
-    thread_local! {
-        static HERE: u8 = const { 0 };
+impl State {
+    /// What is put now goes out with what others put, in one publication that is about to come.
+    #[inline]
+    fn is_held(&self) -> bool {
+        self.publisher.as_ref().is_some_and(Publisher::is_here)
     }
-    HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 
 /// What a call asks for.
@@ -166,8 +163,6 @@ impl Conn {
                 alone: None,
                 patience: Awake::new(TURNS),
                 publisher: None,
-                #[cfg(feature = "tokio")]
-                publishes_in: None,
                 broken: None,
                 looked: Instant::now(),
                 tokens: Vec::new(),
@@ -308,7 +303,8 @@ impl Conn {
         ask: Ask<'_>,
         body: &[u8],
     ) -> Result<Result<Option<u64>, CallError>, Violation> {
-        let State { link, core, publisher, .. } = state;
+        let held = state.is_held();
+        let State { link, core, .. } = state;
         let Some(link) = link.as_mut().filter(|_| !core.said_goodbye) else { return Ok(Ok(None)) };
         let method = match self.method(ask.method) {
             Ok(method) => method,
@@ -321,7 +317,7 @@ impl Conn {
         let Method { number: method, in_place, .. } = method;
         let request = Request { method, flags, deadline, in_place };
         let begun = core.begin(link, request, body);
-        if *publisher != Some(thread()) {
+        if !held {
             link.publish();
         }
         begun.map(|id| Ok(Some(id)))
@@ -356,11 +352,14 @@ impl Conn {
         listener: impl FnOnce() -> Option<Listener>,
     ) -> Result<News, Nothing> {
         let mut state = lock(&self.state);
+        let held = state.is_held();
         let State { link, core, .. } = &mut *state;
         let news = match link {
             Some(link) => {
                 let news = core.take(link, id);
-                link.publish(); // a credit
+                if !held {
+                    link.publish(); // a credit, or what was held for a driver that is not here
+                }
                 news
             }
             None => core.take(&mut Nowhere, id),
@@ -370,11 +369,7 @@ impl Conn {
                 if let Some(listener) = listener() {
                     core.listen(id, listener);
                 }
-                Err(Nothing {
-                    alone: core.in_flight() == 1,
-                    #[cfg(feature = "tokio")]
-                    driven: state.publishes_in.filter(|_| state.publisher == Some(thread())),
-                })
+                Err(Nothing { alone: core.in_flight() == 1, driven: held })
             }
             Ok(Some(news)) => {
                 let over = matches!(news, News::Over(_));
@@ -392,11 +387,7 @@ impl Conn {
                 let woken = self.broke(&mut state, &violation.to_string());
                 let news = state.core.take(&mut Nowhere, id).ok().flatten();
                 self.settle(state, woken);
-                news.ok_or(Nothing {
-                    alone: false,
-                    #[cfg(feature = "tokio")]
-                    driven: None,
-                })
+                news.ok_or(Nothing { alone: false, driven: false })
             }
         }
     }

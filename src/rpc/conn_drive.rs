@@ -6,6 +6,8 @@ use crate::rpc::conn::{Conn, Driver, State, Turn};
 use crate::rpc::core::news::Woken;
 use crate::rpc::error::Delivered;
 use crate::rpc::link::{BELL, LIFELINE, Link, PIDFD, TIMER, WHAT};
+#[cfg(any(feature = "tokio", feature = "python"))]
+use crate::rpc::publisher::Publisher;
 use crate::rpc::wire::HEAD_LEN;
 use crate::sync::{MutexGuard, Ordering, lock};
 use std::time::{Duration, Instant};
@@ -53,20 +55,13 @@ impl Conn {
     /// they put goes out then, in one publication. A task that does not let the driver run keeps it back.
     #[cfg(feature = "tokio")]
     pub(crate) fn publish_later_in(&self, runtime: tokio::runtime::Id) {
-        let mut state = lock(&self.state);
-        state.publisher = Some(crate::rpc::conn::thread());
-        state.publishes_in = Some(runtime);
+        lock(&self.state).publisher = Some(Publisher::task(runtime));
     }
 
     /// The same of an event loop, which says when by [`publish`](Conn::publish).
     #[cfg(feature = "python")]
     pub(crate) fn publish_later(&self) {
-        let mut state = lock(&self.state);
-        state.publisher = Some(crate::rpc::conn::thread());
-        #[cfg(feature = "tokio")]
-        {
-            state.publishes_in = None;
-        }
+        lock(&self.state).publisher = Some(Publisher::callback());
     }
 
     /// Publishes what was kept back.
@@ -283,7 +278,10 @@ impl Conn {
         if state.core.has_news(id) {
             state.core.tell(id, &mut woken);
         }
-        self.settle(state, woken);
+        // Nothing was put or taken: whoever sleeps is armed as before.
+        state.tokens.append(&mut woken.tokens);
+        drop(state);
+        woken.wake_tasks();
     }
 
     /// Somebody sleeps on the poll set from now on, or will look again before it matters. True: something

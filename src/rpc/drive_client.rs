@@ -50,12 +50,6 @@ pub(crate) fn ensure(conn: &Arc<Conn>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The task runs in that runtime. A driver of another one that was awake on this thread may never run
-/// again: its runtime was left.
-pub(crate) fn is_in(runtime: Id) -> bool {
-    Handle::try_current().is_ok_and(|here| here.id() == runtime)
-}
-
 struct Driving {
     /// Out of the runtime before the descriptor goes.
     face: Option<AsyncFd<Pollable>>,
