@@ -16,6 +16,7 @@ use common::{Peer, path_of};
 use rpc_enemies::{answers, play};
 use rustix::process::Signal;
 use stage::{Test, role, scaled, until};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const WINDOW: Duration = Duration::from_millis(40);
@@ -84,8 +85,10 @@ fn kept(good: &mut Peer, enemy: &Peer, spinner: &Peer) -> f64 {
     middle((0..scaled(TURNS)).map(share).collect())
 }
 
-/// With one call at a time the delay counts, with 64 the work.
+/// With one call at a time the delay counts, with 64 the work. One test after the other: they measure.
 fn keeps_half(calls: &str) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let test = Test::lasting(&format!("rates with {calls} calls"), Duration::from_secs(180));
     let mut server = test.spawn("server", "");
     server.expect("ready");
