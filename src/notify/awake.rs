@@ -33,6 +33,13 @@ const LONGEST: Duration = Duration::from_micros(400);
 /// A policy that gave up tries again every so many waits.
 const PROBE_EVERY: u32 = 64;
 
+/// Whether the peer last ran on this cpu, or nobody knows where. Where only one cpu is allowed to both, it
+/// is this one.
+pub(crate) fn is_on_our_cpu(peer: &Slot) -> bool {
+    let theirs = peer.last_cpu.load(Ordering::Relaxed); // Relaxed: a hint
+    theirs == 0 || theirs == process::current_cpu()
+}
+
 /// The adaptive policy of one endpoint and one way of waiting.
 #[derive(Debug)]
 pub(crate) struct Awake {
@@ -61,11 +68,8 @@ impl Awake {
 
     fn looks_for(&mut self, peer: &Slot) -> u32 {
         self.waits = self.waits.wrapping_add(1);
-        let theirs = peer.last_cpu.load(Ordering::Relaxed); // Relaxed: a hint
-        if theirs == 0 || theirs == process::current_cpu() {
-            // Looking again would keep the peer from running. Where only one cpu is allowed to both,
-            // it is this one.
-            return 0;
+        if is_on_our_cpu(peer) {
+            return 0; // looking again would keep it from running
         }
         let pays = Duration::from_nanos(self.mean) < WORTH;
         if pays || self.waits.is_multiple_of(PROBE_EVERY) { self.scale.looks } else { 0 }

@@ -87,14 +87,6 @@ pub(crate) struct Nothing {
     pub(crate) driven: bool,
 }
 
-impl State {
-    /// What is put now goes out with what others put, in one publication that is about to come.
-    #[inline]
-    fn is_held(&self) -> bool {
-        self.publisher.as_ref().is_some_and(Publisher::is_here)
-    }
-}
-
 /// What a call asks for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ask<'a> {
@@ -303,7 +295,7 @@ impl Conn {
         ask: Ask<'_>,
         body: &[u8],
     ) -> Result<Result<Option<u64>, CallError>, Violation> {
-        let held = state.is_held();
+        let held = state.publisher.as_ref().is_some_and(Publisher::holds);
         let State { link, core, .. } = state;
         let Some(link) = link.as_mut().filter(|_| !core.said_goodbye) else { return Ok(Ok(None)) };
         let method = match self.method(ask.method) {
@@ -352,12 +344,11 @@ impl Conn {
         listener: impl FnOnce() -> Option<Listener>,
     ) -> Result<News, Nothing> {
         let mut state = lock(&self.state);
-        let held = state.is_held();
-        let State { link, core, .. } = &mut *state;
+        let State { link, core, publisher, .. } = &mut *state;
         let news = match link {
             Some(link) => {
                 let news = core.take(link, id);
-                if !held {
+                if !publisher.as_ref().is_some_and(Publisher::holds) {
                     link.publish(); // a credit, or what was held for a driver that is not here
                 }
                 news
@@ -369,7 +360,8 @@ impl Conn {
                 if let Some(listener) = listener() {
                     core.listen(id, listener);
                 }
-                Err(Nothing { alone: core.in_flight() == 1, driven: held })
+                let driven = publisher.as_ref().is_some_and(Publisher::is_here);
+                Err(Nothing { alone: core.in_flight() == 1, driven })
             }
             Ok(Some(news)) => {
                 let over = matches!(news, News::Over(_));

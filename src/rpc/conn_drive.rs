@@ -55,7 +55,9 @@ impl Conn {
     /// they put goes out then, in one publication. A task that does not let the driver run keeps it back.
     #[cfg(feature = "tokio")]
     pub(crate) fn publish_later_in(&self, runtime: tokio::runtime::Id) {
-        lock(&self.state).publisher = Some(Publisher::task(runtime));
+        let mut state = lock(&self.state);
+        let State { link, publisher, .. } = &mut *state;
+        *publisher = link.as_ref().map(|link| Publisher::task(runtime, link.end.theirs()));
     }
 
     /// The same of an event loop, which says when by [`publish`](Conn::publish).

@@ -4,16 +4,21 @@
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Publisher {
     thread: usize,
+    /// What is put waits for it.
+    holds: bool,
     /// That of a driving task: another runtime may run on the thread, once this one was left.
     #[cfg(feature = "tokio")]
     runtime: Option<tokio::runtime::Id>,
 }
 
 impl Publisher {
-    /// A task of that runtime, in the middle of its turns.
+    /// A task of that runtime, in the middle of its turns. It holds what is put where the peer is on our
+    /// cpu, and the first publication would make it run: 1.3 times the calls with 64 under way. Elsewhere
+    /// the peer had better begin at once: 0.7 times.
     #[cfg(feature = "tokio")]
-    pub(crate) fn task(runtime: tokio::runtime::Id) -> Publisher {
-        Publisher { thread: thread(), runtime: Some(runtime) }
+    pub(crate) fn task(runtime: tokio::runtime::Id, peer: &crate::layout::Slot) -> Publisher {
+        let holds = crate::notify::awake::is_on_our_cpu(peer);
+        Publisher { thread: thread(), holds, runtime: Some(runtime) }
     }
 
     /// A callback of an event loop.
@@ -21,9 +26,16 @@ impl Publisher {
     pub(crate) fn callback() -> Publisher {
         Publisher {
             thread: thread(),
+            holds: true,
             #[cfg(feature = "tokio")]
             runtime: None,
         }
+    }
+
+    /// What is put here and now goes out with what others put, in one publication that is about to come.
+    #[inline]
+    pub(crate) fn holds(&self) -> bool {
+        self.holds && self.is_here()
     }
 
     /// Whether it runs before anything else can wait here.
