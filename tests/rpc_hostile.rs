@@ -136,11 +136,9 @@ fn a_killed_enemy_leaves_nothing() {
     end(&test, house);
 }
 
-/// O_NONBLOCK is of the open file, and a doorbell is one open file of two processes: a client that takes the
-/// flag off its own and fills it makes the server's write wait. No system call writes to an eventfd without
-/// waiting whatever its flags are, so this needs another sort of doorbell.
+/// O_NONBLOCK is of the open file, and an eventfd is one open file of two processes: a client that took the
+/// flag off its own and filled it would make the server's write wait. The server writes to a pipe.
 #[test]
-#[ignore = "known: the server's write to a doorbell can be made to wait"]
 fn a_bell_that_waits_holds_nobody_up() {
     let test = Test::new("waiting bells");
     let mut house = House::new(&test);

@@ -405,9 +405,9 @@ class Service:
 
     `async def` handlers are tasks of the loop; they start at once (on CPython 3.11, and on loops
     without eager tasks, with the loop's next turn: a call given up before then never runs), and
-    are cancelled when the caller gives up. Plain `def` handlers run on one worker thread, one after the other, or on the
-    loop itself with `inline=True`. Generators yield streams. A parameter annotated with
-    `ringspan.Context` is given the context of the call.
+    are cancelled when the caller gives up. Plain `def` handlers run on one worker thread, one after
+    the other, or on the loop itself with `inline=True`. Generators yield streams. A parameter
+    annotated with `ringspan.Context` is given the context of the call.
 
     `limits`: `max_concurrency` handlers at once (256), `max_pending` calls of one client (1024),
     `max_inflight_bytes` of their arguments (64 MiB), `max_message` (64 MiB), `max_unread_bytes` of

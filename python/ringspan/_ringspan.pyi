@@ -3078,6 +3078,8 @@ class BlockingMethod:
 class BlockingStream(Iterator[Any]):
     """The items of a call that yields, one for each `next`. Dropping it stops the handler.
 
+    It is one thread's: RuntimeError for a second one that enters while the first waits inside.
+
     Example:
         for n in f.count.stream(10): print(n)
     """

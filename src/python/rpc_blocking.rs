@@ -1,9 +1,9 @@
 //! `BlockingClient`: calls that park the thread, for plain code. Threads share one connection.
 
-use pyo3::exceptions::PyAttributeError;
+use pyo3::exceptions::{PyAttributeError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use std::sync::Arc;
+use std::sync::{Arc, TryLockError};
 use std::time::Instant;
 
 use super::rpc_client::Options;
@@ -18,7 +18,7 @@ use crate::rpc::core::news::{News, Outcome};
 use crate::rpc::drive_blocking;
 use crate::rpc::error::CallError;
 use crate::rpc::wire::STREAM;
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, MutexGuard};
 use crate::sys::fd::Fd;
 use crate::sys::poll;
 
@@ -281,6 +281,18 @@ impl PyBlockingStream {
         let (conn, id) = client.get().begin(args.py(), method, args, kwargs, true)?;
         Ok(PyBlockingStream { client: client.clone().unbind(), conn, id, over: Mutex::new(false) })
     }
+
+    /// One thread at a time, as with a generator.
+    fn enter(&self) -> PyResult<MutexGuard<'_, bool>> {
+        match self.over.try_lock() {
+            Ok(over) => Ok(over),
+            Err(TryLockError::Poisoned(over)) => Ok(over.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(PyRuntimeError::new_err(format!(
+                "stream of {}: another call is inside this handle; one thread at a time",
+                self.client.get().client.name()
+            ))),
+        }
+    }
 }
 
 #[pymethods]
@@ -290,38 +302,33 @@ impl PyBlockingStream {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        if *lock(&self.over) {
+        let mut over = self.enter()?;
+        if *over {
             return Ok(None);
         }
         let news = self.client.get().wait(py, &self.conn, self.id);
-        match news {
-            Ok(News::Item(item)) => {
-                read_answer(py, &self.conn, &item).map(|item| Some(item.unbind()))
-            }
-            Ok(News::Over(outcome)) => {
-                *lock(&self.over) = true;
-                match outcome {
-                    Outcome::End => Ok(None),
-                    outcome => read_outcome(py, &self.conn, outcome).map(|one| Some(one.unbind())),
-                }
-            }
-            Err(err) => {
-                *lock(&self.over) = true;
-                Err(err)
+        *over = !matches!(news, Ok(News::Item(_)));
+        match news? {
+            News::Item(item) => read_answer(py, &self.conn, &item).map(|item| Some(item.unbind())),
+            News::Over(Outcome::End) => Ok(None),
+            News::Over(outcome) => {
+                read_outcome(py, &self.conn, outcome).map(|one| Some(one.unbind()))
             }
         }
     }
 
     /// Stops the handler; there are no more items.
-    fn close(&self) {
-        if !std::mem::replace(&mut *lock(&self.over), true) {
+    fn close(&self) -> PyResult<()> {
+        let mut over = self.enter()?;
+        if !std::mem::replace(&mut *over, true) {
             self.conn.abandon(self.id);
         }
+        Ok(())
     }
 }
 
 impl Drop for PyBlockingStream {
     fn drop(&mut self) {
-        self.close();
+        let _ = self.close(); // nobody else is inside
     }
 }

@@ -99,7 +99,7 @@ impl Doorbell {
     /// Empties a pipe; does nothing for an eventfd.
     pub(crate) fn drain(&self) {
         if self.kind == BellKind::Pipe {
-            let mut sink = [0; 4096];
+            let mut sink = [0; 256]; // of eight bytes a ring
             while matches!(rustix::io::read(&self.watched, &mut sink), Ok(n) if n == sink.len()) {}
         }
     }
@@ -140,6 +140,13 @@ fn is_pipe(fd: &Fd) -> Option<bool> {
 #[allow(unsafe_code, reason = "the signal mask of this thread")]
 fn without_sigpipe(write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     use std::mem::MaybeUninit;
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: a place for an action; none is set.
+    unsafe { libc::sigaction(libc::SIGPIPE, std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: what `sigaction` filled, or zeroes, which are an action too.
+    if unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN {
+        return write(); // so it is in programs of Rust and of Python
+    }
     let mut only = MaybeUninit::<libc::sigset_t>::zeroed();
     let mut pending = MaybeUninit::<libc::sigset_t>::zeroed();
     let mut old = MaybeUninit::<libc::sigset_t>::zeroed();

@@ -41,6 +41,13 @@ SERVER = """
     @service.method
     async def count(n):
         for i in range(n): yield i
+    freed = asyncio.Event()
+    @service.method
+    async def free(): freed.set()
+    @service.method
+    async def held():
+        await freed.wait()
+        yield "freed"
     async def main():
         async with service:
             print("serving", flush=True)
@@ -344,6 +351,28 @@ def test_threads_share_a_blocking_client(server: Any, name: str) -> None:
     assert list(items) == []
     with pytest.raises(ringspan.Timeout):
         f.later.options(timeout=0.02)(100)
+
+
+def test_a_blocking_stream_is_of_one_thread(server: Any, name: str) -> None:
+    f, got, refused = ringspan.blocking_connect(name), list[Any](), list[str]()
+    items = f.held.stream()
+
+    def enter() -> None:
+        try:
+            got.append(next(items))
+        except RuntimeError as error:
+            with pytest.raises(RuntimeError, match="inside this handle"):
+                items.close()
+            refused.append(str(error))
+            f.free()
+
+    threads = [threading.Thread(target=enter) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == ["freed"] and len(refused) == 1 and name in refused[0]
+    assert list(items) == []
 
 
 def test_a_blocking_call_inside_a_running_loop(run: Run, server: Any, name: str) -> None:
