@@ -86,8 +86,8 @@ RPC = [
     # 1.2 times as many calls in the same time.
     *(
         Gate(
-            f"Python: a call, of the fastest peer in asyncio, {words}",
-            f"py-rpc-add/64/{pin}/ringspan-asyncio",
+            f"Python: a call, parked, of the fastest peer in asyncio, {words}",
+            f"py-rpc-add/64/{pin}/ringspan-parked",
             loops(pin, "asyncio"),
             0.833,
             at_most=True,
@@ -127,6 +127,16 @@ RPC = [
             at_most=False,
         )
         for title, peer in (("tarpc", "tarpc"), ("a connection by hand", "by-hand-inline"))
+    ),
+    *(
+        Gate(
+            f"Python: a call as it comes, of the fastest peer in asyncio, {words}",
+            f"py-rpc-add/64/{pin}/ringspan-asyncio",
+            loops(pin, "asyncio"),
+            None,
+            at_most=True,
+        )
+        for pin, words in PINS.items()
     ),
     *(
         Gate(

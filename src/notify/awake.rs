@@ -20,6 +20,9 @@ pub(crate) struct Scale {
 
 /// Turns of the async scheduler, about 350 ns each.
 pub(crate) const TURNS: Scale = Scale { looks: 100 };
+/// Turns of a Python event loop, 1 to 3 us each.
+#[cfg(feature = "python")]
+pub(crate) const LOOPS: Scale = Scale { looks: 32 };
 /// Spins of a blocking thread, 15 to 40 ns each.
 pub(crate) const SPINS: Scale = Scale { looks: 2000 };
 

@@ -17,6 +17,7 @@ use super::rpc_starter::{Handler, PyStarter};
 use super::rpc_worker::{PyJob, PyJobs};
 use super::seconds::seconds;
 use crate::error::{Fault, FaultKind};
+use crate::notify::awake::{LOOPS, NEVER};
 use crate::rpc::Limits;
 use crate::rpc::claim;
 use crate::rpc::hello::Entry;
@@ -84,8 +85,9 @@ impl Server {
                 let ended = driving.end(py);
                 return raised.map_or(ended, Err);
             }
-            Look::Busy => true,
-            Look::Awake | Look::Quiet => !driving.floor.park(),
+            // Whoever else the loop runs has its turn in between.
+            Look::Busy | Look::Awake => true,
+            Look::Quiet => !driving.floor.park(),
         };
         if again && !self.soon.swap(true, Ordering::SeqCst) {
             let event_loop = driving.starter.event_loop.bind(py);
@@ -144,13 +146,14 @@ pub(crate) struct PyServer {
 #[pymethods]
 impl PyServer {
     #[new]
-    #[pyo3(signature = (name, methods, limits, grace, exact))]
+    #[pyo3(signature = (name, methods, limits, grace, exact, stay_awake))]
     fn new(
         name: String,
         methods: Vec<Bound<'_, PyAny>>,
         limits: &Bound<'_, PyDict>,
         grace: &Bound<'_, PyAny>,
         exact: bool,
+        stay_awake: bool,
     ) -> PyResult<PyServer> {
         let methods: Vec<Handler> =
             methods.iter().map(Handler::from_python).collect::<PyResult<_>>()?;
@@ -162,8 +165,9 @@ impl PyServer {
         });
         let object = format!("function /{}", name.trim_start_matches('/'));
         let grace = seconds(Some(grace), "grace")?.unwrap_or(Duration::from_secs(1 << 30));
-        let engine = Engine::new(object, limits_from(limits)?, grace, entries.collect())
+        let mut engine = Engine::new(object, limits_from(limits)?, grace, entries.collect())
             .map_err(|fault| errors::fault(&fault))?;
+        engine.awake = if stay_awake { LOOPS } else { NEVER };
         let server = Server {
             name,
             engine: Arc::new(engine),

@@ -295,7 +295,7 @@ impl Conn {
         ask: Ask<'_>,
         body: &[u8],
     ) -> Result<Result<Option<u64>, CallError>, Violation> {
-        let held = state.publisher.as_ref().is_some_and(Publisher::holds);
+        let held = state.publisher.as_mut().is_some_and(Publisher::holds);
         let State { link, core, .. } = state;
         let Some(link) = link.as_mut().filter(|_| !core.said_goodbye) else { return Ok(Ok(None)) };
         let method = match self.method(ask.method) {
@@ -348,7 +348,7 @@ impl Conn {
         let news = match link {
             Some(link) => {
                 let news = core.take(link, id);
-                if !publisher.as_ref().is_some_and(Publisher::holds) {
+                if !publisher.as_mut().is_some_and(Publisher::holds) {
                     link.publish(); // a credit, or what was held for a driver that is not here
                 }
                 news

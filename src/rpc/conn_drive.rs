@@ -63,7 +63,9 @@ impl Conn {
     /// The same of an event loop, which says when by [`publish`](Conn::publish).
     #[cfg(feature = "python")]
     pub(crate) fn publish_later(&self) {
-        lock(&self.state).publisher = Some(Publisher::callback());
+        let mut state = lock(&self.state);
+        let State { link, publisher, .. } = &mut *state;
+        *publisher = link.as_ref().map(|link| Publisher::callback(link.end.theirs()));
     }
 
     /// Publishes what was kept back.

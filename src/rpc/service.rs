@@ -1,6 +1,7 @@
 //! Serving: one function, or a service of many methods.
 
 use crate::error::{Fault, FaultKind, OpenError};
+use crate::notify::awake::{NEVER, TURNS};
 use crate::rpc::answer::HandlerError;
 use crate::rpc::claim;
 use crate::rpc::drive_server;
@@ -235,7 +236,7 @@ impl ServiceBuilder {
     pub async fn serve(self) -> Result<Server, OpenError> {
         let object = format!("function /{}", self.name.trim_start_matches('/'));
         let mut engine = Engine::new(object, self.limits, self.grace, self.entries)?;
-        engine.awake = self.awake;
+        engine.awake = if self.awake { TURNS } else { NEVER };
         let engine = Arc::new(engine);
         let floor = Floor::new(Arc::clone(&engine))?;
         engine.set_claim(claim::claim(&self.name)?)?;

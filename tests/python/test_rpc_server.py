@@ -364,6 +364,33 @@ def test_nothing_is_kept_after_many_calls(run: Run, name: str) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("awake", [True, False])
+def test_an_idle_server_sleeps(run: Run, name: str, awake: bool) -> None:
+    service = ringspan.Service(name, stay_awake=awake)
+
+    @service.method
+    async def add(a: int, b: int) -> int:
+        return a + b
+
+    def call() -> None:
+        f = ringspan.blocking_connect(name)
+        assert [f.add(n, 1) for n in range(500)] == [*range(1, 501)]
+
+    async def main() -> None:
+        loop, turns = asyncio.get_running_loop(), 0
+        async with service:
+            await loop.run_in_executor(None, call)
+            while True:  # until nothing turns the loop for a while but ourselves
+                before = time.thread_time()
+                await asyncio.sleep(0.2)
+                turns += 1
+                if time.thread_time() - before < 0.005:
+                    break
+        assert turns < 50
+
+    run(main())
+
+
 def test_a_closed_loop_holds_no_server_alive(loop_factory: Any, name: str) -> None:
     service = ringspan.Service(name)
     service.method(abs)

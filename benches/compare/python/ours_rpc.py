@@ -14,13 +14,15 @@ class Ringspan(Rpc):
     needs: ClassVar[str] = "ringspan.Service"
     #: `async def` functions, or plain ones that run where they are read.
     inline: ClassVar[bool] = False
+    #: As it comes, or told to park at once.
+    awake: ClassVar[bool] = True
     server_loop: ClassVar[str] = "asyncio"
 
     def service_name(self) -> str:
         return f"/{self.unique}-calls"
 
     async def stay(self, ready: Callable[[], None]) -> None:
-        service = load("ringspan").Service(self.service_name())
+        service = load("ringspan").Service(self.service_name(), stay_awake=self.awake)
         if self.inline:
 
             @service.method(inline=True)  # type: ignore[untyped-decorator]
@@ -60,6 +62,13 @@ class Awaited(Ringspan, AsyncRpc):
         self.call_add, self.call_echo = self.functions.add, self.functions.echo
 
 
+class AwaitedParked(Awaited):
+    """The same of a server that is told to park at once."""
+
+    name = "ringspan-parked"
+    awake = False
+
+
 class AwaitedUvloop(Awaited):
     """The same, both sides under uvloop."""
 
@@ -88,4 +97,4 @@ class Blocking(Ringspan, BlockingRpc):
         self.call_add, self.call_echo = self.functions.add, self.functions.echo
 
 
-SUBJECTS: list[type[Subject]] = [Awaited, AwaitedUvloop, AwaitedInline, Blocking]
+SUBJECTS: list[type[Subject]] = [Awaited, AwaitedParked, AwaitedUvloop, AwaitedInline, Blocking]

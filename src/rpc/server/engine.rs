@@ -2,6 +2,7 @@
 
 use crate::codec;
 use crate::error::{Fault, FaultKind};
+use crate::notify::awake::{NEVER, Scale};
 use crate::ring::PairGeometry;
 use crate::rpc::answer::HandlerError;
 use crate::rpc::claim::Claim;
@@ -43,8 +44,8 @@ pub(crate) struct Engine {
     pub(crate) geometry: PairGeometry,
     pub(crate) hello: Vec<u8>,
     pub(crate) methods: Vec<Entry>,
-    /// The driver may stay awake for a while before it sleeps.
-    pub(crate) awake: bool,
+    /// How long the driver may stay awake before it sleeps.
+    pub(crate) awake: Scale,
     /// Some method works in place.
     pub(crate) in_place: bool,
     pub(crate) counters: Counters,
@@ -95,7 +96,7 @@ impl Engine {
             limits,
             grace,
             geometry,
-            awake: true,
+            awake: NEVER,
             in_place: methods.iter().any(|method| method.in_place),
             methods,
             counters: Counters::default(),

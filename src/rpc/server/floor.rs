@@ -5,7 +5,7 @@
 //! looked at, each for a round of 64 frames, in turn; a thousand idle clients cost nothing.
 
 use crate::error::Fault;
-use crate::notify::awake::{Awake, TURNS};
+use crate::notify::awake::Awake;
 use crate::rpc::core::session::{self, Stop};
 use crate::rpc::core::timers::Timers;
 use crate::rpc::in_place::Reply;
@@ -142,7 +142,7 @@ impl Floor {
             more: false,
             unheard: 0,
             leaving: None,
-            awake: Awake::new(TURNS),
+            awake: Awake::new(engine.awake),
             engine,
         })
     }
@@ -221,9 +221,6 @@ impl Floor {
         else {
             return false;
         };
-        if !self.engine.awake {
-            return false;
-        }
         let awake = &mut self.awake;
         peer.with(|work| awake.stay(work.link.end.theirs())).unwrap_or(false)
     }

@@ -3,6 +3,7 @@
 use crate::rpc::core::session::{Heard, Incoming, Pending, Reply};
 use crate::rpc::error::Reason;
 use crate::rpc::in_place::{self, Left};
+use crate::rpc::publisher::batch_for;
 use crate::rpc::server::floor::{Call, First, Floor, ROUND, Starter};
 use crate::rpc::server::peer::{Peer, Work};
 use crate::rpc::stats::count;
@@ -31,12 +32,16 @@ impl Floor {
         work.link.unpark();
         let mut bytes = std::mem::take(&mut self.bytes);
         let (mut frames, mut spent) = (0, 0);
+        let batch = usize::try_from(batch_for(work.link.end.theirs())).unwrap_or(usize::MAX);
         // One look at the clock between two calls serves both.
         let mut now = None;
         let read = loop {
             // Whatever a client sends, the others wait for no more than a round of cheap frames.
             if spent >= ROUND {
                 break Ok(());
+            }
+            if frames % batch == batch - 1 {
+                work.link.publish();
             }
             if self.engine.in_place {
                 let since = *now.get_or_insert_with(Instant::now);
