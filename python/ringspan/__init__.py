@@ -10,6 +10,8 @@ thread and takes a `timeout` in seconds. `ringspan.Ring(name)` has no role: pass
 which calls `.producer()` or `.consumer()`.
 """
 
+from ringspan._background import Server, serve_in_background
+from ringspan._calls import blocking_call, blocking_connect, call, connect
 from ringspan._exceptions import (
     AlreadyExists,
     Closed,
@@ -42,20 +44,6 @@ from ringspan._exceptions import (
     UnknownMethod,
     Unsupported,
     WouldDeadlock,
-)
-from ringspan._functions import (
-    Function,
-    Server,
-    ServerStats,
-    Service,
-    Serving,
-    blocking_call,
-    blocking_connect,
-    call,
-    connect,
-    function,
-    serve,
-    serve_in_background,
 )
 from ringspan._ringspan import (
     Acquire,
@@ -95,6 +83,7 @@ from ringspan._ringspan import (
     remove,
     segments,
 )
+from ringspan._service import Function, ServerStats, Service, Serving, function, serve
 
 __all__ = [
     "Acquire",

@@ -201,7 +201,7 @@ impl PyBlockingClient {
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let py = slf.py();
         let this = slf.get();
-        let helper = py.import("ringspan._functions")?.getattr("unpickled_blocking")?;
+        let helper = py.import("ringspan._calls")?.getattr("unpickled_blocking")?;
         let args = (this.client.name(), this.timeout(), this.options.exact).into_pyobject(py)?;
         Ok((helper, args))
     }

@@ -154,10 +154,10 @@ impl PyClient {
 
 static HELPERS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// `ringspan._functions`.
+/// `ringspan._calls`.
 fn helpers(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     let module = HELPERS.get_or_try_init(py, || {
-        py.import("ringspan._functions").map(|module| module.into_any().unbind())
+        py.import("ringspan._calls").map(|module| module.into_any().unbind())
     });
     Ok(module?.bind(py))
 }

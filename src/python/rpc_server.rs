@@ -1,5 +1,5 @@
 //! `_Server`: a server that an asyncio loop drives, by the loop's own reader on one descriptor. What users
-//! see of it is in `_functions.py`.
+//! see of it is in `_service.py`.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
@@ -206,7 +206,7 @@ impl PyServer {
             event_loop: event_loop.clone().unbind(),
             task: py.import("asyncio")?.getattr("Task")?.unbind(),
             eager,
-            drain: py.import("ringspan._functions")?.getattr("drain")?.unbind(),
+            drain: py.import("ringspan._handlers")?.getattr("drain")?.unbind(),
             worker: None,
             out: Vec::new(),
             raised: None,

@@ -205,7 +205,7 @@ pub(super) struct PyStarter {
     /// `asyncio.Task`, and whether it starts eagerly here.
     pub(super) task: Py<PyAny>,
     pub(super) eager: bool,
-    /// `_functions.drain`.
+    /// `_handlers.drain`.
     pub(super) drain: Py<PyAny>,
     pub(super) worker: Option<Worker>,
     pub(super) out: Vec<u8>,

@@ -166,10 +166,10 @@ pub(super) fn spawn_generator(py: Python<'_>, job: Job) -> PyResult<()> {
     start(py, "work_items", Bound::new(py, PyJob::new(job))?.into_any(), "ringspan stream")
 }
 
-/// Starts a daemon thread in a function of `_functions.py`. Handlers have only Python beneath them: such a
+/// Starts a daemon thread in a function of `_handlers.py`. Handlers have only Python beneath them: such a
 /// thread is unwound from wherever it stands when the interpreter goes, which must not be through Rust.
 fn start(py: Python<'_>, function: &str, with: Bound<'_, PyAny>, name: &str) -> PyResult<()> {
-    let start = py.import("ringspan._functions")?.getattr("start_thread")?;
+    let start = py.import("ringspan._handlers")?.getattr("start_thread")?;
     start.call1((function, with, name)).map(drop)
 }
 

@@ -7,9 +7,9 @@ import pickle
 
 import pytest
 import ringspan
-from ringspan import _exceptions, _functions, _ringspan
+from ringspan import _background, _calls, _exceptions, _ringspan, _service
 
-MODULES = {"_exceptions", "_functions", "_ringspan"}
+FUNCTIONS = {name: module for module in (_background, _calls, _service) for name in module.__all__}
 
 
 def visible(module: object) -> set[str]:
@@ -23,15 +23,15 @@ def test_all_is_what_is_visible() -> None:
 
 def test_the_compiled_half_says_the_same() -> None:
     assert set(_ringspan.__all__) == visible(_ringspan) | {"__version__"}
-    halves = [set(module.__all__) for module in (_exceptions, _functions, _ringspan)]
+    halves = [set(module.__all__) for module in (_exceptions, _ringspan)] + [set(FUNCTIONS)]
     assert set.union(*halves) == set(ringspan.__all__)
     assert sum(map(len, halves)) == len(ringspan.__all__), "each name is of one module"
 
 
-@pytest.mark.parametrize("name", _functions.__all__)
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_show_their_public_path(name: str) -> None:
     shown = getattr(ringspan, name)
-    assert shown is getattr(_functions, name)
+    assert shown is getattr(FUNCTIONS[name], name)
     assert (shown.__module__, shown.__qualname__) == ("ringspan", name)
     assert inspect.getdoc(shown)
 
