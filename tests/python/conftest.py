@@ -25,6 +25,7 @@ from typing import Any, Self
 import pytest
 
 SHM = Path("/dev/shm")
+ROOT = Path(__file__).resolve().parents[2]
 RUN = f"rst-{os.getpid()}-{secrets.token_hex(3)}"
 DOORS = Path(os.environ.setdefault("RINGSPAN_DIR", str(SHM / f".{RUN}-doors")))
 WATCHDOG_SECONDS = 30.0
@@ -278,3 +279,13 @@ def run(
     """`run(coroutine)` runs it to its end; every call in one test uses the same loop."""
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         yield runner.run
+
+
+@pytest.fixture(scope="session")
+def rust_examples() -> Path:
+    """Finds the Rust examples where the test run has built them, or builds them."""
+    folder = os.environ.get("RINGSPAN_EXAMPLES")
+    if folder is None:
+        subprocess.run(["cargo", "build", "--examples"], cwd=ROOT, check=True)
+        folder = str(ROOT / "target" / "debug" / "examples")
+    return Path(folder)

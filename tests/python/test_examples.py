@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,16 +20,6 @@ PYTHON = ROOT / "examples" / "python"
 NOT_AN_EXAMPLE = {"peer"}
 
 Start = Callable[..., Any]
-
-
-@pytest.fixture(scope="session")
-def rust_examples() -> Path:
-    """Finds the Rust examples where the test run has built them, or builds them."""
-    folder = os.environ.get("RINGSPAN_EXAMPLES")
-    if folder is None:
-        subprocess.run(["cargo", "build", "--examples"], cwd=ROOT, check=True)
-        folder = str(ROOT / "target" / "debug" / "examples")
-    return Path(folder)
 
 
 @pytest.fixture

@@ -8,9 +8,7 @@ The Rust side is `examples/peer.rs`, the Python side `peer.py` beside this file.
 from __future__ import annotations
 
 import itertools
-import os
 import runpy
-import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -29,13 +27,9 @@ PAIRINGS = pytest.mark.parametrize(("sender", "receiver"), list(itertools.produc
 
 
 @pytest.fixture(scope="session")
-def rust_peer() -> str:
-    """Finds the Rust side where the test run has built it, or builds it."""
-    folder = os.environ.get("RINGSPAN_EXAMPLES")
-    if folder is None:
-        subprocess.run(["cargo", "build", "--example", "peer"], cwd=ROOT, check=True)
-        folder = str(ROOT / "target" / "debug" / "examples")
-    return str(Path(folder, "peer"))
+def rust_peer(rust_examples: Path) -> str:
+    """The Rust side."""
+    return str(rust_examples / "peer")
 
 
 Start = Callable[..., Any]

@@ -7,9 +7,7 @@ The Rust side is `examples/rpc_peer`, the Python side `rpc_peer.py` beside this 
 from __future__ import annotations
 
 import itertools
-import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -37,13 +35,9 @@ CHECKS = [
 
 
 @pytest.fixture(scope="session")
-def rust_peer() -> str:
-    """Finds the Rust side where the test run has built it, or builds it."""
-    folder = os.environ.get("RINGSPAN_EXAMPLES")
-    if folder is None:
-        subprocess.run(["cargo", "build", "--example", "rpc_peer"], cwd=ROOT, check=True)
-        folder = str(ROOT / "target" / "debug" / "examples")
-    return str(Path(folder, "rpc_peer"))
+def rust_peer(rust_examples: Path) -> str:
+    """The Rust side."""
+    return str(rust_examples / "rpc_peer")
 
 
 Start = Callable[[str, str, str], Any]

@@ -7,7 +7,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -32,16 +31,6 @@ POINTS = [
     ("lock.give", True),
     ("lock.given", True),
 ]
-
-
-@pytest.fixture(scope="session")
-def rust_examples() -> Path:
-    """Finds the Rust examples where the test run has built them, or builds them."""
-    folder = os.environ.get("RINGSPAN_EXAMPLES")
-    if folder is None:
-        subprocess.run(["cargo", "build", "--examples"], cwd=ROOT, check=True)
-        folder = str(ROOT / "target" / "debug" / "examples")
-    return Path(folder)
 
 
 @pytest.fixture
