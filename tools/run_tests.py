@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tomllib
 import uuid
@@ -288,6 +289,9 @@ def main() -> int:
     if shutil.which("cargo") is None:
         print("no `cargo` on PATH: install a Rust toolchain (https://rustup.rs)", file=sys.stderr)
         return 1
+    # A shell starts what it runs in the background with Ctrl-C ignored, which children inherit.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     mark = uuid.uuid4().hex
     env = {key: value for key, value in os.environ.items() if key != "RUSTFLAGS"}
     runner = Runner(options.verbose, {**env, leftovers.MARK: mark, "CARGO_TERM_COLOR": "never"})
