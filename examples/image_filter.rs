@@ -6,12 +6,10 @@
 //! ```
 //!
 //! Two ways for large data. `edges` takes a whole PGM file as raw bytes and returns one: nothing is encoded.
-//! `blur` takes a numpy array among other arguments; Rust sees it as a struct, and sends plain bytes back.
+//! `blur` takes a numpy array among other arguments and returns one.
 
-use ringspan::codec::Exact;
+use ringspan::codec::NdArray;
 use ringspan::rpc::{Answer, HandlerError, Service};
-use serde::Deserialize;
-use serde_bytes::ByteBuf;
 use std::error::Error;
 use tokio::task::spawn_blocking;
 
@@ -90,24 +88,18 @@ impl Picture {
     }
 }
 
-/// A numpy array, as `codec::Exact` shows it.
-#[derive(Deserialize)]
-struct Array {
-    dtype: String,
-    shape: Vec<usize>,
-    fortran: bool,
-    data: ByteBuf,
-}
-
-async fn blur((image, radius): (Exact<Array>, u8)) -> Answer<ByteBuf> {
-    let Exact(Array { dtype, shape, fortran, data }) = image;
-    let ([height, width], "|u1", false) = (&shape[..], dtype.as_str(), fortran) else {
-        let text = format!("a C-ordered array of uint8 with two dimensions, not {dtype} {shape:?}");
+async fn blur((image, radius): (NdArray, u8)) -> Answer<NdArray> {
+    let meta = image.meta();
+    let ([height, width], false, Some(pixels)) =
+        (meta.shape(), meta.is_fortran(), image.to_vec::<u8>())
+    else {
+        let text = format!("a C-ordered array of uint8 with two dimensions, not {meta:?}");
         return Err(HandlerError::new("TypeError", text));
     };
-    let picture = Picture::new(*width, *height, &data)?;
+    let picture = Picture::new(usize::try_from(*width)?, usize::try_from(*height)?, &pixels)?;
     // Work of more than some microseconds belongs into a thread, or it holds up all other calls.
-    Ok(ByteBuf::from(spawn_blocking(move || picture.blur(radius).pixels).await?))
+    let blurred = spawn_blocking(move || picture.blur(radius).pixels).await?;
+    Ok(NdArray::from_slice(meta.shape(), &blurred)?)
 }
 
 #[tokio::main]

@@ -36,6 +36,12 @@ pub struct Field {
 pub trait ItemType: Copy + sealed::Sealed + 'static {
     /// The type string in this machine's byte order.
     fn typestr() -> &'static str;
+
+    /// Appends its bytes.
+    fn write_to(self, out: &mut Vec<u8>);
+
+    /// Itself out of exactly its bytes.
+    fn read_from(bytes: &[u8]) -> Option<Self>;
 }
 
 mod sealed {
@@ -48,6 +54,14 @@ macro_rules! item_types {
         impl ItemType for $ty {
             fn typestr() -> &'static str {
                 if cfg!(target_endian = "little") { $little } else { $big }
+            }
+
+            fn write_to(self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_ne_bytes());
+            }
+
+            fn read_from(bytes: &[u8]) -> Option<Self> {
+                bytes.try_into().ok().map(<$ty>::from_ne_bytes)
             }
         }
     )*};

@@ -33,6 +33,7 @@ mod descr;
 mod error;
 mod exact;
 pub mod ext;
+mod ndarray;
 mod read;
 mod scratch;
 mod tag;
@@ -48,6 +49,7 @@ pub use array::{ARRAY_ALIGN, ArrayMeta};
 pub use descr::{Descr, Field, ItemType};
 pub use error::CodecError;
 pub use exact::Exact;
+pub use ndarray::NdArray;
 pub(crate) use scratch::with_scratch;
 pub use tag::Tag;
 
