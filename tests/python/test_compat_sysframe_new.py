@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import ringspan
 from ringspan.compat import sysframe
-from ringspan.compat.sysframe import membridge
+from ringspan.compat.sysframe import _calls, membridge
 
 Start = Callable[..., Any]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -448,3 +448,35 @@ def test_servers_that_follow_one_another_lose_no_call(child: Start, name: str) -
             assert membridge.call_function(name, ()) in seen
         assert membridge.remove_function(name) is True
     assert len(seen) == 5
+
+
+@pytest.mark.parametrize("delivered", ["no", "yes", "unknown"])
+def test_a_call_is_sent_again_only_if_no_server_took_it(
+    name: str, delivered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Any] = []
+
+    class Leaving:
+        """A client whose server leaves at the first call."""
+
+        def __call__(self, *args: Any) -> Any:
+            begun.append(args)
+            if len(begun) == 1:
+                raise ringspan.Disconnected("function: gone", None, delivered)
+            return args
+
+        def options(self, timeout: float) -> Any:
+            assert 0 < timeout <= 5
+            return self
+
+    monkeypatch.setattr(_calls._blocking_clients, "get", lambda _: Leaving())
+    for timeout in (None, 5):
+        begun.clear()
+        if delivered == "no":
+            assert membridge.call_function(name, (1,), timeout=timeout) == (1,)
+            assert len(begun) == 2
+            continue
+        with pytest.raises(ringspan.Disconnected) as error:
+            membridge.call_function(name, (1,), timeout=timeout)
+        assert isinstance(error.value, MemoryError)
+        assert (error.value.delivered, len(begun)) == (delivered, 1)

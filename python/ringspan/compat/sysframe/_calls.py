@@ -209,7 +209,9 @@ def call_function(
     client, deadline = _blocking_clients.get(native), _deadline(timeout)
     for _ in range(_ATTEMPTS):
         try:
-            return client.options(timeout=_left(deadline))(*args, **named)
+            if deadline is not None:
+                return client.options(timeout=_left(deadline))(*args, **named)
+            return client(*args, **named)
         except (TypeError, ringspan.Disconnected) as error:
             _again(error)
             last = error
@@ -230,7 +232,9 @@ async def acall_function(
     client, deadline = _clients.get(native), _deadline(timeout)
     for _ in range(_ATTEMPTS):
         try:
-            return await client.options(timeout=_left(deadline))(*args, **named)
+            if deadline is not None:
+                return await client.options(timeout=_left(deadline))(*args, **named)
+            return await client(*args, **named)
         except (TypeError, ringspan.Disconnected) as error:
             _again(error)
             last = error

@@ -130,6 +130,11 @@ def native_name(name: str) -> str:
     """
     if not isinstance(name, str):
         raise ArgumentError(f"a name is a str, not {type(name).__name__}")
+    return _native_name(name)
+
+
+@functools.lru_cache(256)
+def _native_name(name: str) -> str:
     bare = name.lstrip("/")
     if _ORDINARY.fullmatch(bare):
         return f"/{bare}"
