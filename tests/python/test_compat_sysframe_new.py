@@ -80,6 +80,7 @@ def test_errors_are_those_of_both_and_pickle(name: str) -> None:
         assert isinstance(error.value, kind)
         again = pickle.loads(pickle.dumps(error.value))
         assert (type(again), str(again)) == (type(error.value), str(error.value))
+        assert again.errno == error.value.errno
     membridge.write_memory(name, 1)
     with pytest.raises(MemoryError) as error:
         membridge.create_memory(name, error_if_exists=True)

@@ -15,7 +15,6 @@ from ringspan.compat.sysframe._words import (
     ArgumentError,
     native_name,
     old_errors,
-    old_errors_awaited,
     unsupported,
 )
 
@@ -42,7 +41,6 @@ def create_function(
 def create_function(
     name: str, function: Callable[..., Any], /, *, background: Literal[True]
 ) -> ringspan.Server: ...
-@old_errors
 def create_function(
     name: str, function: Callable[..., Any], /, *, background: bool = False
 ) -> ringspan.Server | None:
@@ -69,7 +67,6 @@ def create_function(
     return None
 
 
-@old_errors_awaited
 async def acreate_function(name: str, function: Callable[..., Any], /) -> None:
     """As `create_function`, on the loop that runs: returns when the function is removed.
 
@@ -124,7 +121,6 @@ def _serves(name: str) -> Iterator[None]:
         del _here.name
 
 
-@old_errors
 def remove_function(name: str, /) -> bool:
     """Ends a function, wherever it is served. False: nobody serves it.
 
@@ -183,7 +179,6 @@ def _again(error: Exception) -> None:
     raise error
 
 
-@old_errors
 def call_function(
     name: str,
     args: tuple[Any, ...],
@@ -218,7 +213,6 @@ def call_function(
     raise last
 
 
-@old_errors_awaited
 async def acall_function(
     name: str,
     args: tuple[Any, ...],
@@ -239,3 +233,14 @@ async def acall_function(
             _again(error)
             last = error
     raise last
+
+
+for _name in (
+    "acall_function",
+    "acreate_function",
+    "call_function",
+    "create_function",
+    "remove_function",
+):
+    globals()[_name] = old_errors(globals()[_name])
+del _name

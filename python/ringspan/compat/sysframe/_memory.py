@@ -14,13 +14,11 @@ from ringspan.compat.sysframe._words import (
     flag,
     native_name,
     old_errors,
-    old_errors_awaited,
 )
 
 _R = TypeVar("_R")
 
 
-@old_errors
 def create_memory(
     name: str, prealloc_size: int | None = None, error_if_exists: bool = False
 ) -> bool:
@@ -50,7 +48,6 @@ def create_memory(
     return True
 
 
-@old_errors
 def remove_memory(name: str, throw_error: bool = False) -> bool:
     """Removes a memory: the name is free at once. False: there is none.
 
@@ -86,7 +83,6 @@ def _wake(removed: ringspan.Value) -> None:
         removed.try_set(None)
 
 
-@old_errors
 def read_memory(name: str, /) -> Any:
     """The latest value that was written, of exactly its type; None if none was.
 
@@ -96,7 +92,6 @@ def read_memory(name: str, /) -> Any:
         return held.get(None)
 
 
-@old_errors
 def write_memory(
     name: str, value: Any, create: bool = True, *, timeout: float | None = None
 ) -> bool:
@@ -124,7 +119,6 @@ def _to_write(name: str, value: Any, create: bool) -> ringspan.Value:
     return ringspan.Value(native, capacity=size)
 
 
-@old_errors
 def changed(name: str, since: int | None = None, *, timeout: float | None = None) -> int:
     """Waits until a memory is written, and returns how often it was.
 
@@ -161,18 +155,15 @@ def memory(name: str, prealloc_size: int | None = None) -> Iterator[ringspan.Val
         remove_memory(name)
 
 
-@old_errors
 def _opened(name: str) -> ringspan.Value:
     return ringspan.Value(native_name(name), create=False)
 
 
-@old_errors_awaited
 async def aread_memory(name: str, /) -> Any:
     """As `read_memory`, which does not wait."""
     return read_memory(name)
 
 
-@old_errors_awaited
 async def awrite_memory(
     name: str, value: Any, create: bool = True, *, timeout: float | None = None
 ) -> bool:
@@ -182,7 +173,6 @@ async def awrite_memory(
     return True
 
 
-@old_errors_awaited
 async def achanged(name: str, since: int | None = None, *, timeout: float | None = None) -> int:
     """As `changed`, awaited."""
     native = native_name(name)
@@ -199,3 +189,18 @@ async def _within(timeout: float | None, awaited: Awaitable[_R], text: str) -> _
             return await awaited
     except TimeoutError:
         raise ringspan.Timeout(text) from None
+
+
+for _name in (
+    "_opened",
+    "achanged",
+    "aread_memory",
+    "awrite_memory",
+    "changed",
+    "create_memory",
+    "read_memory",
+    "remove_memory",
+    "write_memory",
+):
+    globals()[_name] = old_errors(globals()[_name])
+del _name

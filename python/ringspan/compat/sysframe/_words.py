@@ -11,14 +11,13 @@ import hashlib
 import inspect
 import re
 from collections import ChainMap, deque
-from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import ringspan
 from ringspan._ringspan import _encode
 
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 # ---- errors --------------------------------------------------------------------------------------
 
@@ -29,14 +28,20 @@ class ArgumentError(ringspan.RingspanError, ValueError, TypeError):
 
 def _of_memory(kind: type[ringspan.RingspanError]) -> type[ringspan.RingspanError]:
     """The same kind of error, which is a `MemoryError` too."""
-    made = type(
-        kind.__name__, (kind, MemoryError), {"__module__": __name__, "__doc__": kind.__doc__}
-    )
-    globals()[kind.__name__] = made  # pickles find it here
-    return made
+
+    def reduce(self: ringspan.RingspanError) -> tuple[Any, ...]:
+        return _rebuilt, (kind, self.args), {**self.__dict__, "errno": self.errno}
+
+    shown = {"__module__": "ringspan", "__doc__": kind.__doc__, "__reduce__": reduce}
+    return type(kind.__name__, (kind, MemoryError), shown)
 
 
-_MEMORY_ERRORS = {
+def _rebuilt(kind: type[ringspan.RingspanError], args: tuple[Any, ...]) -> ringspan.RingspanError:
+    """What a pickle of such an error calls."""
+    return _MEMORY_ERRORS[kind](*args)
+
+
+_MEMORY_ERRORS: dict[type[Exception], type[ringspan.RingspanError]] = {
     kind: _of_memory(kind)
     for kind in (
         ringspan.AlreadyExists,
@@ -61,7 +66,7 @@ _MEMORY_ERRORS = {
 
 def _told(error: Exception, signature: inspect.Signature, args: Any, kwargs: Any) -> Exception:
     """What the caller of an old function gets in place of `error`."""
-    kind = _MEMORY_ERRORS.get(type(error))  # type: ignore[arg-type]
+    kind = _MEMORY_ERRORS.get(type(error))
     if kind is not None and isinstance(error, ringspan.RingspanError):
         told = kind(str(error), error.errno)
         told.__dict__.update(vars(error))
@@ -74,40 +79,33 @@ def _told(error: Exception, signature: inspect.Signature, args: Any, kwargs: Any
     return error
 
 
-def old_errors(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Raises what sysframe raised."""
+def old_errors(function: _F) -> _F:
+    """The function, raising what sysframe raised; also one that is awaited.
+
+    Not to be used as a decorator: stubtest loses positional-only names by those.
+    """
     signature = inspect.signature(function)
+    errors = (TypeError, ringspan.RingspanError)
 
     @functools.wraps(function)
-    def speaking(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def speaking(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except (TypeError, ringspan.RingspanError) as error:
-            told = _told(error, signature, args, kwargs)
-            if told is error:
+        except errors as error:
+            if (told := _told(error, signature, args, kwargs)) is error:
                 raise
             raise told from None
-
-    return speaking
-
-
-def old_errors_awaited(
-    function: Callable[_P, Coroutine[Any, Any, _R]],
-) -> Callable[_P, Coroutine[Any, Any, _R]]:
-    """The same for what is awaited."""
-    signature = inspect.signature(function)
 
     @functools.wraps(function)
-    async def speaking(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+    async def speaking_awaited(*args: Any, **kwargs: Any) -> Any:
         try:
             return await function(*args, **kwargs)
-        except (TypeError, ringspan.RingspanError) as error:
-            told = _told(error, signature, args, kwargs)
-            if told is error:
+        except errors as error:
+            if (told := _told(error, signature, args, kwargs)) is error:
                 raise
             raise told from None
 
-    return speaking
+    return cast("_F", speaking_awaited if inspect.iscoroutinefunction(function) else speaking)
 
 
 # ---- names ---------------------------------------------------------------------------------------
@@ -130,11 +128,6 @@ def native_name(name: str) -> str:
     """
     if not isinstance(name, str):
         raise ArgumentError(f"a name is a str, not {type(name).__name__}")
-    return _native_name(name)
-
-
-@functools.lru_cache(256)
-def _native_name(name: str) -> str:
     bare = name.lstrip("/")
     if _ORDINARY.fullmatch(bare):
         return f"/{bare}"
