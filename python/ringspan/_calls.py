@@ -32,11 +32,11 @@ async def connect(name: str, *, timeout: float | None = None, exact: bool = Fals
     Raises `NotFound` or `NotServed` where nobody serves the name.
     """
     client = Client(name, timeout=timeout, exact=exact)
-    await _connected(client, _deadline(timeout))
+    await _connected(client, deadline_after(timeout))
     return client
 
 
-def _deadline(timeout: float | None) -> float | None:
+def deadline_after(timeout: float | None) -> float | None:
     return None if timeout is None else time.monotonic() + timeout
 
 
@@ -56,13 +56,13 @@ async def _connected(client: Client, deadline: float | None) -> None:
                 mine = _connecting[key] = loop.create_future()
                 under_way = None
         if under_way is not None:
-            await asyncio.wait([under_way], timeout=_left(deadline))
+            await asyncio.wait([under_way], timeout=left_until(deadline))
             if not under_way.done():
                 raise Timeout(f"function {client.name}: connecting took too long")
             continue
         off = _CallOff()
         try:
-            opened = await loop.run_in_executor(None, client._open, off, _left(deadline))
+            opened = await loop.run_in_executor(None, client._open, off, left_until(deadline))
             client._adopt(opened)
         finally:
             off()  # if we were cancelled, the thread must not wait on
@@ -71,12 +71,12 @@ async def _connected(client: Client, deadline: float | None) -> None:
             mine.set_result(None)
 
 
-def _left(deadline: float | None) -> float | None:
+def left_until(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 #: How often a connection may be over before the call on it began.
-_ATTEMPTS = 4
+ATTEMPTS = 4
 
 
 def late_call(
@@ -89,10 +89,10 @@ def late_call(
 async def _late_call(
     client: Client, method: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    deadline = _deadline(client.timeout)
-    for _ in range(_ATTEMPTS):
+    deadline = deadline_after(client.timeout)
+    for _ in range(ATTEMPTS):
         await _connected(client, deadline)
-        made = client.options(timeout=_left(deadline))._begin(method, args, kwargs, False)
+        made = client.options(timeout=left_until(deadline))._begin(method, args, kwargs, False)
         if isinstance(made, Call):
             return await made
     raise ConnectionError(f"function {client.name}: its server hangs up on every connection")
@@ -102,10 +102,10 @@ async def late_stream(
     client: Client, method: str | None, args: tuple[Any, ...], kwargs: dict[str, Any] | None
 ) -> AsyncGenerator[Any, None]:
     """The same for a stream."""
-    deadline = _deadline(client.timeout)
-    for _ in range(_ATTEMPTS):
+    deadline = deadline_after(client.timeout)
+    for _ in range(ATTEMPTS):
         await _connected(client, deadline)
-        stream = client.options(timeout=_left(deadline))._begin(method, args, kwargs, True)
+        stream = client.options(timeout=left_until(deadline))._begin(method, args, kwargs, True)
         if isinstance(stream, CallStream):
             try:
                 async for item in stream:
@@ -116,7 +116,7 @@ async def late_stream(
     raise ConnectionError(f"function {client.name}: its server hangs up on every connection")
 
 
-class _Known(Generic[_R]):
+class Known(Generic[_R]):
     """Clients that `call` and `blocking_call` use again, by name; those used last are kept."""
 
     KEPT = 256
@@ -140,8 +140,8 @@ class _Known(Generic[_R]):
         self._clients = {}
 
 
-_clients: _Known[Client] = _Known(Client)
-_blocking_clients: _Known[BlockingClient] = _Known(BlockingClient)
+_clients: Known[Client] = Known(Client)
+_blocking_clients: Known[BlockingClient] = Known(BlockingClient)
 
 
 def call(name: str, /, *args: Any, **kwargs: Any) -> Call[Any]:

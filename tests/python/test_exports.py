@@ -13,7 +13,9 @@ FUNCTIONS = {name: module for module in (_background, _calls, _service) for name
 
 
 def visible(module: object) -> set[str]:
-    return {name for name in vars(module) if not name.startswith("_")}
+    """What a user finds in it; parts that somebody has imported do not count."""
+    shown = {name: thing for name, thing in vars(module).items() if not inspect.ismodule(thing)}
+    return {name for name in shown if not name.startswith("_")}
 
 
 def test_all_is_what_is_visible() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, overload
 
 import ringspan
-from ringspan._functions import _ATTEMPTS, _deadline, _Known, _left
+from ringspan._calls import ATTEMPTS, Known, deadline_after, left_until
 from ringspan.compat.sysframe._words import (
     ArgumentError,
     native_name,
@@ -143,7 +143,7 @@ def remove_function(name: str, /) -> bool:
 # ---- calling -------------------------------------------------------------------------------------
 
 
-class _Clients(_Known[_C]):
+class _Clients(Known[_C]):
     """Clients by name, for the next call."""
 
     def drop(self, name: str) -> None:
@@ -201,11 +201,11 @@ def call_function(
     native, named = native_name(name), _arguments(args, kwargs)
     if native == getattr(_here, "name", None):
         raise ringspan.WouldDeadlock(f"function {native}: this thread serves it, so nobody answers")
-    client, deadline = _blocking_clients.get(native), _deadline(timeout)
-    for _ in range(_ATTEMPTS):
+    client, deadline = _blocking_clients.get(native), deadline_after(timeout)
+    for _ in range(ATTEMPTS):
         try:
             if deadline is not None:
-                return client.options(timeout=_left(deadline))(*args, **named)
+                return client.options(timeout=left_until(deadline))(*args, **named)
             return client(*args, **named)
         except (TypeError, ringspan.Disconnected) as error:
             _again(error)
@@ -223,11 +223,11 @@ async def acall_function(
 ) -> Any:
     """As `call_function`, awaited. Cancelled, it gives the call up."""
     native, named = native_name(name), _arguments(args, kwargs)
-    client, deadline = _clients.get(native), _deadline(timeout)
-    for _ in range(_ATTEMPTS):
+    client, deadline = _clients.get(native), deadline_after(timeout)
+    for _ in range(ATTEMPTS):
         try:
             if deadline is not None:
-                return await client.options(timeout=_left(deadline))(*args, **named)
+                return await client.options(timeout=left_until(deadline))(*args, **named)
             return await client(*args, **named)
         except (TypeError, ringspan.Disconnected) as error:
             _again(error)
