@@ -99,8 +99,12 @@ fn keeps_half(calls: &str) {
         let mut enemy = test.spawn("enemy", sort);
         enemy.expect("ready");
         let mut seen = Vec::new();
-        // Somebody else may have been busy: again, before it counts.
-        while seen.last().is_none_or(|kept| *kept < 0.5) {
+        // Somebody else may have been busy: again, before it counts; then once is not enough.
+        let is_well = |seen: &[f64]| match seen {
+            [first, ..] if *first >= 0.5 => true,
+            others => others.iter().filter(|kept| **kept >= 0.5).count() >= 2,
+        };
+        while !is_well(&seen) {
             assert!(seen.len() < ATTEMPTS, "{sort}: {seen:.2?} of its undisturbed rate");
             seen.push(kept(&mut good, &enemy, &spinner));
         }

@@ -91,22 +91,15 @@ impl Channel {
         self.call_soon.bind(py)
     }
 
-    /// Takes in what came and resolves whom it concerns. The calls that these begin go out together.
+    /// Takes in what came and resolves whom it concerns.
     fn fired(self: &Arc<Self>, py: Python<'_>, harvest: bool) -> PyResult<()> {
         *lock(&self.soon) = false;
         let turn = self.conn.drive(harvest, None);
         let mut tokens = Vec::new();
         self.conn.take_tokens(&mut tokens);
-        let several = tokens.len() > 1;
-        if several {
-            self.conn.publish_later();
-        }
         let mut raised = Ok(());
         for token in tokens {
             raised = raised.and(self.hear(py, token));
-        }
-        if several {
-            self.conn.publish();
         }
         if turn == Turn::Over {
             self.unregister(py);

@@ -14,7 +14,6 @@ use crate::rpc::error::{CallError, Delivered};
 use crate::rpc::hello::{Entry, Hello};
 use crate::rpc::limits::Grant;
 use crate::rpc::link::{Link, TIMER};
-use crate::rpc::publisher::Publisher;
 use crate::rpc::wire::Violation;
 use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 use crate::sys::fd::{self, Fd};
@@ -55,8 +54,10 @@ pub(crate) struct State {
     pub(super) alone: Option<u64>,
     /// How long such a task stays awake.
     pub(super) patience: Awake,
-    /// Whose driver publishes, in its next turn, what is put until then.
-    pub(super) publisher: Option<Publisher>,
+    /// The thread and runtime of a driving task that is awake there: it has its next turn once the tasks have
+    /// run that are ready now.
+    #[cfg(feature = "tokio")]
+    pub(super) driven: Option<(usize, tokio::runtime::Id)>,
     pub(super) broken: Option<Arc<str>>,
     /// When an idle connection was last used.
     pub(super) looked: Instant,
@@ -82,9 +83,34 @@ pub(crate) struct Nothing {
     /// It is the only one under way.
     #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "for tasks"))]
     pub(crate) alone: bool,
-    /// A driver of this thread and runtime is about to look.
+    /// A driver of this thread and runtime is about to look. A driver of another runtime that was awake on
+    /// this thread may never run again: its runtime was left.
     #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "for tasks"))]
     pub(crate) driven: bool,
+}
+
+/// Tells threads apart, cheaply: the address of something that each has.
+#[cfg(feature = "tokio")]
+#[inline]
+pub(super) fn thread() -> usize {
+    thread_local! {
+        static HERE: u8 = const { 0 };
+    }
+    HERE.with(|here| std::ptr::from_ref(here).addr())
+}
+
+impl State {
+    /// See [`Nothing::driven`].
+    #[inline]
+    fn is_driven_here(&self) -> bool {
+        #[cfg(feature = "tokio")]
+        if let Some((there, runtime)) = self.driven {
+            use tokio::runtime::Handle;
+            return there == thread()
+                && Handle::try_current().is_ok_and(|here| here.id() == runtime);
+        }
+        false
+    }
 }
 
 /// What a call asks for.
@@ -154,7 +180,8 @@ impl Conn {
                 sleepers: 0,
                 alone: None,
                 patience: Awake::new(TURNS),
-                publisher: None,
+                #[cfg(feature = "tokio")]
+                driven: None,
                 broken: None,
                 looked: Instant::now(),
                 tokens: Vec::new(),
@@ -295,7 +322,6 @@ impl Conn {
         ask: Ask<'_>,
         body: &[u8],
     ) -> Result<Result<Option<u64>, CallError>, Violation> {
-        let held = state.publisher.as_mut().is_some_and(Publisher::holds);
         let State { link, core, .. } = state;
         let Some(link) = link.as_mut().filter(|_| !core.said_goodbye) else { return Ok(Ok(None)) };
         let method = match self.method(ask.method) {
@@ -309,9 +335,7 @@ impl Conn {
         let Method { number: method, in_place, .. } = method;
         let request = Request { method, flags, deadline, in_place };
         let begun = core.begin(link, request, body);
-        if !held {
-            link.publish();
-        }
+        link.publish();
         begun.map(|id| Ok(Some(id)))
     }
 
@@ -344,13 +368,11 @@ impl Conn {
         listener: impl FnOnce() -> Option<Listener>,
     ) -> Result<News, Nothing> {
         let mut state = lock(&self.state);
-        let State { link, core, publisher, .. } = &mut *state;
+        let State { link, core, .. } = &mut *state;
         let news = match link {
             Some(link) => {
                 let news = core.take(link, id);
-                if !publisher.as_mut().is_some_and(Publisher::holds) {
-                    link.publish(); // a credit, or what was held for a driver that is not here
-                }
+                link.publish(); // a credit
                 news
             }
             None => core.take(&mut Nowhere, id),
@@ -360,8 +382,7 @@ impl Conn {
                 if let Some(listener) = listener() {
                     core.listen(id, listener);
                 }
-                let driven = publisher.as_ref().is_some_and(Publisher::is_here);
-                Err(Nothing { alone: core.in_flight() == 1, driven })
+                Err(Nothing { alone: core.in_flight() == 1, driven: state.is_driven_here() })
             }
             Ok(Some(news)) => {
                 let over = matches!(news, News::Over(_));

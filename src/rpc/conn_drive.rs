@@ -6,8 +6,6 @@ use crate::rpc::conn::{Conn, Driver, State, Turn};
 use crate::rpc::core::news::Woken;
 use crate::rpc::error::Delivered;
 use crate::rpc::link::{BELL, LIFELINE, Link, PIDFD, TIMER, WHAT};
-#[cfg(any(feature = "tokio", feature = "python"))]
-use crate::rpc::publisher::Publisher;
 use crate::rpc::wire::HEAD_LEN;
 use crate::sync::{MutexGuard, Ordering, lock};
 use std::time::{Duration, Instant};
@@ -26,7 +24,10 @@ impl Conn {
         }
         let mut woken = Woken::default();
         let mut state = lock(&self.state);
-        state.publisher = None;
+        #[cfg(feature = "tokio")]
+        {
+            state.driven = None;
+        }
         if harvest {
             self.harvest(&mut state, &mut woken);
         }
@@ -51,29 +52,10 @@ impl Conn {
         if self.settle(state, woken) && turn != Turn::Over { Turn::Busy } else { turn }
     }
 
-    /// The task of this thread's driver will drive again once the others that are ready now have run: what
-    /// they put goes out then, in one publication. A task that does not let the driver run keeps it back.
+    /// The task of this thread's driver will drive again once the others that are ready now have run.
     #[cfg(feature = "tokio")]
-    pub(crate) fn publish_later_in(&self, runtime: tokio::runtime::Id) {
-        let mut state = lock(&self.state);
-        let State { link, publisher, .. } = &mut *state;
-        *publisher = link.as_ref().map(|link| Publisher::task(runtime, link.end.theirs()));
-    }
-
-    /// The same of an event loop, which says when by [`publish`](Conn::publish).
-    #[cfg(feature = "python")]
-    pub(crate) fn publish_later(&self) {
-        let mut state = lock(&self.state);
-        let State { link, publisher, .. } = &mut *state;
-        *publisher = link.as_ref().map(|link| Publisher::callback(link.end.theirs()));
-    }
-
-    /// Publishes what was kept back.
-    #[cfg(feature = "python")]
-    pub(crate) fn publish(&self) {
-        let mut state = lock(&self.state);
-        state.publisher = None;
-        state.link.iter_mut().for_each(Link::publish);
+    pub(crate) fn drives_in(&self, runtime: tokio::runtime::Id) {
+        lock(&self.state).driven = Some((crate::rpc::conn::thread(), runtime));
     }
 
     /// The task of the call `id` looks for its answer itself, if it is the only one under way: that saves
@@ -318,10 +300,9 @@ impl Conn {
         let mut woken = Woken::default();
         self.with(|state| {
             state.drivers.retain(|driver| !is_it(driver));
-            if state.publisher.take().is_some()
-                && let Some(link) = &mut state.link
+            #[cfg(feature = "tokio")]
             {
-                link.publish();
+                state.driven = None;
             }
             if state.link.is_some() {
                 state.core.tell_all(&mut woken);

@@ -39,9 +39,7 @@ impl Made {
             let mapping = Mapping::new(&memory, len)?;
             PairEnd::format(&mapping)
                 .ok_or_else(|| io::Error::other("a mapping that is too small"))?;
-            // O_NONBLOCK is of the open file, and an eventfd is one of two processes: a client could take
-            // the flag off, fill it, and make us wait. The writing end of a pipe is ours alone.
-            let (mine, theirs) = (Doorbell::new()?, Doorbell::pipe()?);
+            let (mine, theirs) = (Doorbell::new()?, Doorbell::private()?);
             let for_client = [mine.for_waker().duplicate()?, theirs.watched().duplicate()?];
             let pidfd = door::peer_pidfd(&conn)?;
             let end = PairEnd::new(Arc::new(mapping), geometry, PairSide::Server, file::random()?)

@@ -112,7 +112,7 @@ impl Future for Driving {
                 Turn::Over => return Poll::Ready(()),
                 Turn::Busy => {
                     this.wake_up();
-                    this.conn.publish_later_in(runtime);
+                    this.conn.drives_in(runtime);
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }

@@ -20,7 +20,7 @@
 //! | `core` | both halves of the protocol as state machines, no I/O |
 //! | `link` | one side of a connection with its descriptors |
 //! | `claim`, `front`, `connect` | the name, the front door, the hand-over |
-//! | `conn`, `conn_drive`, `drive_client`, `drive_blocking`, `publisher` | a client's connection and who drives it |
+//! | `conn`, `conn_drive`, `drive_client`, `drive_blocking` | a client's connection and who drives it |
 //! | `client`, `client_async` | [`Client`] and its verbs |
 //! | `server` | a server without its runtime |
 //! | `drive_server` | the tokio driver of a server |
@@ -57,7 +57,6 @@ pub(crate) mod hello;
 mod in_place;
 pub(crate) mod limits;
 mod link;
-mod publisher;
 pub(crate) mod server;
 #[cfg(feature = "tokio")]
 mod service;

@@ -1,4 +1,5 @@
-//! The doorbell: an eventfd (Linux) or a pipe (any unix), rung by whoever holds its writing end.
+//! The doorbell: an eventfd (Linux) or a pipe (any unix), rung by whoever holds its writing end; or a pair
+//! of sockets, where whoever rings must not be made to wait by whoever sleeps.
 //!
 //! The eventfd is edge-triggered where it is watched and never read: each write makes an edge also
 //! on a non-zero counter, except when the counter is full; then the *waker* reads it once and writes
@@ -6,8 +7,9 @@
 //! is readable, so it wakes anyway.
 
 use crate::sys::fd::Fd;
-use crate::sys::make;
+use crate::sys::make::{self, SEND_FLAGS};
 use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
@@ -19,6 +21,8 @@ pub(crate) enum BellKind {
     EventFd,
     /// Other unixes, and Linux when `RINGSPAN_DOORBELL=pipe`.
     Pipe,
+    /// See [`Doorbell::private`].
+    Sockets,
 }
 
 impl BellKind {
@@ -50,7 +54,7 @@ impl Doorbell {
                 let watched = Fd::open(make::eventfd)?;
                 Ok(Doorbell { kind: BellKind::EventFd, watched, writing: None })
             }
-            BellKind::Pipe => Doorbell::pipe(),
+            BellKind::Pipe | BellKind::Sockets => Doorbell::pipe(),
         }
     }
 
@@ -65,6 +69,24 @@ impl Doorbell {
         let writing = writing.take().ok_or_else(|| io::Error::other("pipe"))?;
         let writing = Fd::open(|| Ok::<OwnedFd, Errno>(writing))?;
         Ok(Doorbell { kind: BellKind::Pipe, watched, writing: Some(writing) })
+    }
+
+    /// A pair of connected sockets, whatever this process's kind is: a sleeper that means ill cannot make
+    /// the ring wait. `O_NONBLOCK` is of the open file, and an eventfd is one open file of both sides; whoever
+    /// reads a pipe holds its lock meanwhile, for ever if its memory is that slow (userfaultfd(2)). Not to
+    /// wait is a flag of each send(2), which takes no lock of the reader's.
+    pub(crate) fn private() -> io::Result<Doorbell> {
+        let mut writing = None;
+        let watched = Fd::open(|| {
+            let (read, write) = make::socket_pair()?;
+            writing = Some(write);
+            Ok::<OwnedFd, Errno>(read)
+        })?;
+        let writing = writing.take().ok_or_else(|| io::Error::other("socketpair"))?;
+        let writing = Fd::open(|| Ok::<OwnedFd, Errno>(writing))?;
+        // What was sent and never read is charged to us: as little as can be.
+        rustix::net::sockopt::set_socket_send_buffer_size(&writing, 1)?;
+        Ok(Doorbell { kind: BellKind::Sockets, watched, writing: Some(writing) })
     }
 
     /// True: watch it edge-triggered and never read it. False: level-triggered, [`drain`] it.
@@ -86,21 +108,29 @@ impl Doorbell {
 
     /// The sleeper's side of a doorbell that somebody else made and handed to us.
     pub(crate) fn received(watched: Fd) -> Option<Doorbell> {
-        let kind = if is_pipe(&watched)? { BellKind::Pipe } else { BellKind::EventFd };
+        let kind = kind_of(&watched)?;
         Some(Doorbell { kind, watched, writing: None })
     }
 
     /// Only the waker's side of it.
     pub(crate) fn into_bell(self) -> Bell {
-        let pipe = self.writing.is_some();
-        Bell { fd: self.writing.unwrap_or(self.watched), pipe }
+        Bell { fd: self.writing.unwrap_or(self.watched), kind: self.kind }
     }
 
-    /// Empties a pipe; does nothing for an eventfd.
+    /// Empties a pipe or a socket; does nothing for an eventfd.
     pub(crate) fn drain(&self) {
-        if self.kind == BellKind::Pipe {
-            let mut sink = [0; 256]; // of eight bytes a ring
-            while matches!(rustix::io::read(&self.watched, &mut sink), Ok(n) if n == sink.len()) {}
+        let mut sink = [0; 256]; // of eight bytes a ring, of one by a socket
+        match self.kind {
+            BellKind::EventFd => {}
+            BellKind::Pipe => {
+                while matches!(rustix::io::read(&self.watched, &mut sink), Ok(n) if n == sink.len())
+                {
+                }
+            }
+            // What is left fires again.
+            BellKind::Sockets => {
+                let _ = rustix::net::recv(&self.watched, &mut sink[..], RecvFlags::DONTWAIT);
+            }
         }
     }
 }
@@ -109,28 +139,37 @@ impl Doorbell {
 #[derive(Debug)]
 pub(crate) struct Bell {
     fd: Fd,
-    pipe: bool,
+    kind: BellKind,
 }
 
 impl Bell {
     /// Takes a descriptor that can be a doorbell: a pipe or an anonymous inode. A write to anything
     /// else could wait, or change a file.
     pub(crate) fn new(fd: Fd) -> Option<Bell> {
-        let pipe = is_pipe(&fd)?;
-        Some(Bell { fd, pipe })
+        let kind = kind_of(&fd).filter(|kind| *kind != BellKind::Sockets)?;
+        Some(Bell { fd, kind })
     }
 
     /// Rings it; see [`ring`].
     pub(crate) fn ring(&self) -> io::Result<()> {
-        if self.pipe { without_sigpipe(|| ring(&self.fd)) } else { ring(&self.fd) }
+        match self.kind {
+            BellKind::EventFd => ring(&self.fd),
+            BellKind::Pipe => without_sigpipe(|| ring(&self.fd)),
+            BellKind::Sockets => match rustix::net::send(&self.fd, &[1], SEND_FLAGS) {
+                // Full: it fires already.
+                Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+                Err(err) => Err(err.into()),
+            },
+        }
     }
 }
 
-/// `None`: neither a pipe nor an anonymous inode.
-fn is_pipe(fd: &Fd) -> Option<bool> {
+/// `None`: neither a pipe, a socket nor an anonymous inode.
+fn kind_of(fd: &Fd) -> Option<BellKind> {
     match rustix::fs::fstat(fd).ok()?.st_mode & libc::S_IFMT {
-        0 => Some(false),
-        libc::S_IFIFO => Some(true),
+        0 => Some(BellKind::EventFd),
+        libc::S_IFIFO => Some(BellKind::Pipe),
+        libc::S_IFSOCK => Some(BellKind::Sockets),
         _ => None,
     }
 }
@@ -140,13 +179,6 @@ fn is_pipe(fd: &Fd) -> Option<bool> {
 #[allow(unsafe_code, reason = "the signal mask of this thread")]
 fn without_sigpipe(write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     use std::mem::MaybeUninit;
-    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: a place for an action; none is set.
-    unsafe { libc::sigaction(libc::SIGPIPE, std::ptr::null(), action.as_mut_ptr()) };
-    // SAFETY: what `sigaction` filled, or zeroes, which are an action too.
-    if unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN {
-        return write(); // so it is in programs of Rust and of Python
-    }
     let mut only = MaybeUninit::<libc::sigset_t>::zeroed();
     let mut pending = MaybeUninit::<libc::sigset_t>::zeroed();
     let mut old = MaybeUninit::<libc::sigset_t>::zeroed();

@@ -27,6 +27,11 @@ pub(super) fn local_socket() -> rustix::io::Result<OwnedFd> {
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SOCKET_FLAGS, None)
 }
 
+/// Two local stream sockets that are connected with each other.
+pub(super) fn socket_pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SOCKET_FLAGS, None)
+}
+
 /// The next caller at a listening socket.
 pub(super) fn accept(door: &impl AsFd) -> rustix::io::Result<OwnedFd> {
     rustix::net::accept_with(door, SOCKET_FLAGS)

@@ -20,9 +20,8 @@ use std::time::{Duration, Instant};
 
 /// Callers taken in by one look; the others come with the next. Each costs as much as a hundred calls.
 const ARRIVALS: usize = 1;
-/// Whoever leaves, or is thrown out, so soon after it came may well come again at once.
-const BRIEF: Duration = Duration::from_millis(20);
-/// Then nobody is taken in for so long that the others have the server for most of the time.
+/// When somebody left, or was thrown out, nobody is taken in for so long, or who comes and goes would have
+/// the server for most of the time. Only where others called meanwhile.
 const REST: Duration = Duration::from_millis(4);
 /// The same where there is no descriptor left for a caller: who gives one back may be no client of ours,
 /// and nothing tells of it.
@@ -65,7 +64,7 @@ impl Floor {
         }
         self.keys = keys;
         // Last: a newcomer gets the place of one that left, whose lifeline and pidfd both fired.
-        if called {
+        if called && self.rests.is_none() {
             self.let_in();
         }
     }
@@ -106,8 +105,8 @@ impl Floor {
         let work = Work { link, session: Session::new(&self.engine.limits) };
         let peer = Peer::new(Arc::clone(&self.engine), who, work);
         self.epochs = self.epochs.wrapping_add(1);
-        let guest =
-            Guest { peer, listed: false, waits: false, epoch: self.epochs, since: Instant::now() };
+        let (epoch, came) = (self.epochs, self.frames);
+        let guest = Guest { peer, listed: false, waits: false, epoch, came, frames: 0 };
         if index as usize == self.guests.len() {
             self.guests.push(Some(guest));
         } else {
@@ -141,7 +140,7 @@ impl Floor {
         failpoint!("rpc.parted");
         stops.into_iter().for_each(|stop| stop.stop());
         let left = self.engine.counters.clients.fetch_sub(1, Ordering::Relaxed); // Relaxed: ours alone
-        if left > 1 && guest.since.elapsed() < BRIEF {
+        if left > 1 && self.frames - guest.came > guest.frames {
             self.leave_door(REST);
         }
         for list in [&mut self.hot, &mut self.waiting] {

@@ -84,8 +84,10 @@ pub(crate) struct Guest {
     /// It has calls that wait for their turn, and is in that list.
     pub(crate) waits: bool,
     pub(crate) epoch: u32,
-    /// When it came.
-    pub(crate) since: Instant,
+    /// The frames that all had sent when it came.
+    pub(crate) came: u64,
+    /// The frames that it has sent.
+    pub(crate) frames: u64,
 }
 
 /// See the module.
@@ -110,6 +112,8 @@ pub(crate) struct Floor {
     /// The front door is not watched until then: we are out of descriptors, or it is for the sake of those
     /// who are in.
     pub(crate) rests: Option<Instant>,
+    /// The frames that were ever read.
+    pub(crate) frames: u64,
     /// More fired than was taken in.
     pub(crate) more: bool,
     /// What was read since anybody who slept was heard, in frames of the cheapest sort.
@@ -139,6 +143,7 @@ impl Floor {
             keys: Vec::new(),
             owner_armed: false,
             rests: None,
+            frames: 0,
             more: false,
             unheard: 0,
             leaving: None,
@@ -201,6 +206,10 @@ impl Floor {
                 Some(n) if n > 0 => {
                     busy = true;
                     self.last = Some(index);
+                    self.frames += n as u64;
+                    if let Some(guest) = self.guest(index) {
+                        guest.frames += n as u64;
+                    }
                     self.hot.push_back(index);
                 }
                 Some(_) => self.warm.push(index),

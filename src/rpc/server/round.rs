@@ -1,9 +1,9 @@
 //! One round: up to 64 frames of one client, fewer of dear ones, read, started, answered, published at once.
 
+use crate::notify::awake::is_on_our_cpu;
 use crate::rpc::core::session::{Heard, Incoming, Pending, Reply};
 use crate::rpc::error::Reason;
 use crate::rpc::in_place::{self, Left};
-use crate::rpc::publisher::batch_for;
 use crate::rpc::server::floor::{Call, First, Floor, ROUND, Starter};
 use crate::rpc::server::peer::{Peer, Work};
 use crate::rpc::stats::count;
@@ -13,6 +13,9 @@ use std::time::Instant;
 
 /// What starting or stopping a task costs, in frames of the cheapest sort.
 const TASK: usize = 15;
+/// Frames whose answers go out together where the client runs on a cpu of its own: it works on these while
+/// the next ones are made. On our cpu it could not begin before we are done.
+const BATCH: usize = 16;
 /// Bytes that cost as much as such a frame.
 const BYTES: usize = 4096;
 
@@ -32,7 +35,7 @@ impl Floor {
         work.link.unpark();
         let mut bytes = std::mem::take(&mut self.bytes);
         let (mut frames, mut spent) = (0, 0);
-        let batch = usize::try_from(batch_for(work.link.end.theirs())).unwrap_or(usize::MAX);
+        let apart = !is_on_our_cpu(work.link.end.theirs());
         // One look at the clock between two calls serves both.
         let mut now = None;
         let read = loop {
@@ -40,8 +43,8 @@ impl Floor {
             if spent >= ROUND {
                 break Ok(());
             }
-            if frames % batch == batch - 1 {
-                work.link.publish();
+            if apart && frames % BATCH == 0 {
+                work.link.publish(); // nothing the first time
             }
             if self.engine.in_place {
                 let since = *now.get_or_insert_with(Instant::now);

@@ -36,6 +36,17 @@ pub(super) fn local_socket() -> rustix::io::Result<OwnedFd> {
     finish_socket(rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?)
 }
 
+/// Two local stream sockets that are connected with each other.
+pub(super) fn socket_pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    let (one, other) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        rustix::net::SocketFlags::empty(),
+        None,
+    )?;
+    Ok((finish_socket(one)?, finish_socket(other)?))
+}
+
 /// The next caller at a listening socket.
 pub(super) fn accept(door: &impl AsFd) -> rustix::io::Result<OwnedFd> {
     finish_socket(rustix::net::accept(door)?)
