@@ -32,6 +32,18 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+/// The same, unless somebody holds it.
+#[cfg(feature = "python")]
+#[inline]
+pub(crate) fn try_lock<T: ?Sized>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    use std::sync::TryLockError;
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
 /// Stands between a SeqCst write (a store, an RMW) and a later SeqCst load of another word that must
 /// not be served before it. All four are in the one order of SeqCst operations, so nothing has to be
 /// done, and nothing is paid; loom treats them as AcqRel and gets a fence.

@@ -4,7 +4,7 @@
 use pyo3::exceptions::{PyBufferError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::{PyClass, pyclass::boolean_struct::True};
-use std::sync::{Arc, TryLockError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::asyncio::{Face, Parkable};
@@ -17,7 +17,7 @@ use crate::error::OpenError;
 use crate::region::Region;
 use crate::ring::bind::{End, Signals};
 use crate::ring::{Ring, Stop};
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, try_lock};
 use crate::sys::fd::Fd;
 
 /// An end of a ring, as the binding sees it.
@@ -126,17 +126,8 @@ impl<R: Role> Inside<'_, R> {
 
 impl<R: Role> Core<R> {
     #[inline]
-    fn try_lock(&self) -> Option<MutexGuard<'_, State<R>>> {
-        match self.state.try_lock() {
-            Ok(state) => Some(state),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    #[inline]
     fn lock(&self, verb: &str) -> PyResult<MutexGuard<'_, State<R>>> {
-        self.try_lock().ok_or_else(|| {
+        try_lock(&self.state).ok_or_else(|| {
             PyRuntimeError::new_err(format!(
                 "{verb}: another call is inside this handle; one thread at a time, and not from a \
                  signal handler or a finalizer (open a handle per thread, or hold a lock around it)"
@@ -194,7 +185,7 @@ impl<R: Role> GiveBack for Core<R> {
     fn give_back(&self, number: u64) {
         self.back.store(number, Ordering::Relaxed); // Relaxed: see the field
         // Whoever is inside settles when it leaves, or at its next verb.
-        if let Some(mut state) = self.try_lock() {
+        if let Some(mut state) = try_lock(&self.state) {
             self.settle(&mut state);
         }
     }
@@ -313,7 +304,7 @@ impl<R: Role> Handle<R> {
         };
         let bell = listening.bell();
         let outcome = py.detach(|| {
-            let mut state = core.try_lock()?;
+            let mut state = try_lock(&core.state)?;
             let Stage::Live(role) = &mut state.stage else { return None };
             let mut ask = || {
                 // While the interpreter shuts down nobody handles signals.
@@ -385,7 +376,7 @@ impl<R: Role> Handle<R> {
 
     /// How `__repr__` describes the handle.
     pub(crate) fn describe(&self) -> String {
-        let how = match self.core.try_lock().as_deref() {
+        let how = match try_lock(&self.core.state).as_deref() {
             Some(State { stage: Stage::Later, .. }) => "not attached yet",
             Some(State { stage: Stage::Live(_), .. }) => "attached",
             Some(State { stage: Stage::Gone(how), .. }) => how,

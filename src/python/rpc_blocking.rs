@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use std::sync::{Arc, TryLockError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::rpc_client::Options;
@@ -18,7 +18,7 @@ use crate::rpc::core::news::{News, Outcome};
 use crate::rpc::drive_blocking;
 use crate::rpc::error::CallError;
 use crate::rpc::wire::STREAM;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, try_lock};
 use crate::sys::fd::Fd;
 use crate::sys::poll;
 
@@ -284,14 +284,12 @@ impl PyBlockingStream {
 
     /// One thread at a time, as with a generator.
     fn enter(&self) -> PyResult<MutexGuard<'_, bool>> {
-        match self.over.try_lock() {
-            Ok(over) => Ok(over),
-            Err(TryLockError::Poisoned(over)) => Ok(over.into_inner()),
-            Err(TryLockError::WouldBlock) => Err(PyRuntimeError::new_err(format!(
+        try_lock(&self.over).ok_or_else(|| {
+            PyRuntimeError::new_err(format!(
                 "stream of {}: another call is inside this handle; one thread at a time",
                 self.client.get().client.name()
-            ))),
-        }
+            ))
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use std::sync::{Arc, TryLockError};
+use std::sync::Arc;
 
 use super::asyncio::{Face, Parkable};
 use super::awaitable::Operation;
@@ -12,7 +12,7 @@ use super::segment::PySegment;
 use crate::error::Fault;
 use crate::segment::Segment;
 use crate::segment::bind::Watcher;
-use crate::sync::{Mutex, MutexGuard, lock};
+use crate::sync::{Mutex, MutexGuard, lock, try_lock};
 use crate::sys::fd::Fd;
 
 struct Inner {
@@ -34,13 +34,11 @@ impl Waits {
     }
 
     fn inner(&self) -> PyResult<MutexGuard<'_, Inner>> {
-        match self.inner.try_lock() {
-            Ok(inner) => Ok(inner),
-            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => Err(PyRuntimeError::new_err(
+        try_lock(&self.inner).ok_or_else(|| {
+            PyRuntimeError::new_err(
                 "Segment.changed: another call is inside this handle; one loop at a time",
-            )),
-        }
+            )
+        })
     }
 
     fn with<R>(&self, run: impl FnOnce(&mut Watcher) -> Result<R, Fault>) -> PyResult<Option<R>> {

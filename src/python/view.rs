@@ -8,12 +8,11 @@ use pyo3::exceptions::{PyBufferError, PyRuntimeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
-use std::sync::TryLockError;
 
 use super::convert_buffer::Piece;
 use super::errors;
 use super::view_items::{self as items, Entry};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, try_lock};
 use crate::view::{Source, ViewError, ViewItem, ViewTag, body, end_of, read_all};
 
 /// The memory of one call.
@@ -101,14 +100,12 @@ impl PyView {
     }
 
     fn cursor(&self, verb: &str) -> PyResult<MutexGuard<'_, usize>> {
-        match self.at.try_lock() {
-            Ok(guard) => Ok(guard),
-            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => Err(PyRuntimeError::new_err(format!(
+        try_lock(&self.at).ok_or_else(|| {
+            PyRuntimeError::new_err(format!(
                 "View.{verb}: another call is moving the cursor; one thread at a time (make a View \
                  per thread, or name an offset)"
-            ))),
-        }
+            ))
+        })
     }
 
     /// Does something at `offset`, or at the cursor, which moves to where that ends.
