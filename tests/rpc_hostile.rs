@@ -137,7 +137,7 @@ fn a_killed_enemy_leaves_nothing() {
 }
 
 /// O_NONBLOCK is of the open file, and an eventfd is one open file of two processes: a client that took the
-/// flag off its own and filled it would make the server's write wait. The server writes to a pipe.
+/// flag off its own and filled it would make the server's write wait. The server writes to a socket.
 #[test]
 fn a_bell_that_waits_holds_nobody_up() {
     let test = Test::new("waiting bells");

@@ -60,15 +60,7 @@ impl Doorbell {
 
     /// A pipe, whatever this process's kind is: for a writer that writes single bytes.
     pub(crate) fn pipe() -> io::Result<Doorbell> {
-        let mut writing = None;
-        let watched = Fd::open(|| {
-            let (read, write) = make::pipe()?;
-            writing = Some(write);
-            Ok::<OwnedFd, Errno>(read)
-        })?;
-        let writing = writing.take().ok_or_else(|| io::Error::other("pipe"))?;
-        let writing = Fd::open(|| Ok::<OwnedFd, Errno>(writing))?;
-        Ok(Doorbell { kind: BellKind::Pipe, watched, writing: Some(writing) })
+        Doorbell::two_ended(BellKind::Pipe, make::pipe)
     }
 
     /// A pair of connected sockets, whatever this process's kind is: a sleeper that means ill cannot make
@@ -76,17 +68,26 @@ impl Doorbell {
     /// reads a pipe holds its lock meanwhile, for ever if its memory is that slow (userfaultfd(2)). Not to
     /// wait is a flag of each send(2), which takes no lock of the reader's.
     pub(crate) fn private() -> io::Result<Doorbell> {
+        let bell = Doorbell::two_ended(BellKind::Sockets, make::socket_pair)?;
+        // What was sent and never read is charged to us: as little as can be.
+        rustix::net::sockopt::set_socket_send_buffer_size(bell.for_waker(), 1)?;
+        Ok(bell)
+    }
+
+    /// Of the reading and the writing end that `make` gives.
+    fn two_ended(
+        kind: BellKind,
+        make: fn() -> rustix::io::Result<(OwnedFd, OwnedFd)>,
+    ) -> io::Result<Doorbell> {
         let mut writing = None;
         let watched = Fd::open(|| {
-            let (read, write) = make::socket_pair()?;
+            let (read, write) = make()?;
             writing = Some(write);
             Ok::<OwnedFd, Errno>(read)
         })?;
-        let writing = writing.take().ok_or_else(|| io::Error::other("socketpair"))?;
+        let writing = writing.take().ok_or_else(|| io::Error::other("only one end"))?;
         let writing = Fd::open(|| Ok::<OwnedFd, Errno>(writing))?;
-        // What was sent and never read is charged to us: as little as can be.
-        rustix::net::sockopt::set_socket_send_buffer_size(&writing, 1)?;
-        Ok(Doorbell { kind: BellKind::Sockets, watched, writing: Some(writing) })
+        Ok(Doorbell { kind, watched, writing: Some(writing) })
     }
 
     /// True: watch it edge-triggered and never read it. False: level-triggered, [`drain`] it.
