@@ -88,6 +88,11 @@ impl ArrayMeta {
         matches!(&self.descr, Descr::Item(text) if text.as_str() == T::typestr())
     }
 
+    /// The refusal of data that is longer or shorter than type and shape ask for.
+    pub(super) fn wrong_len(&self, len: usize) -> CodecError {
+        bad(format!("{len} bytes of data where type and shape ask for {}", self.bytes))
+    }
+
     /// The head of an array record: meta and padding. The data follows at once.
     ///
     /// # Errors
@@ -129,15 +134,10 @@ impl ArrayMeta {
     /// [`CodecError::Array`] or [`CodecError::Truncated`] if meta and length do not agree.
     pub fn split(payload: &[u8]) -> Result<(Self, &[u8]), CodecError> {
         let (meta, used) = ArrayMeta::read(payload)?;
-        let data = payload.get(used.next_multiple_of(ARRAY_ALIGN)..).unwrap_or_default();
-        if payload.len() < used.next_multiple_of(ARRAY_ALIGN) || data.len() != meta.bytes {
-            return Err(bad(format!(
-                "{} bytes of data where type and shape ask for {}",
-                data.len(),
-                meta.bytes
-            )));
+        match payload.get(used.next_multiple_of(ARRAY_ALIGN)..) {
+            Some(data) if data.len() == meta.bytes => Ok((meta, data)),
+            data => Err(meta.wrong_len(data.map_or(0, <[u8]>::len))),
         }
-        Ok((meta, data))
     }
 }
 

@@ -6,7 +6,7 @@ use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde::ser::{self, Serialize, Serializer};
 use serde_bytes::{ByteBuf, Bytes};
 
-use super::array::{ArrayMeta, bad};
+use super::array::ArrayMeta;
 use super::descr::{Descr, ItemType};
 use super::error::CodecError;
 use super::ext;
@@ -40,14 +40,10 @@ impl NdArray {
     /// # Errors
     /// [`CodecError::Array`] if there are more or fewer of them than that.
     pub fn new(meta: ArrayMeta, data: Vec<u8>) -> Result<NdArray, CodecError> {
-        if data.len() == meta.byte_len() {
-            return Ok(NdArray { meta, data });
+        if data.len() != meta.byte_len() {
+            return Err(meta.wrong_len(data.len()));
         }
-        Err(bad(format!(
-            "{} bytes of data where type and shape ask for {}",
-            data.len(),
-            meta.byte_len()
-        )))
+        Ok(NdArray { meta, data })
     }
 
     /// An array of these elements in C order: the last index moves fastest.
