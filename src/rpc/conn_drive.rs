@@ -201,9 +201,7 @@ impl Conn {
             }
             break;
         }
-        state.tokens.append(&mut woken.tokens);
-        drop(state);
-        woken.wake_tasks();
+        tell(state, woken);
         some
     }
 
@@ -264,10 +262,7 @@ impl Conn {
         if state.core.has_news(id) {
             state.core.tell(id, &mut woken);
         }
-        // Nothing was put or taken: whoever sleeps is armed as before.
-        state.tokens.append(&mut woken.tokens);
-        drop(state);
-        woken.wake_tasks();
+        tell(state, woken); // nothing was put or taken: whoever sleeps is armed as before
     }
 
     /// Somebody sleeps on the poll set from now on, or will look again before it matters. True: something
@@ -310,4 +305,11 @@ impl Conn {
         });
         woken.wake_tasks();
     }
+}
+
+/// Lets the lock go, and wakes whoever has news.
+fn tell(mut state: MutexGuard<'_, State>, mut woken: Woken) {
+    state.tokens.append(&mut woken.tokens);
+    drop(state);
+    woken.wake_tasks();
 }
