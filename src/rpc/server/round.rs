@@ -35,7 +35,6 @@ impl Floor {
         work.link.unpark();
         let mut bytes = std::mem::take(&mut self.bytes);
         let (mut frames, mut spent) = (0, 0);
-        let apart = !is_on_our_cpu(work.link.end.theirs());
         // One look at the clock between two calls serves both.
         let mut now = None;
         let read = loop {
@@ -43,8 +42,8 @@ impl Floor {
             if spent >= ROUND {
                 break Ok(());
             }
-            if apart && frames % BATCH == 0 {
-                work.link.publish(); // nothing the first time
+            if frames > 0 && frames % BATCH == 0 && !is_on_our_cpu(work.link.end.theirs()) {
+                work.link.publish();
             }
             if self.engine.in_place {
                 let since = *now.get_or_insert_with(Instant::now);
