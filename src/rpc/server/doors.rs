@@ -142,6 +142,8 @@ impl Floor {
         let left = self.engine.counters.clients.fetch_sub(1, Ordering::Relaxed); // Relaxed: ours alone
         if left > 1 && self.frames - guest.came > guest.frames {
             self.leave_door(REST);
+        } else if self.rests.is_some() {
+            self.rests = Some(Instant::now()); // what it gave back may be what a caller waits for
         }
         for list in [&mut self.hot, &mut self.waiting] {
             list.retain(|other| *other != index);
