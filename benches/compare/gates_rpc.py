@@ -130,21 +130,15 @@ RPC = [
     ),
     *(
         Gate(
-            f"Python: a call as it comes, of the fastest peer in asyncio, {words}",
-            f"py-rpc-add/64/{pin}/ringspan-asyncio",
-            loops(pin, "asyncio"),
+            f"Python: a call {how}, {words}",
+            f"py-rpc-add/64/{pin}/ringspan-{loop}",
+            loops(pin, loop),
             None,
             at_most=True,
         )
-        for pin, words in PINS.items()
-    ),
-    *(
-        Gate(
-            f"Python: a call under uvloop, of the fastest peer there, {words}",
-            f"py-rpc-add/64/{pin}/ringspan-uvloop",
-            loops(pin, "uvloop"),
-            None,
-            at_most=True,
+        for how, loop in (
+            ("as it comes, of the fastest peer in asyncio", "asyncio"),
+            ("under uvloop, of the fastest peer there", "uvloop"),
         )
         for pin, words in PINS.items()
     ),
