@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from ringspan._arrays.datasets import SharedDataArray, SharedDataset
     from ringspan._arrays.frames import SharedDataFrame, SharedSeries
 
-AnyShared: TypeAlias = "Array | SharedSeries | SharedDataFrame | SharedDataArray | SharedDataset"
-Unshared: TypeAlias = Literal["refuse", "copy"]
+    _AnyShared: TypeAlias = Array | SharedSeries | SharedDataFrame | SharedDataArray | SharedDataset
+    _Unshared: TypeAlias = Literal["refuse", "copy"]
 
 # How often a name may change under an opener before it gives up.
 _REOPENS = 64
@@ -116,7 +116,7 @@ def open_or_create(
 
 def open(  # noqa: A001 # as everywhere in ringspan
     name: str, *, lock: RwLock | None = None, readonly: bool = False
-) -> AnyShared:
+) -> _AnyShared:
     """Opens an array that exists, of the class that its creator made.
 
     An `Array` of numpy, a `SharedSeries`, `SharedDataFrame`, `SharedDataArray`, `SharedDataset`.
@@ -145,11 +145,11 @@ def from_array(
     name: str,
     obj: Any,
     *,
-    unshared: Unshared = "refuse",
+    unshared: _Unshared = "refuse",
     lock: RwLock | None = None,
     mode: int = 0o600,
     ephemeral: bool = False,
-) -> AnyShared:
+) -> _AnyShared:
     """Makes a shared array with the content of `obj`, copied once, with all labels and attributes.
 
     obj: an array of numpy or whatever `numpy.asarray` takes (order and dtype are kept), a Series
@@ -195,9 +195,9 @@ def _planned(kind: str, plan: Plan, obj: Any, copies: bool) -> dict[str, Any]:
     return planned(plan, obj, copies)
 
 
-def _laid_over(block: _Block, lock: RwLock | None, readonly: bool) -> AnyShared:
+def _laid_over(block: _Block, lock: RwLock | None, readonly: bool) -> _AnyShared:
     description = description_of(block)
-    made: AnyShared = _class_of(block.name, description["of"])(block, lock, readonly, description)
+    made: _AnyShared = _class_of(block.name, description["of"])(block, lock, readonly, description)
     return made
 
 
@@ -208,7 +208,7 @@ def _shape(shape: SupportsIndex | Iterable[SupportsIndex]) -> tuple[int, ...]:
 
 
 def _same(
-    name: str, found: AnyShared, dtype: np.dtype[Any], shape: tuple[int, ...], fortran: bool
+    name: str, found: _AnyShared, dtype: np.dtype[Any], shape: tuple[int, ...], fortran: bool
 ) -> Array:
     """What was found, if it is what was wanted."""
     if not isinstance(found, Array):

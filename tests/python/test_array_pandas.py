@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import pickle
+import re
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,27 @@ def test_labels_may_be_many(name: str) -> None:
     assert shared.open(name).value.iloc[-1] == 3
     with made.blocking_read() as one, made.blocking_read() as two:
         assert one.index is two.index is made.value.index
+
+
+def test_the_description_is_that_of_the_format_page(name: str) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "format.md").read_text()
+    rows = re.findall(
+        r"^\| `(\w+)` \| ([a-z, ]+) \|", page.split("### Named arrays")[1], re.MULTILINE
+    )
+    sources = {"series": pd.Series([1.0]), "dataframe": pd.DataFrame({"a": [1.0], "b": ZONED[:1]})}
+    for of, source in sources.items():
+        shared.from_array(f"{name}-{of}", source)
+        block = _Block.open(f"{name}-{of}")
+        found = decoded(block.meta)
+        assert set(found) == {key for key, kinds in rows if of in kinds or kinds == "all"}
+        assert found["of"] == of
+    (place, runs), ((number, data),) = found["blocks"][0], found["single"]
+    assert (runs, number, data["t"]) == ([[0, 1]], 1, "zoned")
+    (zoned,) = data["at"]
+    assert place[1] == bytes.fromhex("93a33c6638920101c2")
+    assert zoned[0] % 64 == 0
+    nanoseconds = int.from_bytes(bytes(block)[zoned[0] : zoned[0] + 8], "little")
+    assert ZONED[0] == pd.Timestamp(nanoseconds, unit=ZONED.unit, tz="UTC")
 
 
 # ---- what cannot be shared, and what is no longer ----------------------------------------------

@@ -103,7 +103,7 @@ def test_a_dataset_is_shared(name: str, run: Run) -> None:
             assert other.try_read() is None
         async with other.read() as ds:
             assert (ds["n"].values.tolist(), float(ds["z"])) == ([5, 6], 1.25)
-            with pytest.raises(ValueError, match="read-only|is a view"):
+            with pytest.raises(ValueError, match=r"read-only|is a view"):
                 ds["n"][0] = 1
 
     run(use())

@@ -13,14 +13,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ringspan._arrays.ndarray import NDArray
 from ringspan._arrays.parts import Parts, Plan, entry
-
-if TYPE_CHECKING:
-    NDArray = np.ndarray[Any, Any]
 
 MASKED = ("Int", "UInt", "Float", "boolean")
 

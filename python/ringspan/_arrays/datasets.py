@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ringspan._arrays import index as labels
 from ringspan._arrays.labelled import VERSION, Bound, Labelled
+from ringspan._arrays.ndarray import NDArray
 from ringspan._arrays.parts import Parts, Plan, entry
 from ringspan._exceptions import Unsupported
-
-if TYPE_CHECKING:
-    NDArray = np.ndarray[Any, Any]
 
 
 def xarray() -> Any:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ringspan._arrays import index as labels
 from ringspan._arrays.columns import arrays_of, described, pandas, put_together, taken_apart
 from ringspan._arrays.labelled import VERSION, Bound, Labelled
+from ringspan._arrays.ndarray import NDArray
 from ringspan._arrays.parts import Parts, Place, Plan, entry
 from ringspan._exceptions import Unsupported
-
-if TYPE_CHECKING:
-    NDArray = np.ndarray[Any, Any]
 
 
 def plan_series(plan: Plan, series: Any, copies: bool) -> dict[str, Any]:

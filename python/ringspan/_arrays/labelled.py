@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
+from ringspan._arrays.ndarray import NDArray
 from ringspan._arrays.parts import Parts, decoded, entry
 from ringspan._arrays.shared import Shared, damaged, mismatch
 from ringspan._exceptions import RingspanError
@@ -34,7 +35,7 @@ class Bound(Generic[_T]):
         """What makes it impossible to write the value back: other labels, another shape."""
         raise NotImplementedError
 
-    def pieces(self) -> list[tuple[Any, np.ndarray[Any, Any] | None, np.ndarray[Any, Any]]]:
+    def pieces(self) -> list[tuple[Any, NDArray | None, NDArray]]:
         """For each array: its label, what the value has there now, and its place.
 
         None: something that does not fit into the place.
@@ -84,7 +85,6 @@ class Labelled(Shared[_T]):
         self, block: _Block, lock: RwLock | None, readonly: bool, description: dict[str, Any]
     ) -> None:
         """Lays the object over a block; use `ringspan.array.open`."""
-        self._block: _Block
         self._block, self._lock = block, lock
         self._readonly = readonly
         self._description = description
@@ -106,7 +106,7 @@ class Labelled(Shared[_T]):
         except (RingspanError, ImportError, MemoryError):
             raise
         except Exception as err:  # whatever the libraries say of a description that lies
-            raise damaged(self._block.name, err) from err
+            raise damaged(self.name, err) from err
 
     def _loan(self, writes: bool) -> Bound[_T]:
         return self._build(writes and not self._readonly)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex, TypeAlias
 
 import numpy as np
 
@@ -16,10 +16,10 @@ from ringspan._ringspan import RwLock, _array_meta, _array_over, _Block
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
-    NDArray = np.ndarray[Any, Any]
+NDArray: TypeAlias = np.ndarray[Any, Any]
 
 
-class Array(np.ndarray[Any, Any], Shared["NDArray"]):
+class Array(np.ndarray[Any, Any], Shared[NDArray]):
     """A numpy array whose bytes lie in named shared memory, from `create`, `open` and `from_array`.
 
     It is an ndarray, so whatever takes one takes it, without a copy: numpy, the buffer protocol,

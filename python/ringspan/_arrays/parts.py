@@ -8,16 +8,13 @@ opener gets a copy of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ringspan._arrays.ndarray import measured
+from ringspan._arrays.ndarray import NDArray, measured
 from ringspan._exceptions import InvalidOption
 from ringspan._ringspan import _array_over, _Block, _decode, _encode
-
-if TYPE_CHECKING:
-    NDArray = np.ndarray[Any, Any]
 
 ALIGN = 64
 MSGPACK = 1
