@@ -99,7 +99,7 @@ def test_a_dataset_is_shared(name: str, run: Run) -> None:
             ds["field"].loc[{"x": 1}] = 0
             ds["n"] = ("x", [5, 6])
             ds["z"][...] = 1.25
-            ds.coords["s"][0] = 4
+            ds.coords["s"] = ("x", [4.0, 0.0])
             assert other.try_read() is None
         async with other.read() as ds:
             assert (ds["n"].values.tolist(), float(ds["z"])) == ([5, 6], 1.25)
