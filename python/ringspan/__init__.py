@@ -10,6 +10,8 @@ thread and takes a `timeout` in seconds. `ringspan.Ring(name)` has no role: pass
 which calls `.producer()` or `.consumer()`.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from ringspan._background import Server, serve_in_background
 from ringspan._calls import blocking_call, blocking_connect, call, connect
 from ringspan._exceptions import (
@@ -84,6 +86,19 @@ from ringspan._ringspan import (
     segments,
 )
 from ringspan._service import Function, ServerStats, Service, Serving, function, serve
+
+if _TYPE_CHECKING:
+    from types import ModuleType as _ModuleType
+
+
+def __getattr__(name: str) -> "_ModuleType":
+    """`ringspan.array`, imported when it is first used, since it needs numpy."""
+    if name == "array":
+        from importlib import import_module
+
+        return import_module("ringspan.array")
+    raise AttributeError(f"module 'ringspan' has no attribute {name!r}")
+
 
 __all__ = [
     "Acquire",
