@@ -7,6 +7,7 @@ listed bugs break (`bug`) is left out then. What is new is in test_compat_memory
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import os
@@ -55,23 +56,16 @@ def new() -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
-def script(tmp_path: Path, child: Callable[..., Any]) -> Callable[..., Any]:
+def script(tmp_path: Path, child: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     """`script(code, *args)`: a program of its own, as multiprocessing needs it."""
+    with contextlib.ExitStack() as stack:
 
-    def start(code: str, *args: object) -> Any:
-        file = tmp_path / "program.py"
-        file.write_text(textwrap.dedent(code).replace("memory_interface", MODULE))
-        return type(child("pass")).command(sys.executable, file, *args)
+        def start(code: str, *args: object) -> Any:
+            file = tmp_path / "program.py"
+            file.write_text(textwrap.dedent(code).replace("memory_interface", MODULE))
+            return stack.enter_context(type(child("pass")).command(sys.executable, file, *args))
 
-    return start
-
-
-def ends(program: Any) -> str:
-    """What a program that ends well said."""
-    try:
-        return str(program.finish())
-    finally:
-        program.end()
+        yield start
 
 
 # ---- names ---------------------------------------------------------------------------------------
@@ -331,7 +325,7 @@ LOADING = """
 
 @pytest.mark.parametrize("method", METHODS)
 def test_states_go_to_processes(method: str, script: Callable[..., Any]) -> None:
-    said = ends(script(LOADING, method)).splitlines()
+    said = script(LOADING, method).finish().splitlines()
     assert said == ["0 [bytearray(b'xb'), 1099511627776, False, '\u20ac']"] * 2
 
 
@@ -385,7 +379,7 @@ README = """
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_program_of_the_readme(method: str, script: Callable[..., Any]) -> None:
-    assert ends(script(README, method)).splitlines() == [
+    assert script(README, method).finish().splitlines() == [
         "From afar read Hello and is sending From afar",
         "In main process read: <From afar>",
     ]
@@ -624,4 +618,4 @@ NUMBERS = """
 
 @pytest.mark.parametrize("method", METHODS)
 def test_numbers_from_process_to_process(method: str, script: Callable[..., Any]) -> None:
-    assert ends(script(NUMBERS, method)) == "[0, 0] False 0\n"
+    assert script(NUMBERS, method).finish() == "[0, 0] False 0\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib
 import os
@@ -82,6 +83,19 @@ def sweep(*all_: Any) -> None:
     for one in all_:
         one.cleanup()
     ringspan.gc()
+
+
+@pytest.fixture
+def script(tmp_path: Path, child: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """`script(code)`: a program of its own, as multiprocessing needs it."""
+    with contextlib.ExitStack() as stack:
+
+        def start(code: str) -> Any:
+            file = tmp_path / "program.py"
+            file.write_text(textwrap.dedent(code))
+            return stack.enter_context(type(child("pass")).command(sys.executable, file))
+
+        yield start
 
 
 # ---- waiting -------------------------------------------------------------------------------------
@@ -513,8 +527,9 @@ def test_a_killed_creator_takes_nothing_and_leaves_nothing(other: Callable[..., 
     assert not memories(creator.pid)  # the last one out
 
 
-def test_programs_that_clean_nothing_up_leave_nothing(tmp_path: Path, child: Any) -> None:
-    code = """
+def test_programs_that_clean_nothing_up_leave_nothing(script: Callable[..., Any]) -> None:
+    program = script(
+        """
         import os, sys, threading
         from multiprocessing import get_context
         from ringspan.compat.memory_interface import *
@@ -541,17 +556,12 @@ def test_programs_that_clean_nothing_up_leave_nothing(tmp_path: Path, child: Any
             memory.write(1)
             threading.Thread(target=poll, args=(number,), daemon=True).start()
     """
-    file = tmp_path / "program.py"
-    file.write_text(textwrap.dedent(code))
-    program = type(child("pass")).command(sys.executable, file)
-    try:
-        said = program.finish().splitlines()
-        assert said[::2] == ["0 True"] * 3
-        assert not program.stderr()
-        for pid in (program.pid, *map(int, said[1::2])):
-            assert not memories(pid)
-    finally:
-        program.end()
+    )
+    said = program.finish().splitlines()
+    assert said[::2] == ["0 True"] * 3
+    assert not program.stderr()
+    for pid in (program.pid, *map(int, said[1::2])):
+        assert not memories(pid)
 
 
 def test_a_copy_that_came_by_fork_works_and_destroys_nothing(other: Callable[..., Any]) -> None:
@@ -614,6 +624,22 @@ def test_what_was_cleaned_up_cannot_be_loaded(
 
 # ---- kill ----------------------------------------------------------------------------------------
 
+#: Kills the process at the given line of the module, counted from the start on.
+TRACER = """
+    def killing_at(last):
+        lines = 0
+        def trace(frame, event, arg):
+            nonlocal lines
+            if "memory_interface" not in frame.f_code.co_filename:
+                return None
+            if event in ("line", "return"):
+                lines += 1
+                if lines == last:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return trace
+        return trace
+"""
+
 KILLED = """
     import ringspan
     from ringspan.compat.memory_interface import _slots
@@ -629,19 +655,9 @@ KILLED = """
                 interface.write(item)
             child = os.fork()
             if not child:
-                lines = 0
-                def trace(frame, event, arg):
-                    global lines
-                    if "memory_interface" not in frame.f_code.co_filename:
-                        return None
-                    if event in ("line", "return"):
-                        lines += 1
-                        if lines == last:
-                            os.kill(os.getpid(), signal.SIGKILL)
-                    return trace
                 there = MemoryInterface(state)
                 there.can_read()
-                sys.settrace(trace)
+                sys.settrace(killing_at(last))
                 if step == "read":
                     there.read()
                 elif step == "reset":
@@ -672,6 +688,7 @@ KILLED = """
             assert status or got == wanted[-1]
             interface.write(b"next")
             assert interface.read()[:5] == b"next\\0"
+            assert not interface._here().block.is_poisoned
             if not status:
                 break
     say(killed, poisoned)
@@ -681,12 +698,100 @@ KILLED = """
 
 @pytest.mark.parametrize("step", ["write", "over", "read", "reset", "both"])
 def test_killed_at_each_line_it_leaves_whole_objects(step: str, other: Callable[..., Any]) -> None:
-    process = other(KILLED)
+    process = other(textwrap.dedent(TRACER) + textwrap.dedent(KILLED))
     process.say(step)
     killed, poisoned = map(int, process.line().split())
     assert killed > 10
     assert poisoned > 2  # the lock was held
     process.finish()
+
+
+WOKEN = """
+    import ringspan
+    verb = input()
+    def asleep(pid):
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] == "S"
+    changed = killed = 0
+    with MemoryInterface() as interface:
+        state = interface.create_memorybuf(b"x" * 100, 1, False)
+        # What the victim changes, and what the one who waits for that change changes then.
+        word, after = (0, 8) if verb == "blocking_read" else (8, 0)
+        counters = interface._here()._words
+        for last in range(1, 10_000):
+            interface.reset_read()
+            if verb == "blocking_write":
+                interface.write(b"old")
+            before = counters[word]
+            waiter = os.fork()
+            if not waiter:
+                there = MemoryInterface(state)
+                wait = getattr(there, verb)
+                wait(*([b"new"] if verb == "blocking_write" else []))
+                os._exit(0)
+            while not asleep(waiter):
+                pass
+            victim = os.fork()
+            if not victim:
+                there = MemoryInterface(state)
+                sys.settrace(killing_at(last))
+                there.write(b"item") if verb == "blocking_read" else there.read()
+                sys.settrace(None)
+                os._exit(0)
+            status = os.waitpid(victim, 0)[1]
+            killed += status != 0
+            if counters[word] != before:
+                changed += status != 0  # killed behind it: the one who waits must have heard of it
+            elif verb == "blocking_read":
+                interface.write(b"item")
+            else:
+                interface.read()
+            assert os.waitpid(waiter, 0)[1] == 0
+            if not status:
+                break
+    say(killed, changed)
+    ringspan.gc()
+"""
+
+
+@pytest.mark.parametrize("verb", ["blocking_read", "blocking_write"])
+def test_killed_at_each_line_it_wakes_who_waits_for_what_it_did(
+    verb: str, other: Callable[..., Any]
+) -> None:
+    process = other(textwrap.dedent(TRACER) + textwrap.dedent(WOKEN))
+    process.say(verb)
+    killed, changed = map(int, process.line().split())
+    assert killed > 10
+    assert changed > 2
+    process.finish()
+
+
+def test_threads_of_a_child_go_on_after_its_main_function(script: Callable[..., Any]) -> None:
+    program = script(
+        """
+        import threading, time
+        from multiprocessing import get_context
+        from ringspan.compat.memory_interface import SharedInt
+        def work(memblk):
+            number = SharedInt(memblk)
+            def later():
+                while number.read() == 0:  # until its main function has ended
+                    time.sleep(0.01)
+                number.write(2)
+            threading.Thread(target=later).start()
+        if __name__ == "__main__":
+            number = SharedInt()
+            process = get_context("fork").Process(target=work, args=[number.create_sharedobject()])
+            process.start()
+            time.sleep(0.2)
+            number.write(1)
+            process.join()
+            print(process.exitcode, number.read())
+        """
+    )
+    assert program.finish() == "0 2\n"
+    assert not program.stderr()
+    ringspan.gc()
 
 
 def test_a_writer_killed_in_the_middle_wakes_and_hinders_nobody(
@@ -838,7 +943,7 @@ def test_a_state_of_another_class_is_refused(new: Callable[..., Any]) -> None:
 
 def test_no_room_makes_nothing() -> None:
     with pytest.raises(OSError):
-        library.MemoryInterface().create_memorybuf(b"x" * (1 << 30), 1 << 20, False)
+        library.MemoryInterface().create_memorybuf(b"x" * (1 << 20), 1 << 30, False)
     with pytest.raises(ValueError):
         library.MemoryInterface().create_memorybuf([0], 0)
     with pytest.raises(ValueError):

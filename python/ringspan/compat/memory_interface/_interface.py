@@ -7,9 +7,7 @@ import pickle
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
-
-from typing_extensions import Buffer
+from typing import TYPE_CHECKING, Any, Self
 
 from ringspan._exceptions import InvalidOption, Mismatch
 from ringspan._ringspan import _Block
@@ -22,6 +20,9 @@ from ringspan.compat.memory_interface._errors import (
 )
 from ringspan.compat.memory_interface._memory import Memory, made, memory_of
 from ringspan.compat.memory_interface._shared import Memblk
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 _NAME = "MemoryInterface"
 _DEFAULT = list(range(100))

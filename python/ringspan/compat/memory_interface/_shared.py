@@ -7,9 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Self, SupportsIndex, TypeAlias, TypeVar
-
-from typing_extensions import Buffer
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, SupportsIndex, TypeAlias, TypeVar
 
 from ringspan import _ringspan as native
 from ringspan._exceptions import Damaged, InvalidOption
@@ -20,6 +18,9 @@ from ringspan.compat.memory_interface._errors import (
     wrong_type,
 )
 from ringspan.compat.memory_interface._memory import Memory, made, memory_of, opened_value
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 #: What goes to other processes: {"size": bytes, "memory": what carries the name}.
 Memblk: TypeAlias = dict[str, Any]
