@@ -19,6 +19,7 @@ import contextlib
 import os
 import secrets
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from multiprocessing import util
@@ -97,8 +98,9 @@ class Memory(Generic[_N]):
         """`user` does not need it any more; the last one of a process that only loaded lets go."""
         with _lock:
             self._users.discard(user)
-            if not self._users and not self.is_here:
-                self._close()
+            native = None if self._users or self.is_here else self._taken()
+        if native is not None:
+            native.close()
 
     def remove(self, user: object) -> None:
         """As `release`, and nobody can load it any more; who has, goes on."""
@@ -107,10 +109,10 @@ class Memory(Generic[_N]):
         _made.pop(self.name, None)
         self.release(user)
 
-    def _close(self) -> None:
+    def _taken(self) -> _N | None:
+        """What is to be closed; it is opened anew when it is needed again."""
         native, self._native = self._native, None
-        if native is not None and self._pid == os.getpid():
-            native.close()
+        return native if self._pid == os.getpid() else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _attached, (self.kind, self.name, self.size)
@@ -125,6 +127,8 @@ _held: weakref.WeakValueDictionary[str, Memory[Any]] = weakref.WeakValueDictiona
 _made: dict[str, Memory[Any]] = {}
 _lock = threading.RLock()
 _left = False
+#: How long the end of a process waits for daemon threads that may be using an object, in seconds.
+_A_MOMENT = 0.1
 
 
 def made(kind: str, size: int, make: Callable[[str], _N]) -> Memory[_N]:
@@ -170,15 +174,22 @@ def memory_of(memblk: Any, kind: str) -> Memory[Any]:
 def _leave() -> None:
     """The process ends in order: its holds are given back, so that nothing is left to `gc`."""
     global _left
-    others = (thread for thread in threading.enumerate() if not thread.daemon)
-    if any(thread is not threading.main_thread() for thread in others):
+    others = [one for one in threading.enumerate() if one is not threading.current_thread()]
+    if not all(one.daemon or one is threading.main_thread() for one in others):
         return  # a child of multiprocessing whose threads go on
     with _lock:
         _left = True
-        for memory in list(_held.values()):
-            with contextlib.suppress(RingspanError):
-                memory._close()
+        all_ = [memory._taken() for memory in list(_held.values())]
         _made.clear()
+    taken = [native for native in all_ if native is not None]
+    until = time.monotonic() + _A_MOMENT
+    for one in others if taken else ():
+        # What it is doing it does to the end; then it finds the objects gone, and ends.
+        with contextlib.suppress(RuntimeError, AssertionError):  # a thread that is not Python's
+            one.join(max(0.0, until - time.monotonic()))
+    for native in taken:
+        with contextlib.suppress(RingspanError):
+            native.close()
 
 
 def _at_the_end(_: object = None) -> None:
