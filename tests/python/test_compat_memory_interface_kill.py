@@ -155,6 +155,7 @@ def test_killed_at_each_line_it_leaves_whole_objects(step: str, other: Callable[
     assert killed > 10
     assert poisoned > 2  # the lock was held
     process.finish()
+    assert not memories(process.pid)
 
 
 WOKEN = """
@@ -215,6 +216,7 @@ def test_killed_at_each_line_it_wakes_who_waits_for_what_it_did(
     assert killed > 10
     assert changed > 2
     process.finish()
+    assert not memories(process.pid)
 
 
 def test_a_writer_killed_in_the_middle_wakes_and_hinders_nobody(
