@@ -1,0 +1,388 @@
+"""`ringspan.compat.memory_interface` does what memory_interface documents, and what its programs
+rely on.
+
+Here are the shared values; the circular memory is in ..._memory.py, what is new in ..._waits.py,
+..._life.py and ..._kill.py.
+
+`RINGSPAN_COMPAT_ORIGINAL=1` runs this file against the original, where it is on the path; what its
+listed bugs break (`bug`) is left out then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import os
+import pickle
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ORIGINAL = os.environ.get("RINGSPAN_COMPAT_ORIGINAL") == "1"
+MODULE = "memory_interface" if ORIGINAL else "ringspan.compat.memory_interface"
+library: Any = importlib.import_module(MODULE)
+METHODS = ["fork", "spawn", "forkserver"]
+
+
+def bug(text: str) -> pytest.MarkDecorator:
+    """What a listed bug of the original breaks, or where its document says other than its code."""
+    return pytest.mark.skipif(ORIGINAL, reason=f"a bug of the original: {text}")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    yield
+    left = [path.name for path in Path("/dev/shm").glob(f"memif-{os.getpid()}-*")]
+    assert not left
+
+
+@pytest.fixture
+def new() -> Iterator[Callable[..., Any]]:
+    """`new(name, *args)`: an object of that class, created with these; cleaned up at the end."""
+    there: list[Any] = []
+
+    def make(name: str, *args: Any, **options: Any) -> Any:
+        one = getattr(library, name)()
+        there.append(one)
+        create = one.create_memorybuf if name == "MemoryInterface" else one.create_sharedobject
+        one.state = create(*args, **options)
+        return one
+
+    yield make
+    for one in there:
+        one.cleanup()
+
+
+@pytest.fixture
+def script(tmp_path: Path, child: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """`script(code, *args)`: a program of its own, as multiprocessing needs it."""
+    with contextlib.ExitStack() as stack:
+
+        def start(code: str, *args: object) -> Any:
+            file = tmp_path / "program.py"
+            file.write_text(textwrap.dedent(code).replace("memory_interface", MODULE))
+            return stack.enter_context(type(child("pass")).command(sys.executable, file, *args))
+
+        yield start
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+
+def test_signatures() -> None:
+    def arguments(of: Any) -> list[str]:
+        parameters = list(inspect.signature(of).parameters.values())
+        return [one.name for one in parameters if one.kind is not one.KEYWORD_ONLY]
+
+    for name in ("SharedBytes", "SharedInt", "SharedBool", "SharedString"):
+        one = getattr(library, name)
+        assert len(arguments(one)) == 1
+        assert arguments(one.load_sharedobject) == ["self", "memblk"]
+        assert arguments(one.read) == arguments(one.cleanup) == ["self"]
+        assert len(arguments(one.write)) == 2
+    assert arguments(library.SharedBytes.create_sharedobject) == ["self", "size"]
+    assert arguments(library.SharedString.create_sharedobject) == ["self", "maxlength"]
+    assert arguments(library.SharedInt.create_sharedobject) == ["self"]
+    assert arguments(library.MemoryInterface) == ["memblk"]
+    create = library.MemoryInterface.create_memorybuf
+    assert arguments(create) == ["self", "largest_object", "nr_of_memories", "use_pickle"]
+    defaults = [one.default for one in inspect.signature(create).parameters.values()][1:]
+    assert defaults == [list(range(100)), 10, True]
+
+
+def test_states(new: Callable[..., Any]) -> None:
+    assert new("SharedBytes", 10).state["size"] == 10
+    assert new("SharedInt").state["size"] == 8
+    assert new("SharedBool").state["size"] == 1
+    assert new("SharedString", 10).state["size"] == 14
+    interface = new("MemoryInterface", [1] * 50, 4)
+    state = interface.state
+    assert set(state) == {"writepointer", "readpointer", "size_in_bytes", "memlist", "use_pickle"}
+    assert len(state["memlist"]) == 4
+    assert state["use_pickle"] is True
+    assert {key: part["size"] for key, part in state["memlist"][0].items()} == {
+        "memory": len(pickle.dumps([1] * 50)),
+        "valid": 8,
+    }
+
+
+# ---- SharedBytes ---------------------------------------------------------------------------------
+
+
+def test_bytes_are_the_whole_block(new: Callable[..., Any]) -> None:
+    block = new("SharedBytes", 10)
+    assert block.read() == bytearray(10)
+    assert isinstance(block.read(), bytearray)
+    assert block.write(b"abc") is True
+    assert block.read() == b"abc" + bytes(7)
+    assert block.write(bytearray(b"0123456789")) is True
+    assert block.write(memoryview(b"x")) is True
+    assert block.write(b"") is True
+    assert block.read() == b"x123456789"
+
+
+@bug("read gives the same bytearray each time")
+def test_bytes_that_were_read_are_the_readers_own(new: Callable[..., Any]) -> None:
+    block = new("SharedBytes", 3)
+    before = block.read()
+    block.write(b"new")
+    assert before == bytes(3)
+    before[:] = b"own"
+    assert block.read() == b"new"
+
+
+def test_bytes_that_are_too_many_change_nothing(new: Callable[..., Any]) -> None:
+    block = new("SharedBytes", 4)
+    block.write(b"four")
+    with pytest.raises(ValueError, match="too large: 5 but only 4"):
+        block.write(b"fives")
+    with pytest.raises(TypeError):
+        block.write(None)
+    with pytest.raises(TypeError):
+        block.write(7)
+    assert block.read() == b"four"
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_no_block_without_bytes(size: int) -> None:
+    with pytest.raises(ValueError):
+        library.SharedBytes().create_sharedobject(size)
+
+
+def test_two_objects_of_one_block(new: Callable[..., Any]) -> None:
+    block = new("SharedBytes", 2)
+    other = library.SharedBytes(block.state)
+    third = library.SharedBytes()
+    third.load_sharedobject(block.state)
+    other.write(b"ab")
+    assert block.read() == third.read() == b"ab"
+
+
+# ---- SharedInt, SharedBool -----------------------------------------------------------------------
+
+
+def test_ints(new: Callable[..., Any]) -> None:
+    number = new("SharedInt")
+    other = library.SharedInt(number.state)
+    assert number.read() == 0
+    for value in (3, -3, 255, 2**63 - 1, -(2**63), True):
+        assert number.write(value) is None
+        assert other.read() == value
+        assert type(other.read()) is int
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1])
+def test_ints_beyond_64_bits_change_nothing(new: Callable[..., Any], value: int) -> None:
+    number = new("SharedInt")
+    number.write(5)
+    with pytest.raises(OverflowError) as caught:
+        number.write(value)
+    assert number.read() == 5
+    if not ORIGINAL:
+        assert isinstance(caught.value, ValueError)  # as its README says
+
+
+@pytest.mark.parametrize(("name", "args"), [("SharedInt", ()), ("SharedBool", ())])
+def test_none_is_no_number(new: Callable[..., Any], name: str, args: tuple[Any, ...]) -> None:
+    number = new(name, *args)
+    number.write(1)
+    with pytest.raises(AttributeError):
+        number.write(None)
+    assert number.read() == 1
+
+
+@bug("the README promises ValueError")
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [("SharedBytes", (3,)), ("SharedInt", ()), ("SharedBool", ()), ("SharedString", (10,))],
+)
+def test_none_is_a_value_error(new: Callable[..., Any], name: str, args: tuple[Any, ...]) -> None:
+    one = new(name, *args)
+    before = one.read()
+    for value in (None, 1.5 if name != "SharedString" else 3):
+        with pytest.raises(ValueError):
+            one.write(value)
+    assert one.read() == before
+
+
+def test_bools(new: Callable[..., Any]) -> None:
+    flag = new("SharedBool")
+    other = library.SharedBool(flag.state)
+    assert flag.read() is False
+    for value in (True, 255, 1):
+        assert flag.write(value) is None
+        assert other.read() is True
+        flag.write(0)
+        assert other.read() is False
+    flag.write(2)
+    for value in (256, -1):
+        with pytest.raises(OverflowError):
+            flag.write(value)
+    assert other.read() is True
+
+
+# ---- SharedString --------------------------------------------------------------------------------
+
+
+def test_strings(new: Callable[..., Any]) -> None:
+    text = new("SharedString", 200)
+    other = library.SharedString(text.state)
+    assert text.read() == ""
+    euros = "Very long \u20ac text \u1234 with spaces and special characters"
+    for value in ("Hello", "longer than that", "", "Langerstring", "a", euros):
+        assert text.write(value) is None
+        assert other.read() == value
+
+
+def test_a_string_is_as_long_as_its_utf8(new: Callable[..., Any]) -> None:
+    text = new("SharedString", 16)
+    text.write("0123456789ABCDEF")
+    text.write("\u20ac" * 5)
+    for value in ("0123456789ABCDEFG", "\u20ac" * 6):
+        with pytest.raises(ValueError, match="too large"):
+            text.write(value)
+    with pytest.raises(TypeError):
+        text.write(None)
+    assert text.read() == "\u20ac" * 5
+
+
+@bug("a shorter text after a multi-byte one, and NULs")
+def test_strings_come_back_exactly(new: Callable[..., Any]) -> None:
+    text = new("SharedString", 16)
+    for value in ("\u20ac\u20ac\u20ac", "a", "\0a\0", "\0", ""):
+        text.write(value)
+        assert text.read() == value
+
+
+@pytest.mark.parametrize("length", [4, 0, -1, 2**32])
+def test_lengths_that_no_string_has(length: int) -> None:
+    with pytest.raises(ValueError):
+        library.SharedString().create_sharedobject(length)
+
+
+def test_the_shortest_string(new: Callable[..., Any]) -> None:
+    text = new("SharedString", 5)
+    text.write("12345")
+    assert text.read() == "12345"
+    assert library.SharedString.maxval == 2**32 - 1
+
+
+# ---- all four ------------------------------------------------------------------------------------
+
+FOUR = [("SharedBytes", (3,)), ("SharedInt", ()), ("SharedBool", ()), ("SharedString", (5,))]
+
+
+@pytest.mark.parametrize(("name", "args"), FOUR)
+def test_nothing_before_and_after(name: str, args: tuple[Any, ...]) -> None:
+    one = getattr(library, name)()
+    value: Any = {"SharedBytes": b"a", "SharedString": "a"}.get(name, 1)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no object loaded"):
+            one.read()
+        with pytest.raises(ValueError, match="no object loaded"):
+            one.write(value)
+        one.cleanup()
+        one.create_sharedobject(*args)
+        one.write(value)
+        one.cleanup()
+        one.cleanup()
+
+
+LOADING = """
+    import sys
+    from multiprocessing import get_context
+    from memory_interface import SharedBytes, SharedInt, SharedBool, SharedString
+
+    def loader(states):
+        there = [one(state) for one, state in zip(CLASSES, states)]
+        assert [one.read() for one in there] == [b"ab", -7, True, "text"]
+        for one, value in zip(there, (b"x", 2**40, False, "\u20ac")):
+            one.write(value)
+        for one in there:
+            one.cleanup()
+            one.cleanup()
+
+    CLASSES = (SharedBytes, SharedInt, SharedBool, SharedString)
+
+    if __name__ == "__main__":
+        here = [one() for one in CLASSES]
+        states = [one.create_sharedobject(*args) for one, args in zip(here, ((2,), (), (), (9,)))]
+        for one, value in zip(here, (b"ab", -7, True, "text")):
+            one.write(value)
+        for _ in range(2):
+            process = get_context(sys.argv[1]).Process(target=loader, args=(states,))
+            process.start()
+            process.join()
+            print(process.exitcode, [one.read() for one in here])
+            for one, value in zip(here, (b"ab", -7, True, "text")):
+                one.write(value)
+        for one in here:
+            one.cleanup()
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_states_go_to_processes(method: str, script: Callable[..., Any]) -> None:
+    said = script(LOADING, method).finish().splitlines()
+    assert said == ["0 [bytearray(b'xb'), 1099511627776, False, '\u20ac']"] * 2
+
+
+# The program of the README, but for its start method and a shorter nap.
+README = """
+    import sys
+    import time
+    from multiprocessing import Process
+    from memory_interface import SharedString
+
+    INITIAL_STRING = "Hello"
+    ANSWER = "From afar"
+
+    def runningstr(memblk):
+        # jump start a local version:
+        localstr = SharedString(memblk)
+        first_string = localstr.read()
+        assert first_string == INITIAL_STRING
+        localstr.write(ANSWER)  # give an answer
+        print(f"From afar read {first_string} and is sending {ANSWER}", flush=True)
+
+
+    def Initialize():
+        sharedstring = SharedString()
+        memblk = sharedstring.create_sharedobject(200)
+
+        sharedstring.write(INITIAL_STRING)  # initialize it (must be less than 200)
+
+        proc = Process(target=runningstr, args=[memblk])  # passes the memblk
+        proc.start()
+
+        busy = True
+        while busy:
+            answer = sharedstring.read()
+            if answer == INITIAL_STRING:
+                time.sleep(0.01)
+            else:
+                busy = False
+
+        assert answer == ANSWER
+        proc.join()
+        print(f"In main process read: <{answer}>")
+        sharedstring.cleanup()
+
+    if __name__ == "__main__":
+        import multiprocessing
+        multiprocessing.set_start_method(sys.argv[1])
+        Initialize()
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_program_of_the_readme(method: str, script: Callable[..., Any]) -> None:
+    assert script(README, method).finish().splitlines() == [
+        "From afar read Hello and is sending From afar",
+        "In main process read: <From afar>",
+    ]
