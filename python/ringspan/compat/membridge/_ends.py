@@ -31,7 +31,8 @@ _HEAD = 4
 #: A message of one byte takes 16 in the native ring and 5 in the original's; a large one must fit
 #: at any offset, with a filler before it.
 _ROOM = 4
-
+#: A count that no ring lives to see.
+_NEVER = 1 << 62
 
 _T = TypeVar("_T")
 _GONE = (ringspan.Closed, ringspan.PeerDied)
@@ -105,14 +106,18 @@ class Ends:
         if self._tx is None:
             self._check_open()
             self._tx = self._ring.producer()
-            self._pushed = self._words[PUSHED] = max(self._words[PUSHED], self._words[POPPED])
+            pushed, popped = self._words[PUSHED], self._words[POPPED]
+            if max(pushed, popped) >= _NEVER:
+                self._damaged(pushed, popped)
+            self._pushed = self._words[PUSHED] = max(pushed, popped)
         return self._tx
 
     def push(self, payload: bytes) -> bool:
         """Publishes a message if there is room for it."""
         tx = self._tx or self._producer()
         frame = len(payload) + _HEAD
-        if self._pushed + frame - self._words[POPPED] > self.capacity and not self._has_room(frame):
+        used = self._pushed - self._words[POPPED]
+        if not 0 <= used <= self.capacity - frame and not self._has_room(frame):
             return False
         try:
             pushed = tx.try_push(payload)
@@ -179,6 +184,8 @@ class Ends:
             self._check_open()
             self._rx = self._ring.consumer()
             self._popped = self._words[POPPED]
+            if self._popped >= _NEVER:
+                self._damaged(self._words[PUSHED], self._popped)
         return self._rx
 
     def pop(self) -> bytes | None:

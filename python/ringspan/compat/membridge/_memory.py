@@ -46,6 +46,7 @@ class SharedMemory:
 
     @classmethod
     def _of(cls, block: _Block, name: str, size: int, number: int, creator: bool) -> Self:
+        block.stat()  # attaches it: others see that the name is in use, and it outlives the name
         self = object.__new__(cls)
         self._block, self._name, self._size = block, name, size
         self._number, self._creator, self._ends = number, creator, None
@@ -161,13 +162,16 @@ class SharedMemory:
     def _mapped(self) -> _Block:
         """The block whose bytes a view shows."""
         if ring_capacity(self._size) is None:
+            self._block.stat()  # says so if it was closed
             return self._block
         decided = _segment.decided(self._block, self._name, self._number, _segment.MAPPED)
         with decided as beside:
             try:
-                return _Block.open(beside)
+                block = _Block.open(beside)
             except ringspan.NotFound:
-                return _Block.create(beside, self._size - VIEW_HEAD)
+                block = _Block.create(beside, self._size - VIEW_HEAD)
+            block.stat()
+            return block
 
     def _forked(self) -> None:
         with contextlib.suppress(AttributeError):

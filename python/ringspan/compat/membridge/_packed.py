@@ -80,7 +80,7 @@ def pack_message(data: Any) -> bytes:
     return bytes(pack(data))
 
 
-def check_tag(tag: str) -> None:
+def check_tag(tag: Any) -> None:
     """Raises what is wrong with a tag."""
     if not isinstance(tag, str):
         raise TypeError(f"a type tag must be a str, not {type(tag).__name__}")
@@ -88,7 +88,7 @@ def check_tag(tag: str) -> None:
         raise ValueError(f"unknown type tag {tag!r}; supported: {_TAGS}")
 
 
-def check_schema(schema: list[tuple[str, int]]) -> None:
+def check_schema(schema: Any) -> None:
     """Raises what is wrong with a schema."""
     if not isinstance(schema, list):
         raise TypeError(f"a schema must be a list, not {type(schema).__name__}")

@@ -15,7 +15,7 @@ import os
 import struct
 import weakref
 from collections.abc import Iterator
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol
 
 import ringspan
 from ringspan._ringspan import _Block
@@ -81,6 +81,7 @@ def open_again(name: str, number: int) -> _Block:
     """Another handle of the block of a segment."""
     block, _, found = open_block(name)
     if found == number:
+        block.stat()
         return block
     block.close()
     raise ringspan.Removed(f"shared memory {name}: it was removed and made anew; open it")
@@ -156,10 +157,8 @@ class _Forked(Protocol):
     def _forked(self) -> None: ...
 
 
-_Inherited: TypeAlias = "weakref.WeakSet[_Forked]"
-
 #: What has to open its objects anew in a child that came by fork.
-inherited: _Inherited = weakref.WeakSet()
+inherited: weakref.WeakSet[_Forked] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
