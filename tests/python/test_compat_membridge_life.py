@@ -143,6 +143,26 @@ def test_what_is_none_of_ours_is_refused_and_can_be_removed(name: str) -> None:
         assert files(name) == []
 
 
+@pytest.mark.parametrize("size", [1000, RING])
+def test_a_segment_that_takes_no_more_handles_can_be_removed(name: str, size: int) -> None:
+    handles = [SharedMemory.create(name, size)]
+    if size == RING:
+        handles[0].spsc().push(1)
+    with pytest.raises(ringspan.TooManyAttached):
+        while True:
+            handles.append(SharedMemory.open(name))
+    SharedMemory.remove(name)
+    assert files(name) == []
+    if size == RING:
+        assert handles[0].spsc().push(2)
+        with pytest.raises(FileNotFoundError):
+            handles[0].spsc().pop()
+        assert files(name) == []
+        handles[0].spsc().close()
+    for handle in handles:
+        handle.close()
+
+
 def test_damaged_control_words_are_errors(name: str) -> None:
     with SharedMemory.create(name, RING) as mem:
         words = memoryview(mem._block).cast("Q")

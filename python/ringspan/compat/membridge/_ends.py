@@ -74,9 +74,8 @@ class Ends:
     def _attach(self) -> None:
         block = open_again(self.name, self._number)
         with decided(block, self.name, self._number, RING) as beside:
-            self._ring = ringspan.Ring(
-                beside, capacity=self.capacity * _ROOM, max_message=self.capacity
-            )
+            ringspan.Ring(beside, capacity=self.capacity * _ROOM, max_message=self.capacity)
+            self._ring = ringspan.Ring(beside, create=False)  # makes none where it was removed
         self._block, self._words = block, memoryview(block).cast("Q")
 
     def used(self) -> int:

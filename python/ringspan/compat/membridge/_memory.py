@@ -112,9 +112,7 @@ class SharedMemory:
             return
         with block:
             if ring_capacity(size) is not None:
-                with _segment.deciding(block) as words:
-                    words[_segment.USE] = _segment.REMOVED
-                    ringspan.remove(_segment.beside(name, number), missing_ok=True)
+                _segment.remove_beside(block, name, number)
             block.remove()
 
     def map(self) -> MappedView:

@@ -126,6 +126,19 @@ def _refuse(name: str, found: int, use: int) -> None:
     )
 
 
+def remove_beside(block: _Block, name: str, number: int) -> None:
+    """Removes what lies beside a control block, and sees to it that nothing comes there again."""
+    try:
+        with deciding(block) as words:
+            words[USE] = REMOVED
+            ringspan.remove(beside(name, number), missing_ok=True)
+    except ringspan.TooManyAttached:
+        # No place for us, so not under the lock. All places are held: it was decided long ago.
+        with memoryview(block).cast("Q") as words:
+            words[USE] = REMOVED
+        ringspan.remove(beside(name, number), missing_ok=True)
+
+
 def finish_removal(block: _Block, size: int) -> bool:
     """Ends a removal whose process was killed half-way; whether there was one."""
     if ring_capacity(size) is None:
