@@ -61,7 +61,7 @@ class ShareableList(Generic[_T]):
         if name is None or sequence is not None:
             content = _content(list(sequence or ()))
             self.shm = SharedMemory(name, create=True, size=len(content))
-            # The number of items last: who attaches meanwhile is told, and does not see an empty list.
+            # The number of items last: who attaches meanwhile is told, instead of seeing none.
             self.shm.buf[8 : len(content)] = content[8:]
             self.shm.buf[:8] = content[:8]
         else:
