@@ -424,6 +424,7 @@ def test_items_are_whole_whatever_overtakes(name: str, child: Start) -> None:
         assert text == bytes([number % 251]) * (number % 2900)
     for waiter in waiters:
         waiter.join()
+    assert [writer.wait() for writer in writers] == [0, 0]
     while not queue.empty():
         queue.get()
         got += 1
