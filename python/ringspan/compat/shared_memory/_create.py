@@ -30,6 +30,7 @@ def create(name: str, layout: Layout, *, allow_pickle: bool = False) -> Any:
             return layout._made(memoryview(block))
     except BaseException:
         block.remove()
+        block.close()
         raise
 
 
@@ -44,11 +45,15 @@ def load(name: str, layout: type[Layout] | None = None, *, allow_pickle: bool = 
     """
     with runtime_errors():
         block = _Block.open(name)
-    mem = memoryview(block)
-    if layout is None and sign_of(mem) == SIGN:
-        return MessageQueue.load(name, allow_pickle=allow_pickle)
-    with _named(block), asking(allow_pickle):
-        return load_mem(mem, layout)
+    try:
+        mem = memoryview(block)
+        if layout is None and sign_of(mem) == SIGN:
+            return MessageQueue.load(name, allow_pickle=allow_pickle)
+        with _named(block), asking(allow_pickle):
+            return load_mem(mem, layout)
+    except BaseException:
+        block.close()
+        raise
 
 
 def unlink(name: str) -> None:
