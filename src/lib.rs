@@ -16,6 +16,7 @@
 //! | publish the latest of anything | [`Value`] | [`changed`](Value::changed), [`wait_for`](Value::wait_for), [`watch`](Value::watch) |
 //! | count, or raise a flag | [`SharedInt`], [`SharedFloat`], [`SharedBool`] | [`changed`](Scalar::changed), [`wait_for`](Scalar::wait_for) |
 //! | share bytes that many processes see, and say when they changed | [`Segment`] | [`changed`](Segment::changed): a [`notify`](Segment::notify) by anybody |
+//! | share an array: all three, and a description of the bytes | [`Block`] | [`changed`](Block::changed), and the [`lock`](Block::lock) |
 //!
 //! A [`View`] reads and writes typed items, one after another, in bytes that a lock guards.
 //!
@@ -123,6 +124,8 @@
 #![cfg_attr(ringspan_loom, allow(dead_code, unused_imports, reason = "models use a part"))]
 
 #[cfg(not(ringspan_loom))]
+mod block;
+#[cfg(not(ringspan_loom))]
 pub mod codec;
 mod error;
 mod layout;
@@ -147,6 +150,8 @@ mod value;
 #[cfg(not(ringspan_loom))]
 mod view;
 
+#[cfg(not(ringspan_loom))]
+pub use block::{Block, BlockOptions};
 pub use error::{Fault, FaultKind, OpenError};
 pub use layout::Kind;
 #[cfg(not(ringspan_loom))]

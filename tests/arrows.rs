@@ -13,7 +13,7 @@ const LEVELS: &[&[&str]] = &[
     &["region"],
     &["notify"],
     &["segment", "ring", "rwlock"],
-    &["value", "view", "scalar"],
+    &["value", "view", "scalar", "block"],
     &["rpc"],
     &["python", "cli"],
 ];
@@ -42,6 +42,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("python/buffer.rs", "the buffer protocol, lending side"),
     ("python/convert_buffer.rs", "the buffer protocol, borrowing side"),
     ("python/segment.rs", "the buffer protocol of a segment, lending side"),
+    ("python/block.rs", "the buffer protocol of a block, lending side"),
 ];
 
 /// What only `sync.rs` may name, in code: loom replaces it there.

@@ -3148,12 +3148,161 @@ def gc(*, persistent_older_than: float | None = None) -> GcReport:
 def _again(class_: str, name: str, frozen: tuple[Any, ...], /) -> Ring | Producer | Consumer: ...
 def _segment_again(name: str, raw: bool, /) -> Segment: ...
 def _rwlock_again(name: str, /) -> RwLock: ...
+def _block_again(name: str, /) -> _Block: ...
 def _value_again(name: str, exact: bool, pickle: bool, /) -> Value: ...
 def _scalar_again(class_: str, name: str, /) -> SharedInt | SharedFloat | SharedBool: ...
 def _encode(obj: Any, exact: bool = False, pickle: bool = False) -> tuple[int, bytes]: ...
 def _decode(tag: int, data: Buffer, exact: bool = False, pickle: bool = False) -> Any: ...
 def _decode_array_view(data: bytes) -> Any: ...
 def _memory_per_client(limits: dict[str, int]) -> int: ...
+
+@final
+class _Block:
+    """Named bytes that say what they are, under a lock, and can be awaited: arrays are made of it.
+
+    The buffer protocol gives the bytes, writable, not under the lock; views keep the memory mapped.
+    A handle takes one of the 48 places when it first locks, notifies or waits, that of an ephemeral
+    block at once. `with block:` closes the handle at the end. Pickles by name.
+    """
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        size: int,
+        *,
+        meta: bytes | bytearray | None = None,
+        fill: Callable[[memoryview], object] | None = None,
+        data: Buffer | None = None,
+        mode: int = 0o600,
+        ephemeral: bool = False,
+    ) -> Self:
+        """Makes a new block of `size` bytes. Nobody ever sees it unfinished: its name comes last.
+
+        meta: at most 1 MiB that say what the payload is; never changed.
+        fill: called with the writable bytes before the name appears; should a process that holds
+            the name die just then, twice. Without it all bytes are 0.
+        data: bytes in one piece in C order, copied to the beginning, in place of `fill`.
+
+        Raises:
+            AlreadyExists: the name is taken (found out before `fill` is called, where it can be).
+            InvalidName, InvalidOption, PermissionDenied, NoSpace: what is wrong.
+            Exception: what `fill` raised; there is no block then.
+        """
+
+    @classmethod
+    def open(cls, name: str) -> Self:
+        """Opens a block that exists.
+
+        Raises:
+            NotFound: no object of that name.
+            Mismatch, Damaged, PermissionDenied: what stands there.
+        """
+
+    def __buffer__(self, flags: int, /) -> memoryview:
+        """The writable bytes; not under the lock."""
+
+    @property
+    def meta(self) -> bytes:
+        """What its creator said of it."""
+
+    @property
+    def version(self) -> int:
+        """How often `notify` was called, by anybody."""
+
+    def notify(self) -> int:
+        """Raises the version and wakes everybody who waits for that; returns the new version.
+
+        Raises:
+            Removed: it has no name any more, and this handle was not attached before.
+            TooManyAttached, HandleClosed, Forked: it cannot be told.
+        """
+
+    def changed(self, since: int | None = None) -> Coroutine[Any, Any, int]:
+        """Waits until the version differs from `since` (None: from what it is now); returns it.
+
+        Raises:
+            Removed: the name is gone, and nobody else is attached.
+            PeerUnreachable, TooManyAttached, HandleClosed, Forked: it cannot be waited for.
+        """
+
+    def blocking_changed(self, since: int | None = None, timeout: float | None = None) -> int:
+        """As `changed`, parking the thread.
+
+        Raises:
+            Timeout: the time is over.
+        """
+
+    def read(self, *, allow_poisoned: bool = False) -> Acquire:
+        """As `RwLock.read`, over the bytes of the block."""
+
+    def write(self, *, allow_poisoned: bool = False) -> Acquire:
+        """As `RwLock.write`."""
+
+    def try_read(self, *, allow_poisoned: bool = False) -> Guard | None:
+        """As `RwLock.try_read`."""
+
+    def try_write(self, *, allow_poisoned: bool = False) -> Guard | None:
+        """As `RwLock.try_write`."""
+
+    def blocking_read(self, timeout: float | None = None, *, allow_poisoned: bool = False) -> Guard:
+        """As `RwLock.blocking_read`."""
+
+    def blocking_write(
+        self, timeout: float | None = None, *, allow_poisoned: bool = False
+    ) -> Guard:
+        """As `RwLock.blocking_write`."""
+
+    @property
+    def is_poisoned(self) -> bool:
+        """Whether a writer died and nobody cleared that since."""
+
+    def clear_poison(self) -> None:
+        """Says that the bytes are in order again; call it while you write."""
+
+    def holders(self) -> list[Holder]:
+        """Returns who holds the lock now; it may be over when it is read."""
+
+    def stat(self) -> HandleStat:
+        """Returns what this handle holds and has done; attaches it."""
+
+    @property
+    def name(self) -> str:
+        """The name, with its slash."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in the block."""
+
+    @property
+    def is_ephemeral(self) -> bool:
+        """Whether the last one out removes it."""
+
+    def remove(self) -> None:
+        """Deletes the name; who has it open goes on.
+
+        Raises:
+            NotFound: it is gone already.
+        """
+
+    def close(self) -> None:
+        """Gives the handle up. Views that are out keep the memory, guards that are out the lock."""
+
+    def __len__(self) -> int:
+        """Bytes in the block."""
+
+    def __bool__(self) -> bool:
+        """True, also for a block without bytes."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
 class _Server:

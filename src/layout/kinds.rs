@@ -116,6 +116,14 @@ pub(crate) struct ValueArea {
     pub(crate) buffers: [BufferLine; 2],
 }
 
+/// The kind area of an array: bytes under a lock that can be awaited, too.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct ArrayArea {
+    pub(crate) lock: LockArea,
+    pub(crate) bytes: BytesLine,
+}
+
 /// The kind area of a shared int, float or bool.
 #[repr(C, align(128))]
 #[derive(Debug)]
@@ -138,6 +146,8 @@ mod shared {
     unsafe impl Shared for LockArea {}
     // SAFETY: repr(C), structs of atomics and arrays of them.
     unsafe impl Shared for ValueArea {}
+    // SAFETY: repr(C), structs of atomics and arrays of them.
+    unsafe impl Shared for ArrayArea {}
     // SAFETY: repr(C), atomics and arrays of atomics only.
     unsafe impl Shared for ScalarLine {}
 }
@@ -201,5 +211,6 @@ const _: () = {
     assert!(offset_of!(ValueArea, buffers) == 6400);
     assert!(offset_of!(BufferLine, capacity) == 8 && offset_of!(BufferLine, len) == 16);
     assert!(size_of::<BufferLine>() == 128 && offset_of!(BufferLine, tag) == 24);
+    assert!(size_of::<ArrayArea>() == 6400 && offset_of!(ArrayArea, bytes) == 6272);
     assert!(size_of::<ScalarLine>() == 128 && offset_of!(ScalarLine, version) == 8);
 };

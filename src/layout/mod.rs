@@ -6,6 +6,7 @@
 //!        384   Slots      n x 128 bytes: tag, waiting, hints        (ring 2, function 1, others 48)
 //!              Kind       ring indices / lock word / versions       (128-byte lines)
 //!              DoorPath   128 bytes: the directory of the doors, for messages
+//!              Meta       what an array says of its payload; other kinds have none
 //!              Payload    page aligned
 //! ```
 //!
@@ -33,7 +34,7 @@ mod pair;
 #[cfg(all(test, ringspan_loom))]
 pub(crate) use kinds::VersionLine;
 pub(crate) use kinds::{
-    BufferLine, BytesLine, LockArea, LockSeat, RingIndices, SEATS, ScalarLine, ValueArea,
+    ArrayArea, BufferLine, BytesLine, LockArea, LockSeat, RingIndices, SEATS, ScalarLine, ValueArea,
 };
 
 pub(crate) use pair::{PAIR_PAYLOAD, PAIR_VERSION, PairArea};
@@ -55,6 +56,9 @@ pub(crate) const PARAMS: usize = 8;
 /// Payloads start on a page.
 pub(crate) const PAGE: usize = 4096;
 
+/// Bytes of meta that an object can have at most.
+pub(crate) const MAX_META: u64 = 1 << 20;
+
 /// The last one out removes the segment.
 pub(crate) const FLAG_EPHEMERAL: u32 = 1;
 
@@ -73,7 +77,7 @@ pub enum Kind {
     Lock,
     /// A latest value.
     Value,
-    /// An array.
+    /// Bytes under a lock that can be awaited and say what they are: an array.
     Array,
     /// A function or service.
     Function,
@@ -272,9 +276,14 @@ const fn high(word: u64) -> u32 {
     (word >> 32) as u32
 }
 
-/// FNV-1a over the words, 64 bits (Fowler, Noll, Vo: draft-eastlake-fnv).
+/// FNV-1a over the words, 64 bits.
 pub(crate) fn checksum(words: &[u64]) -> u64 {
-    words.iter().flat_map(|w| w.to_le_bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+    fnv1a(words.iter().flat_map(|w| w.to_le_bytes()))
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll, Vo: draft-eastlake-fnv).
+pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }

@@ -1,10 +1,11 @@
-//! How a name becomes an attached handle, for kinds of which every handle is attached: open or make the
-//! region, take a slot, and begin anew when the name changes hands meanwhile.
+//! How a name becomes a handle: open or make the region, take a slot, and begin anew when the name changes
+//! hands meanwhile. Where the bytes alone are of use too, the slot is taken late: at the first wait.
 
 use crate::error::{Fault, FaultKind, OpenError};
 use crate::layout::Kind;
 use crate::name::Name;
 use crate::notify::{Attach, Bury, Endpoint, lifetime};
+use crate::region::create::taken;
 use crate::region::{Region, Spec, Subject};
 use std::sync::Arc;
 
@@ -21,6 +22,12 @@ pub(crate) enum How {
     /// Either.
     OpenOrCreate,
 }
+
+/// The endpoint of a handle, if it is attached.
+type Seat = Option<Box<Endpoint>>;
+
+/// What a handle begins with that attaches late.
+pub(crate) type Late = (Arc<Region>, Seat);
 
 /// What is looked for.
 pub(crate) struct Wanted<'a> {
@@ -71,20 +78,74 @@ impl Wanted<'_> {
         Err(restless(self.spec.kind, self.name))
     }
 
+    /// Makes a region whose handles attach late; that of an ephemeral one at once. `fill` runs before
+    /// anybody sees it, and again should the name be taken meanwhile by somebody who is dead.
+    pub(crate) fn create_late(
+        &self,
+        mut fill: impl FnMut(&Arc<Region>) -> Result<(), OpenError>,
+    ) -> Result<Late, OpenError> {
+        let subject = || Subject { kind: self.spec.kind, name: self.name.clone() };
+        for _ in 0..REOPENS {
+            match Region::open(self.name, None) {
+                Ok(region) if !lifetime::is_gone(&region)? => return Err(taken(subject())),
+                _ => {} // free, or whatever it is: then the name cannot be had
+            }
+            let ready = |region: &Arc<Region>| {
+                fill(region)?;
+                self.attach_late(region, false)
+            };
+            match Region::create(self.name, self.spec, ready) {
+                Err(OpenError::AlreadyExists(fault)) => match Region::open(self.name, None) {
+                    Ok(region) if lifetime::is_gone(&region)? => {}
+                    _ => return Err(OpenError::AlreadyExists(fault)),
+                },
+                Ok((region, Some(endpoint))) => return Ok((region, endpoint)),
+                Ok((_, None)) => break,
+                Err(other) => return Err(other),
+            }
+        }
+        Err(restless(self.spec.kind, self.name))
+    }
+
+    /// Opens a region whose handles attach late; that of an ephemeral one at once.
+    pub(crate) fn open_late(&self) -> Result<Late, OpenError> {
+        for _ in 0..REOPENS {
+            let Some(region) = self.region()? else { continue };
+            if let Some(endpoint) = self.attach_late(&region, true)? {
+                return Ok((region, endpoint));
+            }
+        }
+        Err(restless(self.spec.kind, self.name))
+    }
+
+    /// `None`: the name changed hands meanwhile.
+    fn attach_late(&self, region: &Arc<Region>, born: bool) -> Result<Option<Seat>, OpenError> {
+        if !region.is_ephemeral() {
+            return Ok(Some(None));
+        }
+        match Endpoint::attach_any(region, born, self.bury)? {
+            Attach::Done(endpoint) => Ok(Some(Some(endpoint))),
+            Attach::Stale => Ok(None),
+        }
+    }
+
+    /// The region of that name. `None`: the name changed hands meanwhile, look again.
+    fn region(&self) -> Result<Option<Arc<Region>>, OpenError> {
+        let region = Region::open(self.name, Some(self.spec.kind))?;
+        if region.constants().kind_len < self.spec.kind_len as u64 {
+            let cause = "its header leaves out words that it must have; remove it and start again";
+            return Err(region.fault(FaultKind::Damaged, cause).into());
+        }
+        Ok((!lifetime::is_gone(&region)?).then_some(region))
+    }
+
     /// `None`: the name changed hands meanwhile, look again.
     fn open(
         &self,
         check: impl Fn(&Region) -> Result<(), Fault>,
         mut seat: impl FnMut(&Arc<Region>, bool) -> Result<Attach, OpenError>,
     ) -> Result<Option<Endpoint>, OpenError> {
-        let region = Region::open(self.name, Some(self.spec.kind))?;
-        if region.constants().kind_len < self.spec.kind_len as u64 {
-            let cause = "its header leaves out words that it must have; remove it and start again";
-            return Err(region.fault(FaultKind::Damaged, cause).into());
-        }
-        if lifetime::is_gone(&region)? {
-            return Ok(None);
-        }
+        let Some(region) = self.region()? else { return Ok(None) };
         check(&region)?;
         match seat(&region, true)? {
             Attach::Done(endpoint) => Ok(Some(*endpoint)),

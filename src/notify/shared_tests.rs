@@ -25,6 +25,7 @@ impl Bench {
         let spec = Spec {
             kind: Kind::Bytes,
             kind_len: size_of::<BytesLine>(),
+            meta_len: 0,
             payload_len: 64,
             params: [0; PARAMS],
             flags: 0,

@@ -181,6 +181,20 @@ impl Piece {
         Some(())
     }
 
+    /// Copies all of it to `to`.
+    ///
+    /// # Safety
+    ///
+    /// `to` is valid for writes of as many bytes, which are not part of this memory, also while the
+    /// interpreter lock is given back.
+    pub(super) unsafe fn copy_all(&self, py: Python<'_>, to: *mut u8) {
+        if self.len() != 0 {
+            // SAFETY: the export is held and in C order, so its `len` bytes lie at `buf`; the rest by
+            // contract. Another thread that writes there now spoils bytes and nothing else.
+            unsafe { copy_raw(py, to, self.export.0.buf.cast::<u8>(), self.len()) };
+        }
+    }
+
     /// Fills all of it with zeros.
     pub(super) fn zero(&self, py: Python<'_>) {
         let zeros = vec![0; self.len().min(1 << 20)];

@@ -203,24 +203,47 @@ impl OfLoop {
     }
 }
 
+/// The endpoint of the handle.
+enum Origin {
+    /// The handle is not attached yet.
+    Late,
+    Attached(Shared),
+    Closed,
+}
+
 /// See the module.
 pub(crate) struct LoopFaces {
     object: Arc<str>,
     nowhere: Arc<Face>,
     loops: Mutex<Vec<OfLoop>>,
-    /// None once closed.
-    shared: Mutex<Option<Shared>>,
+    origin: Mutex<Origin>,
 }
 
 impl LoopFaces {
     /// The faces of the handle `object` ("lock /l") whose endpoint is `shared`. Nothing is registered
     /// before the first wait.
     pub(crate) fn new(object: Arc<str>, shared: Shared) -> LoopFaces {
+        let faces = Self::late(object);
+        faces.attached(&shared);
+        faces
+    }
+
+    /// The same of a handle that is not attached yet; tell it by [`LoopFaces::attached`] before
+    /// [`LoopFaces::here`].
+    pub(crate) fn late(object: Arc<str>) -> LoopFaces {
         LoopFaces {
             object,
             nowhere: Face::of_loop(Arc::new(Nowhere)),
             loops: Mutex::default(),
-            shared: Mutex::new(Some(shared)),
+            origin: Mutex::new(Origin::Late),
+        }
+    }
+
+    /// The handle is attached (if that was not known).
+    pub(crate) fn attached(&self, shared: &Shared) {
+        let mut origin = lock(&self.origin);
+        if matches!(&*origin, Origin::Late) {
+            *origin = Origin::Attached(shared.clone());
         }
     }
 
@@ -258,7 +281,10 @@ impl LoopFaces {
     fn add(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Face>> {
         let py = event_loop.py();
         self.forget_closed(py);
-        let shared = lock(&self.shared).clone();
+        let shared = match &*lock(&self.origin) {
+            Origin::Attached(shared) => Some(shared.clone()),
+            Origin::Late | Origin::Closed => None,
+        };
         let Some(shared) = shared else {
             return Err(errors::closed_handle(&self.object, "handle", "closed"));
         };
@@ -272,7 +298,7 @@ impl LoopFaces {
             face: Arc::clone(&face),
         };
         lock(&self.loops).push(made);
-        if lock(&self.shared).is_none() {
+        if matches!(&*lock(&self.origin), Origin::Closed) {
             self.close(py); // it was closed meanwhile
         }
         Ok(face)
@@ -305,10 +331,10 @@ impl LoopFaces {
     /// The handle is closed: every task that waits looks again, in whichever loop, and no other one
     /// begins. Let the operations find the handle closed before this is called.
     pub(crate) fn close(&self, py: Python<'_>) {
-        let shared = lock(&self.shared).take();
+        let origin = std::mem::replace(&mut *lock(&self.origin), Origin::Closed);
         let loops = std::mem::take(&mut *lock(&self.loops));
         loops.iter().for_each(|one| one.close(py));
-        drop(shared);
+        drop(origin);
     }
 }
 

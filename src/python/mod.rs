@@ -16,7 +16,9 @@
 //! | `scalar` | SharedInt, SharedFloat, SharedBool |
 //! | `changes` | waiting for a change of either; Watch |
 //! | `buffer` | memory of a mapping as an object that exports it |
+//! | `locking` | what every class has whose bytes lie under a lock |
 //! | `rwlock`, `rwlock_take`, `rwlock_ops` | RwLock; how it is taken, at once, blocking, awaited |
+//! | `block` | _Block, of which arrays are made |
 //! | `rwlock_guard`, `rwlock_hold` | its guards, and what the views of the bytes keep |
 //! | `holding` | who holds guards of a handle, so that nobody waits for himself |
 //! | `loop_faces` | a face for each event loop, for handles of many threads and loops |
@@ -30,6 +32,7 @@ mod asyncio;
 mod asyncio_loop;
 mod awaitable;
 mod awaitable_slots;
+mod block;
 mod buffer;
 mod changes;
 mod consumer;
@@ -47,6 +50,7 @@ mod errors;
 mod grant;
 mod holding;
 mod lent;
+mod locking;
 mod loop_faces;
 mod producer;
 mod producer_ops;
@@ -97,6 +101,7 @@ fn ringspan_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<stat::PyEndStat>()?;
     m.add_class::<segment::PySegment>()?;
     m.add_class::<rwlock::PyRwLock>()?;
+    m.add_class::<block::PyBlock>()?;
     m.add_class::<rwlock_ops::PyAcquire>()?;
     m.add_class::<rwlock_guard::PyGuard>()?;
     m.add_class::<stat::PyHolder>()?;
@@ -119,6 +124,7 @@ fn ringspan_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     segments::register(m)?;
     ring::register(m)?;
     rwlock::register(m)?;
+    block::register(m)?;
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     let public = m.index()?.into_iter().filter(|name| {
         let private = name.extract::<&str>().is_ok_and(|name| name.starts_with('_'));

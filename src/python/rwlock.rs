@@ -6,8 +6,7 @@ use pyo3::types::PyTuple;
 use std::sync::Arc;
 
 use super::errors;
-use super::holding::Holding;
-use super::loop_faces::LoopFaces;
+use super::locking::{Locked, Locking};
 use super::rwlock_guard::PyGuard;
 use super::rwlock_ops::PyAcquire;
 use super::stat::{PyHandleStat, PyHolder};
@@ -15,17 +14,11 @@ use crate::error::{Fault, FaultKind};
 use crate::notify::find::too_small;
 use crate::rwlock::{HandleStat, LockMode, RwLock};
 use crate::segment::remove;
-use crate::sync::{Mutex, lock};
 
 /// A named reader-writer lock over bytes that processes share.
 #[pyclass(frozen, name = "RwLock", module = "ringspan")]
 pub(crate) struct PyRwLock {
-    /// First, so that the readers leave their loops before the endpoint closes its descriptor.
-    faces: LoopFaces,
-    /// None once closed. Taken with the interpreter attached, for plain statements only.
-    handle: Mutex<Option<RwLock>>,
-    pub(super) holding: Arc<Holding>,
-    pub(super) object: Arc<str>,
+    locking: Arc<Locking>,
     name: String,
     size: usize,
     ephemeral: bool,
@@ -33,30 +26,16 @@ pub(crate) struct PyRwLock {
 
 impl PyRwLock {
     fn new(handle: RwLock) -> Self {
-        let name = handle.name();
-        let object: Arc<str> = format!("lock {name}").into();
         PyRwLock {
-            faces: LoopFaces::new(Arc::clone(&object), handle.core().shared().clone()),
-            holding: Arc::default(),
-            object,
-            name,
+            name: handle.name(),
             size: handle.len(),
             ephemeral: handle.is_ephemeral(),
-            handle: Mutex::new(Some(handle)),
+            locking: Arc::new(Locking::new(Locked::Lock(handle))),
         }
     }
 
-    /// The Rust handle, of this process.
-    pub(crate) fn open_handle(&self) -> PyResult<RwLock> {
-        let handle = lock(&self.handle).clone();
-        let handle =
-            handle.ok_or_else(|| errors::closed_handle(&self.object, "handle", "closed"))?;
-        handle.core().region().check_fork().map_err(|fault| errors::fault(&fault))?;
-        Ok(handle)
-    }
-
-    pub(crate) fn faces(&self) -> &LoopFaces {
-        &self.faces
+    fn open_handle(&self) -> PyResult<RwLock> {
+        self.locking.open_handle()
     }
 }
 
@@ -106,26 +85,26 @@ impl PyRwLock {
 
     /// Waits until nobody writes (or waits to write), and reads.
     #[pyo3(signature = (*, allow_poisoned=false))]
-    fn read(slf: Py<Self>, py: Python<'_>, allow_poisoned: bool) -> PyResult<PyAcquire> {
-        PyAcquire::new(py, slf, LockMode::Read, allow_poisoned)
+    fn read(&self, py: Python<'_>, allow_poisoned: bool) -> PyResult<PyAcquire> {
+        PyAcquire::new(py, Arc::clone(&self.locking), LockMode::Read, allow_poisoned)
     }
 
     /// Waits until nobody reads or writes, and writes.
     #[pyo3(signature = (*, allow_poisoned=false))]
-    fn write(slf: Py<Self>, py: Python<'_>, allow_poisoned: bool) -> PyResult<PyAcquire> {
-        PyAcquire::new(py, slf, LockMode::Write, allow_poisoned)
+    fn write(&self, py: Python<'_>, allow_poisoned: bool) -> PyResult<PyAcquire> {
+        PyAcquire::new(py, Arc::clone(&self.locking), LockMode::Write, allow_poisoned)
     }
 
     /// Reads, if nobody writes or waits to write.
     #[pyo3(signature = (*, allow_poisoned=false))]
     fn try_read(&self, py: Python<'_>, allow_poisoned: bool) -> PyResult<Option<Py<PyGuard>>> {
-        self.attempt(py, LockMode::Read, allow_poisoned)
+        self.locking.attempt(py, LockMode::Read, allow_poisoned)
     }
 
     /// Writes, if nobody reads or writes.
     #[pyo3(signature = (*, allow_poisoned=false))]
     fn try_write(&self, py: Python<'_>, allow_poisoned: bool) -> PyResult<Option<Py<PyGuard>>> {
-        self.attempt(py, LockMode::Write, allow_poisoned)
+        self.locking.attempt(py, LockMode::Write, allow_poisoned)
     }
 
     /// As `read`, parking the thread.
@@ -136,7 +115,7 @@ impl PyRwLock {
         timeout: Option<&Bound<'_, PyAny>>,
         allow_poisoned: bool,
     ) -> PyResult<Py<PyGuard>> {
-        self.block(py, "RwLock.blocking_read", LockMode::Read, timeout, allow_poisoned)
+        self.locking.block(py, LockMode::Read, timeout, allow_poisoned)
     }
 
     /// As `write`, parking the thread.
@@ -147,7 +126,7 @@ impl PyRwLock {
         timeout: Option<&Bound<'_, PyAny>>,
         allow_poisoned: bool,
     ) -> PyResult<Py<PyGuard>> {
-        self.block(py, "RwLock.blocking_write", LockMode::Write, timeout, allow_poisoned)
+        self.locking.block(py, LockMode::Write, timeout, allow_poisoned)
     }
 
     /// Whether a writer died and nobody cleared that since.
@@ -206,9 +185,7 @@ impl PyRwLock {
 
     /// Gives the handle up. Guards that are out keep the lock, tasks that wait get an error.
     fn close(&self, py: Python<'_>) {
-        let handle = lock(&self.handle).take();
-        self.faces.close(py);
-        drop(handle);
+        self.locking.close(py);
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -220,7 +197,7 @@ impl PyRwLock {
         Err(PyTypeError::new_err(format!(
             "{}: `async with` takes the lock by `lock.read()` or `lock.write()`, not by the handle \
              itself",
-            self.object
+            self.locking.object
         )))
     }
 
@@ -253,7 +230,7 @@ impl PyRwLock {
     }
 
     fn __repr__(&self) -> String {
-        let how = if lock(&self.handle).is_some() { "" } else { ", closed" };
+        let how = if self.locking.is_open() { "" } else { ", closed" };
         format!("<ringspan.RwLock {:?} of {} bytes{how}>", self.name, self.size)
     }
 }

@@ -10,7 +10,7 @@ use super::asyncio::Face;
 use super::awaitable::{Operation, awaitable};
 use super::errors;
 use super::holding::Who;
-use super::rwlock::PyRwLock;
+use super::locking::Locking;
 use super::rwlock_guard::PyGuard;
 use crate::rwlock::LockMode;
 use crate::rwlock::core::Core;
@@ -29,7 +29,7 @@ enum Slot {
 
 /// One acquisition that may have to wait.
 struct Acquiring {
-    lock: Py<PyRwLock>,
+    locking: Arc<Locking>,
     slot: Arc<Mutex<Slot>>,
     face: Arc<Face>,
     mode: LockMode,
@@ -46,16 +46,12 @@ struct Acquiring {
 
 impl Operation for Acquiring {
     fn name(&self) -> &'static str {
-        match self.mode {
-            LockMode::Read => "RwLock.read",
-            LockMode::Write => "RwLock.write",
-        }
+        self.locking.verb(self.mode)
     }
 
     fn start(&mut self, py: Python<'_>) -> PyResult<()> {
-        let lock = self.lock.get();
-        self.core = Some(Arc::clone(lock.open_handle()?.core()));
-        self.face = lock.faces().here(py, self.name())?;
+        self.core = Some(Arc::clone(self.locking.open_handle()?.core()));
+        self.face = self.locking.faces().here(py, self.name())?;
         Ok(())
     }
 
@@ -75,8 +71,7 @@ impl Operation for Acquiring {
     }
 
     fn poll(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let rwlock = self.lock.get();
-        let handle = rwlock.open_handle()?;
+        let handle = self.locking.open_handle()?;
         let (core, mode) = (handle.core(), self.mode);
         let taken = if self.looked {
             if self.waiting.is_none() {
@@ -91,7 +86,7 @@ impl Operation for Acquiring {
         } else {
             self.looked = true;
             match core.take_at_once(mode) {
-                None => rwlock.take_again(core, mode, Who::here(py)?, self.name())?,
+                None => self.locking.take_again(core, mode, Who::here(py)?, self.name())?,
                 taken => taken,
             }
         };
@@ -99,7 +94,7 @@ impl Operation for Acquiring {
         if let Some(waiting) = self.waiting.take() {
             waiting.came();
         }
-        let guard = rwlock.got(py, core, mode, word, self.allow_poisoned)?;
+        let guard = self.locking.got(py, core, mode, word, self.allow_poisoned)?;
         if matches!(&*lock(&self.slot), Slot::Awaited) {
             return Ok(Some(guard.into_any()));
         }
@@ -108,13 +103,9 @@ impl Operation for Acquiring {
         drop(old);
         Ok(Some(view))
     }
-
-    fn visit(&self, each: &mut dyn FnMut(&Py<PyAny>)) {
-        each(self.lock.as_any());
-    }
 }
 
-/// An acquisition that is awaited, from `RwLock.read` and `RwLock.write`.
+/// An acquisition that is awaited, from `read` and `write` of a lock.
 #[pyclass(frozen, name = "Acquire", module = "ringspan")]
 pub(crate) struct PyAcquire {
     awaitable: Py<PyAny>,
@@ -125,14 +116,14 @@ pub(crate) struct PyAcquire {
 impl PyAcquire {
     pub(crate) fn new(
         py: Python<'_>,
-        lock: Py<PyRwLock>,
+        locking: Arc<Locking>,
         mode: LockMode,
         allow_poisoned: bool,
     ) -> PyResult<Self> {
-        let nowhere = Arc::clone(lock.get().faces().nowhere());
+        let nowhere = Arc::clone(locking.faces().nowhere());
         let slot = Arc::<Mutex<Slot>>::default();
         let op = Acquiring {
-            lock,
+            locking,
             slot: Arc::clone(&slot),
             face: Arc::clone(&nowhere),
             mode,

@@ -1,4 +1,4 @@
-//! How `RwLock` is taken: at once, parking the thread, never in wait for oneself; and what is handed
+//! How a lock is taken: at once, parking the thread, never in wait for oneself; and what is handed
 //! out then.
 
 use pyo3::prelude::*;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::end::Deadline;
 use super::errors;
 use super::holding::Who;
-use super::rwlock::PyRwLock;
+use super::locking::Locking;
 use super::rwlock_guard::PyGuard;
 use super::rwlock_hold::Hold;
 use super::seconds::seconds;
@@ -17,7 +17,7 @@ use crate::rwlock::LockMode;
 use crate::rwlock::core::Core;
 use crate::rwlock::word::Word;
 
-impl PyRwLock {
+impl Locking {
     /// The lock cannot be had at once. For one who holds it: takes it again if nobody else waits,
     /// refuses a wait for oneself.
     pub(crate) fn take_again(
@@ -60,6 +60,7 @@ impl PyRwLock {
         Py::new(py, PyGuard::new(py, Arc::clone(&self.object), region, mode, hold)?)
     }
 
+    /// The guard, if it can be had at once.
     pub(super) fn attempt(
         &self,
         py: Python<'_>,
@@ -72,10 +73,10 @@ impl PyRwLock {
         taken.map(got).transpose()
     }
 
+    /// The guard, parking the thread.
     pub(super) fn block(
         &self,
         py: Python<'_>,
-        verb: &str,
         mode: LockMode,
         timeout: Option<&Bound<'_, PyAny>>,
         allow_poisoned: bool,
@@ -84,7 +85,7 @@ impl PyRwLock {
         let handle = self.open_handle()?;
         let core = handle.core();
         let taken = match core.take_at_once(mode) {
-            None => self.take_again(core, mode, Who::here(py)?, verb)?,
+            None => self.take_again(core, mode, Who::here(py)?, self.blocking_verb(mode))?,
             taken => taken,
         };
         let word = match taken {

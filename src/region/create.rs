@@ -51,8 +51,8 @@ impl Region {
             kind_len: plan.kind_len,
             payload_off: plan.payload_off,
             payload_len: spec.payload_len,
-            meta_off: 0,
-            meta_len: 0,
+            meta_off: plan.meta_off,
+            meta_len: spec.meta_len,
             door_dev: doors.id().dev,
             door_ino: doors.id().ino,
             instance: [random()?, random()?],
@@ -105,6 +105,11 @@ pub(crate) fn not_named(subject: impl fmt::Display, err: &io::Error) -> OpenErro
     if err.kind() != io::ErrorKind::AlreadyExists {
         return Fault::os(subject, "linkat", err).into();
     }
+    taken(subject)
+}
+
+/// Somebody has the name.
+pub(crate) fn taken(subject: impl fmt::Display) -> OpenError {
     let cause = "the name is taken; open it, or remove it first";
     OpenError::AlreadyExists(Fault::new(FaultKind::Os, subject, cause).with_errno(errno::EEXIST))
 }

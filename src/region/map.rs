@@ -161,6 +161,13 @@ impl Region {
         Bytes::new(&self.mapping, offset, len).expect("checked when the region was made")
     }
 
+    /// The meta area, for copies.
+    pub(crate) fn meta(&self) -> Bytes<'_> {
+        let offset = self.constants.meta_off as usize;
+        let len = self.constants.meta_len as usize;
+        Bytes::new(&self.mapping, offset, len).expect("checked when the region was made")
+    }
+
     /// The header.
     pub(crate) fn header(&self) -> &Header {
         const { assert!(size_of::<Header>() == HEADER_LEN) };

@@ -12,7 +12,7 @@
 //! | `raw` | a file without our header: bytes only |
 //! | `unlink` | removal under the inode's lock |
 
-mod create;
+pub(crate) mod create;
 mod grow;
 pub(crate) mod map;
 mod open;

@@ -4,7 +4,8 @@
 
 use crate::error::{Fault, FaultKind, OpenError, errno};
 use crate::layout::{
-    Constants, HEADER_LEN, Header, Kind, LAYOUT_VERSION, MAGIC, ORDER_TAG, WORDS, checksum,
+    Constants, HEADER_LEN, Header, Kind, LAYOUT_VERSION, MAGIC, MAX_META, ORDER_TAG, WORDS,
+    checksum,
 };
 use crate::name::Name;
 use crate::region::create::door_fault;
@@ -164,10 +165,13 @@ fn check_kind(
 }
 
 fn check_geometry(subject: &Subject, c: &Constants, kind: Kind) -> Result<(), Fault> {
-    let fits = Plan::new(kind, c.kind_len, c.payload_len).is_some_and(|plan| {
+    let most = if kind == Kind::Array { MAX_META } else { 0 };
+    let plan = Plan::new(kind, c.kind_len, c.meta_len, c.payload_len);
+    let fits = plan.filter(|_| c.meta_len <= most).is_some_and(|plan| {
         c.slots as u64 == plan.slots
             && c.kind_off == plan.kind_off
             && c.kind_len == plan.kind_len
+            && c.meta_off == plan.meta_off
             && c.payload_off == plan.payload_off
             && c.total == plan.total
     });

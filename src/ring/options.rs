@@ -221,6 +221,7 @@ impl Ring {
         let spec = Spec {
             kind: Kind::Ring,
             kind_len: size_of::<RingIndices>(),
+            meta_len: 0,
             payload_len: geometry.capacity(),
             params,
             flags: if options.ephemeral { FLAG_EPHEMERAL } else { 0 },

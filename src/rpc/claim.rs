@@ -37,6 +37,7 @@ pub(crate) fn claim(name: &str) -> Result<Claim, OpenError> {
     let spec = Spec {
         kind: Kind::Function,
         kind_len: 0,
+        meta_len: 0,
         payload_len: 0,
         params: [0; PARAMS],
         flags: FLAG_EPHEMERAL,

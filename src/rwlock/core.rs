@@ -68,7 +68,7 @@ pub(crate) fn bury(endpoint: &mut Endpoint, index: usize, tag: u64) -> Result<()
     let still_theirs = || slot.tag.load(Ordering::SeqCst) == tag;
     failpoint!("lock.reap.proven");
     // A value's dead writer leaves the old value whole.
-    let poisons = region.kind() == Kind::Lock;
+    let poisons = region.kind() != Kind::Value;
     let word = &region.kind_area::<LockArea>().line.word; // a value's begins with it
     match reap(word, owner_bit(index), poisons, still_theirs) {
         Reaped::TooLate => return Ok(()),

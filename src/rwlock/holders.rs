@@ -1,11 +1,12 @@
 //! Who holds a lock: a look from the side, for people and their tools.
 
 use super::core::{Core, LockMode};
-use super::word::owner_bit;
+use super::word::{Word, owner_bit};
 use crate::error::Fault;
-use crate::layout::Slot;
+use crate::layout::{LockArea, Slot};
 use crate::notify::shared::Shared;
 use crate::notify::slots;
+use crate::region::Region;
 use crate::sync::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -50,25 +51,29 @@ pub struct HandleStat {
 
 impl Core {
     pub(crate) fn holders(&self) -> Vec<Holder> {
-        let word = self.word();
-        let mode = if word.is_written() { LockMode::Write } else { LockMode::Read };
-        let mut holders = Vec::new();
-        for (index, slot) in self.region.slots().enumerate() {
-            let tag = slot.tag.load(Ordering::SeqCst);
-            if !word.has(owner_bit(index)) || tag == 0 {
-                continue;
-            }
-            let seat = &self.area.seats[index];
-            let since = match seat.since.load(Ordering::SeqCst) {
-                0 => None,
-                nanos => UNIX_EPOCH.checked_add(Duration::from_nanos(nanos)),
-            };
-            let kept_by_views = seat.kept.load(Ordering::SeqCst);
-            let pid = slots::read_hints(slot, tag).map_or(0, |hints| hints.pid);
-            holders.push(Holder { pid, tag, mode, since, kept_by_views });
-        }
-        holders
+        of(&self.region, &self.area, self.word())
     }
+}
+
+/// Those whom the word names; for handles that are not attached, too.
+pub(crate) fn of(region: &Region, area: &LockArea, word: Word) -> Vec<Holder> {
+    let mode = if word.is_written() { LockMode::Write } else { LockMode::Read };
+    let mut holders = Vec::new();
+    for (index, slot) in region.slots().enumerate() {
+        let tag = slot.tag.load(Ordering::SeqCst);
+        if !word.has(owner_bit(index)) || tag == 0 {
+            continue;
+        }
+        let seat = &area.seats[index];
+        let since = match seat.since.load(Ordering::SeqCst) {
+            0 => None,
+            nanos => UNIX_EPOCH.checked_add(Duration::from_nanos(nanos)),
+        };
+        let kept_by_views = seat.kept.load(Ordering::SeqCst);
+        let pid = slots::read_hints(slot, tag).map_or(0, |hints| hints.pid);
+        holders.push(Holder { pid, tag, mode, since, kept_by_views });
+    }
+    holders
 }
 
 impl HandleStat {

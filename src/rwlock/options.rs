@@ -71,6 +71,7 @@ impl RwLockOptions {
         let spec = Spec {
             kind: Kind::Lock,
             kind_len: size_of::<LockArea>(),
+            meta_len: 0,
             payload_len: len as u64,
             params: [0; PARAMS],
             flags: if self.ephemeral { FLAG_EPHEMERAL } else { 0 },

@@ -57,6 +57,7 @@ impl Plain {
         let spec = Spec {
             kind,
             kind_len: size_of::<ScalarLine>(),
+            meta_len: 0,
             payload_len: 0,
             params,
             flags: self.flags,

@@ -5,7 +5,7 @@ use crate::error::Fault;
 use crate::notify::{Attach, Endpoint};
 use crate::region::Region;
 use crate::segment::handle::Segment;
-use crate::segment::wait;
+use crate::segment::{version, wait};
 use crate::sys::fd::Fd;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ impl Watcher {
         region.check_fork()?;
         match Endpoint::attach_any(region, true, Endpoint::bury_plain) {
             Ok(Attach::Done(endpoint)) => Ok(Watcher { endpoint }),
-            Ok(Attach::Stale) => Err(wait::removed(region)),
+            Ok(Attach::Stale) => Err(version::removed(region)),
             Err(err) => Err(err.fault().clone()),
         }
     }

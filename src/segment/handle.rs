@@ -1,7 +1,7 @@
 //! The handle: bytes of a named file.
 
 use crate::error::{Fault, FaultKind, OpenError};
-use crate::notify::Endpoint;
+use crate::notify::find::Late;
 use crate::notify::shared::Shared;
 use crate::region::Region;
 use crate::region::map::Bytes;
@@ -92,8 +92,8 @@ impl Segment {
         Self::options().open_or_create(name, len)
     }
 
-    pub(super) fn of_region(region: Arc<Region>, endpoint: Option<Endpoint>) -> Segment {
-        let endpoint = Mutex::new(endpoint.map(Shared::new));
+    pub(super) fn of_late((region, endpoint): Late) -> Segment {
+        let endpoint = Mutex::new(endpoint.map(|endpoint| Shared::new(*endpoint)));
         Segment { inner: Arc::new(Inner::Named(Named { region, endpoint })) }
     }
 

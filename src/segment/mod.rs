@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `options` | [`SegmentOptions`]: create, open |
 //! | `handle` | [`Segment`]: bytes |
+//! | `version` | the version word: raising it, looking for a change |
 //! | `wait` | notify, changed |
 //! | `list` | [`segments`] |
 //! | `sweep` | [`remove`], [`gc`] |
@@ -24,6 +25,7 @@ mod handle;
 mod list;
 mod options;
 mod sweep;
+pub(crate) mod version;
 mod wait;
 
 pub use error::ChangedError;

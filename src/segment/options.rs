@@ -3,11 +3,11 @@
 use crate::error::{Fault, FaultKind, OpenError};
 use crate::layout::{BytesLine, FLAG_EPHEMERAL, Kind, PARAMS};
 use crate::name::Name;
-use crate::notify::{Attach, Endpoint, lifetime};
+use crate::notify::Endpoint;
+use crate::notify::find::{How, Late, Wanted, restless};
+use crate::region::Spec;
 use crate::region::raw::RawRegion;
-use crate::region::{Region, Spec, Subject};
 use crate::segment::handle::Segment;
-use std::sync::Arc;
 
 /// How often a name may change under an opener before it gives up.
 const REOPENS: usize = 64;
@@ -70,7 +70,7 @@ impl SegmentOptions {
             let name = self.raw_name(name)?;
             return RawRegion::create(&name, len, self.mode).map(Segment::of_raw);
         }
-        self.create_named(&Name::new(name)?, len)
+        self.find(&Name::new(name)?, len, How::Create).map(Segment::of_late)
     }
 
     /// Opens a segment that exists, with all its bytes. Mode and ephemeral are what its creator
@@ -84,13 +84,7 @@ impl SegmentOptions {
         if self.raw {
             return RawRegion::open(&self.raw_name(name)?).map(Segment::of_raw);
         }
-        let name = Name::new(name)?;
-        for _ in 0..REOPENS {
-            if let Some(segment) = Self::open_named(&name)? {
-                return Ok(segment);
-            }
-        }
-        Err(restless(&name))
+        self.find(&Name::new(name)?, 0, How::Open).map(Segment::of_late)
     }
 
     /// Opens the segment, or makes it when there is none.
@@ -119,7 +113,7 @@ impl SegmentOptions {
                 made => return made,
             }
         }
-        Err(restless(&Name::raw(name)?))
+        Err(restless(Kind::Bytes, &Name::raw(name)?))
     }
 
     fn raw_name(&self, name: &str) -> Result<Name, OpenError> {
@@ -132,60 +126,21 @@ impl SegmentOptions {
         Ok(name)
     }
 
-    fn create_named(&self, name: &Name, len: usize) -> Result<Segment, OpenError> {
+    fn find(&self, name: &Name, len: usize, how: How) -> Result<Late, OpenError> {
         let spec = Spec {
             kind: Kind::Bytes,
             kind_len: size_of::<BytesLine>(),
+            meta_len: 0,
             payload_len: len as u64,
             params: [0; PARAMS],
             flags: if self.ephemeral { FLAG_EPHEMERAL } else { 0 },
             mode: self.mode,
         };
-        let claim = |region: &Arc<Region>| {
-            if !self.ephemeral {
-                return Ok(None);
-            }
-            match Endpoint::attach_any(region, false, Endpoint::bury_plain)? {
-                Attach::Done(endpoint) => Ok(Some(*endpoint)),
-                Attach::Stale => Err(restless(name)),
-            }
-        };
-        match Region::create(name, &spec, claim) {
-            Err(OpenError::AlreadyExists(fault)) => {
-                // The name may belong to the dead: then it is free after this look.
-                match Region::open(name, None) {
-                    Ok(region) if lifetime::is_gone(&region)? => {}
-                    _ => return Err(OpenError::AlreadyExists(fault)),
-                }
-                Region::create(name, &spec, claim)
-            }
-            made => made,
-        }
-        .map(|(region, endpoint)| Segment::of_region(region, endpoint))
-    }
-
-    /// `None`: the name changed hands meanwhile, look again.
-    fn open_named(name: &Name) -> Result<Option<Segment>, OpenError> {
-        let region = Region::open(name, Some(Kind::Bytes))?;
-        if region.constants().kind_len < size_of::<BytesLine>() as u64 {
-            let cause = "its header gives it no version word; remove it and start again";
-            return Err(region.fault(FaultKind::Damaged, cause).into());
-        }
-        if lifetime::is_gone(&region)? {
-            return Ok(None);
-        }
-        if !region.is_ephemeral() {
-            return Ok(Some(Segment::of_region(region, None)));
-        }
-        match Endpoint::attach_any(&region, true, Endpoint::bury_plain)? {
-            Attach::Done(endpoint) => Ok(Some(Segment::of_region(region, Some(*endpoint)))),
-            Attach::Stale => Ok(None),
+        let bury = Endpoint::bury_plain;
+        let wanted = Wanted { name, how, spec: &spec, bury, lay_out: |_| () };
+        match how {
+            How::Create => wanted.create_late(|_| Ok(())),
+            _ => wanted.open_late(),
         }
     }
-}
-
-fn restless(name: &Name) -> OpenError {
-    let subject = Subject { kind: Kind::Bytes, name: name.clone() };
-    let cause = "the name keeps being removed and made anew";
-    Fault::new(FaultKind::Removed, subject, cause).into()
 }

@@ -1,21 +1,20 @@
 //! Notify and await: the version word.
 
-use crate::error::{Fault, FaultKind, OpenError};
+use crate::error::{Fault, FaultKind};
 use crate::layout::BytesLine;
 use crate::notify::shared::{Blocked, Shared};
 use crate::notify::{Attach, Endpoint};
 use crate::region::Region;
 use crate::segment::error::ChangedError;
 use crate::segment::handle::{Named, Segment};
-use crate::sync::{Ordering, lock};
-use crate::sys::failpoint::failpoint;
+use crate::segment::version::{self, removed};
+use crate::sync::lock;
 use crate::sys::fd::Fd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 fn version_of(region: &Region) -> u64 {
-    // Acquire: pairs with the SeqCst addition in `notify`; what was written before it is read after.
-    region.kind_area::<BytesLine>().version.load(Ordering::Acquire)
+    version::read(region.kind_area())
 }
 
 impl Named {
@@ -33,14 +32,9 @@ impl Named {
                 Ok(shared)
             }
             Ok(Attach::Stale) => Err(removed(&self.region)),
-            Err(OpenError::Fault(fault)) => Err(fault),
-            Err(other) => Err(other.fault().clone()),
+            Err(err) => Err(err.fault().clone()),
         }
     }
-}
-
-pub(super) fn removed(region: &Region) -> Fault {
-    region.fault(FaultKind::Removed, "it was removed; open the name anew")
 }
 
 impl Segment {
@@ -82,7 +76,8 @@ impl Segment {
     pub fn notify(&self) -> Result<u64, Fault> {
         let named = self.named()?;
         let shared = named.attached()?;
-        let version = shared.with(|endpoint| publish(endpoint, &named.region))??;
+        let line = named.region.kind_area::<BytesLine>();
+        let version = shared.with(|endpoint| version::raise(endpoint, line))?;
         shared.notify_local();
         Ok(version)
     }
@@ -178,30 +173,8 @@ impl Segment {
     }
 }
 
-/// The waker: the version is raised, then all who sleep are rung.
-fn publish(endpoint: &mut Endpoint, region: &Arc<Region>) -> Result<u64, Fault> {
-    failpoint!("notify.begin");
-    // SeqCst: releases what was written to whoever reads the version by Acquire, and stands before
-    // the looks at `parked` and `waiting` in `wake_all`.
-    let version = region.kind_area::<BytesLine>().version.fetch_add(1, Ordering::SeqCst);
-    let version = version.wrapping_add(1); // the word may hold anything
-    failpoint!("notify.raised");
-    endpoint.wake_all();
-    Ok(version)
-}
-
-/// Steps 3 and 4 of the sleeper: everybody who is attached may owe the wake.
+/// Steps 3 and 4 of the sleeper.
 pub(super) fn look(endpoint: &mut Endpoint, since: u64) -> Result<Option<u64>, Fault> {
-    let differs = |endpoint: &Endpoint| {
-        let version = version_of(&endpoint.region);
-        (version != since).then_some(version)
-    };
-    if let Some(version) = differs(endpoint) {
-        return Ok(Some(version));
-    }
-    let alone = endpoint.watch_everybody(Endpoint::bury_plain)?;
-    match differs(endpoint) {
-        None if alone && endpoint.region.is_nameless() => Err(removed(&endpoint.region)),
-        found => Ok(found),
-    }
+    let region = Arc::clone(&endpoint.region);
+    version::look(endpoint, region.kind_area(), since, Endpoint::bury_plain)
 }

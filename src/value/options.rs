@@ -105,6 +105,7 @@ impl Plain {
         let spec = Spec {
             kind: Kind::Value,
             kind_len: size_of::<ValueArea>(),
+            meta_len: 0,
             payload_len,
             params: [0; PARAMS],
             flags: if self.ephemeral { FLAG_EPHEMERAL } else { 0 },

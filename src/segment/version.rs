@@ -1,0 +1,50 @@
+//! The version word that notifiers raise and sleepers watch, in whichever kind area it lies.
+
+use crate::error::{Fault, FaultKind};
+use crate::layout::BytesLine;
+use crate::notify::{Bury, Endpoint};
+use crate::region::Region;
+use crate::sync::Ordering;
+use crate::sys::failpoint::failpoint;
+
+/// The version as it stands.
+pub(crate) fn read(line: &BytesLine) -> u64 {
+    // Acquire: pairs with the SeqCst addition in `raise`; what was written before it is read after.
+    line.version.load(Ordering::Acquire)
+}
+
+/// The waker: the version is raised, then all who sleep are rung. The new version.
+pub(crate) fn raise(endpoint: &mut Endpoint, line: &BytesLine) -> u64 {
+    failpoint!("notify.begin");
+    // SeqCst: releases what was written to whoever reads the version by Acquire, and stands before
+    // the looks at `parked` and `waiting` in `wake_all`.
+    let version = line.version.fetch_add(1, Ordering::SeqCst);
+    let version = version.wrapping_add(1); // the word may hold anything
+    failpoint!("notify.raised");
+    endpoint.wake_all();
+    version
+}
+
+/// Steps 3 and 4 of the sleeper: everybody who is attached may owe the wake; the dead are taken out by
+/// `bury`.
+pub(crate) fn look(
+    endpoint: &mut Endpoint,
+    line: &BytesLine,
+    since: u64,
+    bury: Bury,
+) -> Result<Option<u64>, Fault> {
+    let differs = || Some(read(line)).filter(|&version| version != since);
+    if let Some(version) = differs() {
+        return Ok(Some(version));
+    }
+    let alone = endpoint.watch_everybody(bury)?;
+    match differs() {
+        None if alone && endpoint.region.is_nameless() => Err(removed(&endpoint.region)),
+        found => Ok(found),
+    }
+}
+
+/// The name is gone, and with it whoever could have come.
+pub(crate) fn removed(region: &Region) -> Fault {
+    region.fault(FaultKind::Removed, "it was removed; open the name anew")
+}
