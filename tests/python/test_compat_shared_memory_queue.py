@@ -429,7 +429,7 @@ def test_items_are_whole_whatever_overtakes(name: str, child: Start) -> None:
         queue.get()
         got += 1
     assert got + queue.missed == 2 * (amount + 1)
-    assert got > 10
+    assert got >= 4  # what was in the ring at the end, whatever the speed
 
 
 @only_here

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from ringspan import _ringspan
 from ringspan._ringspan import _Block
 from ringspan.compat.shared_memory._errors import InvalidOption, runtime_errors
 
+if TYPE_CHECKING:
 
-class SharedMemory:
+    class _Exported:
+        def __new__(cls, source: _Block, readonly: bool) -> Self: ...
+
+else:
+    # Before CPython 3.12 only a native class can be one to take a memoryview of.
+    _Exported = getattr(_ringspan, "_Exported", object)
+
+
+class SharedMemory(_Exported):
     """Named memory that stays until `unlink`: `memoryview(shared_memory)` are its bytes.
 
     It has no constructor: `create` and `open` return one. Views keep the memory, whatever becomes
@@ -17,9 +27,9 @@ class SharedMemory:
     """
 
     _block: _Block
-    _view: memoryview
 
-    def __init__(self, *_: Any, **__: Any) -> None:
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Raises TypeError."""
         raise TypeError("SharedMemory has no constructor; use SharedMemory.create or .open")
 
     @classmethod
@@ -42,17 +52,13 @@ class SharedMemory:
 
     @classmethod
     def _of(cls, block: _Block, read_only: bool) -> Self:
-        self = cls.__new__(cls)
-        view = memoryview(block)
-        self._block, self._view = block, view.toreadonly() if read_only else view
+        self = _Exported.__new__(cls, block, read_only)
+        self._block = block
         return self
-
-    def __buffer__(self, flags: int, /) -> memoryview:
-        return self._view
 
     def size(self) -> int:
         """Bytes in it."""
-        return self._view.nbytes
+        return self._block.size
 
     @property
     def name(self) -> str:
