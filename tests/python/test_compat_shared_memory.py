@@ -159,6 +159,16 @@ def test_errors_are_those_of_ringspan_too(name: str) -> None:
 
 
 @only_here
+def test_memory_pickles_by_name(name: str) -> None:
+    made = shm.SharedMemory.create(name, 10)
+    there = pickle.loads(pickle.dumps(made))
+    memoryview(there)[3] = 3
+    assert memoryview(made)[3] == 3
+    closed = pickle.loads(pickle.dumps(shm.SharedMemory.open(name, read_only=True)))
+    assert memoryview(closed).readonly
+
+
+@only_here
 def test_memory_is_awaited(name: str, run: Run, child: Start) -> None:
     made = shm.SharedMemory.create(name, 10)
     seen = made.version

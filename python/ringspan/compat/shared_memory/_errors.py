@@ -54,6 +54,22 @@ class Empty(_exceptions.Empty, RuntimeError):
     """Nothing is in the queue now."""
 
 
+class Removed(_exceptions.Removed, RuntimeError):
+    """The name was unlinked, and nobody else has the object."""
+
+
+class PeerUnreachable(_exceptions.PeerUnreachable, RuntimeError):
+    """Somebody has the object who can be neither reached nor proven dead."""
+
+
+class TooManyAttached(_exceptions.TooManyAttached, RuntimeError):
+    """All 48 places of those who wait, notify and put are taken."""
+
+
+class TooManyFiles(_exceptions.TooManyFiles, RuntimeError):
+    """The process is out of file descriptors."""
+
+
 class SystemFault(_exceptions.SystemFault, RuntimeError):
     """Any other error of the operating system."""
 
@@ -71,10 +87,14 @@ __all__ = [
     "Mismatch",
     "NoSpace",
     "NotFound",
+    "PeerUnreachable",
     "PermissionDenied",
     "PickleRefused",
+    "Removed",
     "SystemFault",
     "TooLarge",
+    "TooManyAttached",
+    "TooManyFiles",
 ]
 
 for _name in __all__:

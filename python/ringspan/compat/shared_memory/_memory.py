@@ -23,10 +23,11 @@ class SharedMemory(_Exported):
     """Named memory that stays until `unlink`: `memoryview(shared_memory)` are its bytes.
 
     It has no constructor: `create` and `open` return one. Views keep the memory, whatever becomes
-    of this object. `notify` wakes who waits for `changed`.
+    of this object. `notify` wakes who waits for `changed`. Pickles by name.
     """
 
     _block: _Block
+    _read_only: bool
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Raises TypeError."""
@@ -53,7 +54,7 @@ class SharedMemory(_Exported):
     @classmethod
     def _of(cls, block: _Block, read_only: bool) -> Self:
         self = _Exported.__new__(cls, block, read_only)
-        self._block = block
+        self._block, self._read_only = block, read_only
         return self
 
     def size(self) -> int:
@@ -100,6 +101,9 @@ class SharedMemory(_Exported):
         /,
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).open, (self._block.name, self._read_only)
 
     def __repr__(self) -> str:
         return f"<SharedMemory {self._block.name!r} of {self.size()} bytes>"
