@@ -23,6 +23,7 @@ if ORIGINAL:
     shm = pytest.importorskip("shared_memory")
 else:
     from ringspan.compat import shared_memory as shm
+    from ringspan.compat.shared_memory import _queue as queue_module
 
 Start = Callable[..., Any]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -375,10 +376,44 @@ def test_a_killed_writer_leaves_no_half_item_and_no_lock(
     queue.put("after")
     thread.join()
     assert waiting == [[5, "after"]]
+    assert not queue._block.is_poisoned
     got = []
     while not queue.empty():
         got.append(queue.get())
     assert got == [5, "after"]  # 2 to 4 are overwritten or kept clear
+
+
+@only_here
+@pytest.mark.parametrize("puts", [1, 2, 3, 7])
+def test_a_reader_that_is_overtaken_in_the_middle_of_an_item(
+    name: str, monkeypatch: pytest.MonkeyPatch, puts: int
+) -> None:
+    queue = shm.ShmMessageQueue.create(name, 100, 2)
+    reader = shm.ShmMessageQueue.open(name, 0)
+    queue.put(b"0" * 80)
+    mem, slot = reader._mem, queue_module._SLOT
+    left = list(range(1, puts + 1))
+
+    class Mem:
+        def __getitem__(self, place: slice) -> bytes:
+            middle = (place.start + place.stop) // 2
+            half = bytes(mem[place.start : middle])
+            while left:
+                queue.put(b"%d" % left.pop(0) * 80)
+            return half + bytes(mem[middle : place.stop])
+
+    class Slot:
+        size = slot.size
+        pack_into = slot.pack_into
+
+        def unpack_from(self, _: object, at: int) -> tuple[Any, ...]:
+            return slot.unpack_from(mem, at)
+
+    monkeypatch.setattr(queue_module, "_SLOT", Slot())
+    reader._mem = Mem()
+    got = reader.get()
+    assert got in [b"%d" % number * 80 for number in range(puts + 1)]
+    assert got == b"0" * 80 if puts == 1 else reader.missed > 0
 
 
 @only_here
