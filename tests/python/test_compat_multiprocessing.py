@@ -347,6 +347,40 @@ def test_goes_to_children_of_every_kind(plain: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 2, 3]\n", "")
 
 
+LATE = f"""
+import multiprocessing, sys, time
+{IMPORT}
+
+def work(name):
+    time.sleep(0.3)
+    block = SharedMemory(name)
+    print(block.buf[0], flush=True)
+    block.close()
+
+if __name__ == "__main__":
+    made = SharedMemory(sys.argv[1], create=True, size=16)
+    made.buf[0] = 5
+    multiprocessing.get_context(sys.argv[2]).Process(target=work, args=sys.argv[1:2]).start()
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_block_stays_until_the_last_child_has_ended(
+    plain: str, tmp_path: Path, method: str
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(LATE)
+    done = subprocess.run(
+        [sys.executable, program, plain, method],
+        capture_output=True,
+        text=True,
+        timeout=25,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "5\n"), done.stderr
+    assert await_gone(plain)
+
+
 def test_a_forked_child_uses_what_it_inherits(plain: str, child: Start) -> None:
     parent = child(
         f"""

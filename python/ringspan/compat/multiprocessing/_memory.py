@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import errno
 import gc
@@ -10,6 +9,7 @@ import operator
 import os
 import secrets
 import sys
+from multiprocessing import parent_process, util
 from types import TracebackType
 from typing import Any, Self
 
@@ -42,12 +42,6 @@ def _inode(file: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _in_child_of_multiprocessing() -> bool:
-    # Whoever is not imported has not started us.
-    process: Any = sys.modules.get("multiprocessing.process")
-    return process is not None and process.parent_process() is not None
-
-
 def _remove_what_was_made() -> None:
     """Removes what this process made, unless another block has got the name since."""
     while _made:
@@ -57,7 +51,8 @@ def _remove_what_was_made() -> None:
                 remove(file, missing_ok=True)
 
 
-atexit.register(_remove_what_was_made)
+# At the end of the process, after its children were waited for: they may still attach.
+util.Finalize(None, _remove_what_was_made, exitpriority=-1000)
 # A forked child made nothing of that.
 os.register_at_fork(after_in_child=_made.clear)
 
@@ -105,7 +100,7 @@ class SharedMemory:
                 raise OverflowError(f"'size' of {size} is more than any block can have")
             self._name, segment = _create(name, size)
             inode = _inode(_file(self._name))
-            if track and inode is not None and not _in_child_of_multiprocessing():
+            if track and inode is not None and parent_process() is None:
                 _made[_file(self._name)] = inode
         else:
             assert name is not None
