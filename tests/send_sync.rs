@@ -52,6 +52,8 @@ fn table() {
     exclusive!(Producer, Consumer, Grant<'static>, Message<'static>, Batch<'static>);
     send::<RingStream>();
     send::<RingSink>();
+    shared::<Block>();
+    shared::<BlockOptions>();
     shared::<RwLock>();
     shared::<RwLockOptions>();
     shared::<LockMode>();

@@ -10,6 +10,8 @@ thread and takes a `timeout` in seconds. `ringspan.Ring(name)` has no role: pass
 which calls `.producer()` or `.consumer()`.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from ringspan._exceptions import (
     AlreadyExists,
     Closed,
@@ -95,6 +97,19 @@ from ringspan._ringspan import (
     remove,
     segments,
 )
+
+if _TYPE_CHECKING:
+    from types import ModuleType as _ModuleType
+
+
+def __getattr__(name: str) -> "_ModuleType":
+    """`ringspan.array`, imported when it is first used, since it needs numpy."""
+    if name == "array":
+        from importlib import import_module
+
+        return import_module("ringspan.array")
+    raise AttributeError(f"module 'ringspan' has no attribute {name!r}")
+
 
 __all__ = [
     "Acquire",

@@ -278,5 +278,7 @@ fn decode_array_view_hook<'py>(data: &Bound<'py, PyBytes>) -> PyResult<Bound<'py
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(encode_hook, m)?)?;
     m.add_function(wrap_pyfunction!(decode_hook, m)?)?;
+    m.add_function(wrap_pyfunction!(array::meta_hook, m)?)?;
+    m.add_function(wrap_pyfunction!(array::over_hook, m)?)?;
     m.add_function(wrap_pyfunction!(decode_array_view_hook, m)?)
 }

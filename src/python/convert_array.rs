@@ -5,7 +5,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 
 use super::convert_buffer::{ByteBuffer, fill};
 use super::convert_write::{Walk, codec_error};
@@ -282,13 +282,60 @@ pub(super) fn lent<'py>(
     meta: &ArrayMeta,
     offset: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let array = over(exporter, meta, offset)?;
+    array.getattr("flags")?.setattr("writeable", false)?;
+    Ok(array)
+}
+
+/// An array over the memory of `exporter`, which keeps it; as writable as that.
+fn over<'py>(
+    exporter: &Bound<'py, PyAny>,
+    meta: &ArrayMeta,
+    offset: usize,
+) -> PyResult<Bound<'py, PyAny>> {
     let py = exporter.py();
     let np = Numpy::import(py)?;
     let dtype = dtype(py, np, meta.descr())?;
     let shape = PyTuple::new(py, meta.shape())?;
     let order = if meta.is_fortran() { intern!(py, "F") } else { intern!(py, "C") };
     let args = (shape, dtype, exporter, offset, py.None(), order);
-    let array = np.ndarray.bind(py).call1(args)?;
-    array.getattr("flags")?.setattr("writeable", false)?;
-    Ok(array)
+    np.ndarray.bind(py).call1(args)
+}
+
+/// `_array_meta(dtype, shape, fortran=False)`: the meta of such an array, and the bytes that it takes.
+#[pyfunction]
+#[pyo3(name = "_array_meta", signature = (dtype, shape, fortran = false))]
+pub(super) fn meta_hook<'py>(
+    dtype: &Bound<'py, PyAny>,
+    shape: Vec<u64>,
+    fortran: bool,
+) -> PyResult<(Bound<'py, PyBytes>, usize)> {
+    let descr = describe(dtype)?;
+    let meta = ArrayMeta::new(descr, shape, fortran).map_err(codec_error)?;
+    let mut out = Vec::new();
+    meta.write(&mut out).map_err(codec_error)?;
+    Ok((PyBytes::new(dtype.py(), &out), meta.byte_len()))
+}
+
+/// `_array_over(meta, exporter, offset=0)`: the array that the meta tells of, over the memory of
+/// `exporter` from `offset` on.
+#[pyfunction]
+#[pyo3(name = "_array_over", signature = (meta, exporter, offset = 0))]
+pub(super) fn over_hook<'py>(
+    meta: &[u8],
+    exporter: &Bound<'py, PyAny>,
+    offset: usize,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (found, used) = ArrayMeta::read(meta).map_err(codec_error)?;
+    if used != meta.len() {
+        let text = format!("{} bytes behind the meta of an array", meta.len() - used);
+        return Err(PyValueError::new_err(text));
+    }
+    let (len, wanted) = (ByteBuffer::any(exporter)?.len(), found.byte_len());
+    if offset.checked_add(wanted).is_none_or(|end| end > len) {
+        return Err(PyValueError::new_err(format!(
+            "an array of {wanted} bytes at {offset} does not lie in {len} bytes"
+        )));
+    }
+    over(exporter, &found, offset)
 }

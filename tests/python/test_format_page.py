@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import ringspan
+from ringspan._ringspan import _Block
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "format.md").read_text()
@@ -125,6 +126,27 @@ def test_a_value_is_laid_out_as_the_page_says(name: str) -> None:
         assert number(data, (24, 8), line) == tag
         assert data[at : at + len(bytes_)] == bytes_
     value.remove()
+
+
+def test_an_array_is_laid_out_as_the_page_says(name: str) -> None:
+    for meta, payload in ((b"", 16384), (bytes(3328), 16384), (bytes(3329), 20480)):
+        block = _Block.create(name, 100, meta=meta, data=b"here")
+        block.notify()
+        with block.blocking_write():
+            data = Path("/dev/shm", name[1:]).read_bytes()
+            header, fields = table("Header"), table("Kind area of an array")
+            kind = number(data, header["kind area"])
+            assert number(data, header["kind"]) == 5
+            assert number(data, header["payload"]) == payload
+            assert number(data, (kind, 8)) == 1 << 48 | 1, "the lock: slot 0 writes"
+            assert number(data, fields["version"], kind) == 1
+            offset, size = number(data, header["meta"]), number(data, header["meta"], base=8)
+            assert (offset, size) == (13056 if meta else 0, len(meta))
+            assert data[offset : offset + size] == meta
+            assert number(data, header["parameters of the kind"]) == fnv1a(meta)
+            assert data[payload : payload + 4] == b"here"
+            assert len(data) == payload + 100
+        block.remove()
 
 
 def test_a_number_is_laid_out_as_the_page_says(name: str) -> None:

@@ -8,6 +8,7 @@ Blocks are told apart by their language; an HTML comment right before one says m
                                          roles of a pair run at the same time, each in a process
                                          of its own, started in the order of the page
     <!-- run: pair=p role=b after=/name -->   the same; started once that name exists
+    <!-- run: needs=pandas -->           before ```python: skipped where that cannot be imported
     <!-- run: continue -->               before ```python: runs behind the Python block before it,
                                          in the same interpreter
     <!-- expect -->                      before ```text: the exact stdout of the block, or of the
@@ -72,6 +73,7 @@ class Program:
     roles: dict[str, list[str]] = field(default_factory=dict)
     expected: dict[str | None, str] = field(default_factory=dict)
     after: dict[str, str] = field(default_factory=dict)
+    needs: str | None = None
 
 
 def blocks(page: str, name: str) -> list[Block]:
@@ -130,6 +132,7 @@ def programs(found: list[Block]) -> list[Program]:
             made[-1].roles[role] = [block.text]
             if "after" in asked:
                 made[-1].after[role] = asked["after"]
+            made[-1].needs = asked.get("needs", made[-1].needs)
     for program in made:
         one_sided = program.pair is not None and len(program.roles) < 2
         assert not one_sided, f"{program.place}: the pair `{program.pair}` has one role only"
@@ -234,6 +237,8 @@ FOUND = {page.name: blocks(page.read_text(), page.name) for page in PAGES if pag
     ids=lambda program: program.place,
 )
 def test_python_blocks_run(program: Program, tmp_path: Path) -> None:
+    if program.needs is not None:
+        pytest.importorskip(program.needs)
     check(program, tmp_path)
 
 

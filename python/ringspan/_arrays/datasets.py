@@ -1,0 +1,216 @@
+"""DataArray and Dataset of xarray in shared memory."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ringspan._arrays import index as labels
+from ringspan._arrays.labelled import VERSION, Bound, Labelled
+from ringspan._arrays.parts import Parts, Plan, entry
+from ringspan._exceptions import Unsupported
+
+if TYPE_CHECKING:
+    NDArray = np.ndarray[Any, Any]
+
+
+def xarray() -> Any:
+    """The module, imported when it is needed."""
+    try:
+        return import_module("xarray")
+    except ImportError as err:
+        text = "this array is one of xarray: pip install 'ringspan[xarray]'"
+        raise ImportError(text) from err
+
+
+def plan_array(plan: Plan, array: Any, copies: bool) -> dict[str, Any]:
+    """Plans a DataArray."""
+    return {
+        "of": "dataarray",
+        "version": VERSION,
+        "name": array.name,
+        "data": _variable(plan, "the data", array.variable, copies),
+        "coords": _coords(plan, array),
+    }
+
+
+def plan_dataset(plan: Plan, dataset: Any, copies: bool) -> dict[str, Any]:
+    """Plans a Dataset."""
+    variables = [
+        [name, _variable(plan, f"variable {name!r}", array.variable, copies)]
+        for name, array in dataset.data_vars.items()
+    ]
+    return {
+        "of": "dataset",
+        "version": VERSION,
+        "variables": variables,
+        "coords": _coords(plan, dataset),
+        "attrs": dict(dataset.attrs),
+    }
+
+
+def _variable(plan: Plan, what: str, variable: Any, copies: bool) -> dict[str, Any]:
+    values = variable.values
+    spec = {"dims": list(variable.dims), "attrs": dict(variable.attrs)}
+    if not values.dtype.hasobject:
+        return {**spec, "at": plan.array(what, values)}
+    if not copies:
+        raise TypeError(
+            f"array {plan.name}: {what} is of dtype {values.dtype}: text of any length and objects "
+            "live in one process. Convert it (astype('U20')), or allow unshared='copy': then "
+            "whoever opens it gets a copy of its own, in which writes reach nobody"
+        )
+    shape = list(values.shape)
+    return {**spec, "items": plan.packed(what, values.ravel().tolist()), "shape": shape}
+
+
+def _coords(plan: Plan, owner: Any) -> list[Any]:
+    """Coordinates as variables; those of a MultiIndex as labels."""
+    xr, found = xarray(), []
+    done: set[Any] = set()
+    for name, coord in owner.coords.items():
+        kind = owner.xindexes.get(name)
+        if name in done:
+            continue
+        if isinstance(kind, xr.indexes.PandasMultiIndex):
+            (dim,) = coord.dims
+            index = owner.indexes[name]
+            done |= {dim, *index.names}
+            attrs = [[one, dict(owner.coords[one].attrs)] for one in (dim, *index.names)]
+            spec = labels.described(plan, f"the labels of {dim!r}", index)
+            found.append([dim, {"multi": spec, "attrs": attrs}])
+            continue
+        if kind is not None and type(kind) is not xr.indexes.PandasIndex:
+            text = f"array {plan.name}: coordinate {name!r} has a {type(kind).__name__}"
+            raise TypeError(f"{text}, which cannot be shared; drop it (drop_indexes)")
+        spec = _variable(plan, f"coordinate {name!r}", coord.variable, True)
+        if kind is None and coord.dims == (name,):
+            spec["bare"] = True
+        found.append([name, spec])
+    return found
+
+
+def _built(parts: Parts, spec: Any, writes: bool) -> tuple[Any, NDArray | None]:
+    """The variable again, and its place."""
+    dims, attrs = entry(spec, "dims", list), entry(spec, "attrs", dict)
+    if "at" in spec:
+        place = parts.array(spec["at"], writes=writes)
+        return xarray().Variable(dims, place, attrs), place
+    items = parts.packed(spec.get("items"))
+    if not isinstance(items, list):
+        raise ValueError("its values are not a list")
+    values = np.empty(len(items), object)
+    values[:] = items
+    return xarray().Variable(dims, values.reshape(entry(spec, "shape", list)), attrs), None
+
+
+def _dataset(
+    parts: Parts, spec: Any, variables: list[Any], attrs: dict[Any, Any], writes: bool
+) -> tuple[Any, list[tuple[Any, NDArray]]]:
+    """Variables and coordinates as a Dataset, which copies none of them.
+
+    With it the places of all but those that are labels.
+    """
+    xr = xarray()
+    places: list[tuple[Any, NDArray]] = []
+    data: dict[Any, Any] = {}
+    for name, one in variables:
+        data[name], place = _built(parts, one, writes)
+        places += [] if place is None else [(name, place)]
+    coords: dict[Any, Any] = {}
+    multi, bare = [], []
+    for name, one in entry(spec, "coords", list):
+        if "multi" in one:
+            multi.append((name, labels.built(parts, one["multi"]), entry(one, "attrs", list)))
+            continue
+        is_label = entry(one, "dims", list) == [name]
+        coords[name], place = _built(parts, one, writes and not is_label)
+        places += [] if place is None or is_label else [(name, place)]
+        bare += [name] if one.get("bare") else []
+    dataset = xr.Dataset(data, coords=coords, attrs=attrs)
+    for dim, index, of_levels in multi:
+        dataset = dataset.assign_coords(xr.Coordinates.from_pandas_multiindex(index, dim))
+        for level, level_attrs in of_levels:
+            dataset.coords[level].attrs.update(level_attrs)
+    return (dataset.drop_indexes(bare) if bare else dataset), places
+
+
+class _BoundVariables(Bound[Any]):
+    """`places` by the names of variables; None stands for the data of a DataArray."""
+
+    def __init__(self, value: Any, places: list[tuple[Any, NDArray]], writes: bool) -> None:
+        super().__init__(value, writes)
+        self._places = places
+        self._sizes = dict(value.sizes)
+
+    def _now(self, name: Any, place: NDArray) -> NDArray | None:
+        try:
+            found = self.value.variable if name is None else self.value[name].variable
+        except KeyError:
+            return None
+        fits = found.shape == place.shape and found.dtype == place.dtype
+        return np.asarray(found.data) if fits else None
+
+    def changes(self) -> str | None:
+        if dict(self.value.sizes) == self._sizes:
+            return None
+        return "it has another shape now, which cannot be shared"
+
+    def pieces(self) -> list[tuple[Any, NDArray | None, NDArray]]:
+        return [
+            (self.value.name if name is None else name, self._now(name, place), place)
+            for name, place in self._places
+        ]
+
+
+class SharedDataArray(Labelled[Any]):
+    """A DataArray of xarray whose data lies in named shared memory; `value` is the DataArray.
+
+    What is written by `[...]`, `.loc[...]` and `.values[...]` reaches the other processes.
+    """
+
+    __module__ = "ringspan.array"
+    _of = "dataarray"
+
+    @classmethod
+    def bind(cls, parts: Parts, spec: dict[str, Any], writes: bool) -> Bound[Any]:
+        """Builds it over the parts."""
+        data = entry(spec, "data", dict)
+        taken = {name for name, _ in entry(spec, "coords", list)}.union(entry(data, "dims", list))
+        key = "data"
+        while key in taken:
+            key += "_"
+        # As a variable of a Dataset: a DataArray would copy its coordinates.
+        dataset, places = _dataset(parts, spec, [(key, data)], {}, writes)
+        array = dataset[key]
+        array.name = spec.get("name")
+        places = [(None if name == key else name, place) for name, place in places]
+        return _checked(_BoundVariables(array, places, writes))
+
+
+class SharedDataset(Labelled[Any]):
+    """A Dataset of xarray whose data lies in named shared memory; `value` is the Dataset.
+
+    What is written by `ds["a"][...]`, `.loc[...]` and `.values[...]` reaches the other processes;
+    `ds["a"] = ...` replaces a variable. See `detached`.
+    """
+
+    __module__ = "ringspan.array"
+    _of = "dataset"
+
+    @classmethod
+    def bind(cls, parts: Parts, spec: dict[str, Any], writes: bool) -> Bound[Any]:
+        """Builds it over the parts."""
+        variables, attrs = entry(spec, "variables", list), entry(spec, "attrs", dict)
+        dataset, places = _dataset(parts, spec, variables, attrs, writes)
+        return _checked(_BoundVariables(dataset, places, writes))
+
+
+def _checked(bound: Bound[Any]) -> Bound[Any]:
+    """Makes sure that xarray took the memory and not a copy of it."""
+    if bound.detached():
+        text = f"this xarray ({xarray().__version__}) copies what it should take"
+        raise Unsupported(f"{text}: {bound.detached()}")
+    return bound

@@ -1,0 +1,82 @@
+"""The labels of pandas: planned as parts of a payload, and found there again.
+
+Numbers and times are not copied; they are read-only for everybody. Text and objects are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ringspan._arrays.columns import arrays_of, pandas, put_together
+from ringspan._arrays.columns import described as data_described
+from ringspan._arrays.parts import Parts, Plan, encoded, entry
+
+
+def described(plan: Plan, what: str, index: Any) -> dict[str, Any]:
+    """Plans an index of any kind."""
+    pd = pandas()
+    encoded(f"array {plan.name}: the name of {what}", list(index.names))
+    if isinstance(index, pd.MultiIndex):
+        return {
+            "t": "multi",
+            "levels": [
+                described(plan, f"level {i} of {what}", level.rename(None))
+                for i, level in enumerate(index.levels)
+            ],
+            "codes": [plan.array(what, codes) for codes in map(_array, index.codes)],
+            "names": list(index.names),
+        }
+    if isinstance(index, pd.RangeIndex):
+        return {
+            "t": "range",
+            "range": [index.start, index.stop, index.step],
+            "name": index.name,
+        }
+    if isinstance(index.dtype, pd.IntervalDtype):
+        return {
+            "t": "interval",
+            "left": described(plan, f"left ends of {what}", index.left.rename(None)),
+            "right": described(plan, f"right ends of {what}", index.right.rename(None)),
+            "closed": index.closed,
+            "name": index.name,
+        }
+    spec = data_described(plan, what, index, True)
+    freq = getattr(index, "freqstr", None) if spec["t"] in ("numpy", "zoned") else None
+    return {**spec, "name": index.name, "freq": freq}
+
+
+def _array(codes: Any) -> Any:
+    return codes if hasattr(codes, "flags") else codes.to_numpy()
+
+
+def built(parts: Parts, spec: Any) -> Any:
+    """The index again; the same one for the same parts."""
+    known = parts.labels.get(id(spec))
+    if known is None:
+        known = parts.labels[id(spec)] = _built(parts, spec)
+    return known
+
+
+def _built(parts: Parts, spec: Any) -> Any:
+    pd, kind = pandas(), entry(spec, "t", str)
+    if kind == "multi":
+        return pd.MultiIndex(
+            levels=[built(parts, level) for level in entry(spec, "levels", list)],
+            codes=[parts.array(place, writes=False) for place in entry(spec, "codes", list)],
+            names=entry(spec, "names", list),
+        )
+    name = spec.get("name")
+    if kind == "range":
+        start, stop, step = entry(spec, "range", list)
+        return pd.RangeIndex(start, stop, step, name=name)
+    if kind == "interval":
+        left, right = built(parts, spec.get("left")), built(parts, spec.get("right"))
+        closed = entry(spec, "closed", str)
+        return pd.IntervalIndex.from_arrays(left, right, closed=closed, name=name)
+    data = put_together(parts, spec, arrays_of(parts, spec, writes=False))
+    freq = spec.get("freq")
+    if isinstance(freq, str):
+        kinds = {"M": pd.DatetimeIndex, "m": pd.TimedeltaIndex}
+        of = kinds["M" if kind == "zoned" else data.dtype.kind]
+        return of(data, freq=freq, name=name, copy=False)
+    return pd.Index(data, dtype=data.dtype, name=name, copy=False)

@@ -1,0 +1,166 @@
+"""What shared arrays with labels have in common.
+
+Their value is built over the memory once, and each guard builds one of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+
+from ringspan._arrays.parts import Parts, decoded, entry
+from ringspan._arrays.shared import Shared, damaged, mismatch
+from ringspan._exceptions import RingspanError
+from ringspan._ringspan import RwLock, _Block
+
+_T = TypeVar("_T")
+
+VERSION = 1
+
+
+class Bound(Generic[_T]):
+    """A value over shared memory, and how to see whether all of it still lies there.
+
+    `pandas` replaces memory where it cannot write in place (`df["a"] = ...`, copy-on-write).
+    """
+
+    def __init__(self, value: _T, writes: bool) -> None:
+        self.value = value
+        self._writes = writes
+
+    def changes(self) -> str | None:
+        """What makes it impossible to write the value back: other labels, another shape."""
+        raise NotImplementedError
+
+    def pieces(self) -> list[tuple[Any, np.ndarray[Any, Any] | None, np.ndarray[Any, Any]]]:
+        """For each array: its label, what the value has there now, and its place.
+
+        None: something that does not fit into the place.
+        """
+        raise NotImplementedError
+
+    def detached(self) -> list[Any]:
+        """The labels whose data lies elsewhere by now."""
+        return [
+            label
+            for label, now, place in self.pieces()
+            if now is None or (place.size and not np.may_share_memory(now, place))
+        ]
+
+    def end(self, release: Callable[[], None]) -> str | None:
+        """Writes back what lies elsewhere, and gives the lock back."""
+        try:
+            return self._settle() if self._writes else None
+        finally:
+            release()
+
+    def _settle(self) -> str | None:
+        fault = self.changes()
+        if fault is not None:
+            return fault
+        unfit = []
+        for label, now, place in self.pieces():
+            if now is None:
+                unfit.append(label)
+            elif not np.may_share_memory(now, place):
+                np.copyto(place, now)
+        if unfit:
+            return f"what stands at {unfit!r} is of another type now and cannot be shared"
+        return None
+
+
+class Labelled(Shared[_T]):
+    """A shared array with labels. `value` is the object itself, over the shared memory.
+
+    It pickles by name.
+    """
+
+    __module__ = "ringspan.array"
+    _of: ClassVar[str]
+
+    def __init__(
+        self, block: _Block, lock: RwLock | None, readonly: bool, description: dict[str, Any]
+    ) -> None:
+        """Lays the object over a block; use `ringspan.array.open`."""
+        self._block: _Block
+        self._block, self._lock = block, lock
+        self._readonly = readonly
+        self._description = description
+        self._parts = Parts(block)
+        # At once, so that whoever opens what is damaged is told.
+        self._bound = self._build(not readonly)
+
+    @classmethod
+    def bind(cls, parts: Parts, spec: dict[str, Any], writes: bool) -> Bound[_T]:
+        """Builds the object over parts that lie as the description says.
+
+        All that is wrong with these is a ValueError or the like.
+        """
+        raise NotImplementedError
+
+    def _build(self, writes: bool) -> Bound[_T]:
+        try:
+            return self.bind(self._parts, self._description, writes)
+        except (RingspanError, ImportError, MemoryError):
+            raise
+        except Exception as err:  # whatever the libraries say of a description that lies
+            raise damaged(self._block.name, err) from err
+
+    def _loan(self, writes: bool) -> Bound[_T]:
+        return self._build(writes and not self._readonly)
+
+    @property
+    def value(self) -> _T:
+        """The object itself. Reading and writing it takes no part in the lock."""
+        return self._bound.value
+
+    def detached(self) -> list[Any]:
+        """Returns the labels of what `value` no longer has in the shared memory.
+
+        There pandas could not write in place and made memory of its own: nobody else sees it. What
+        a guard for writing hands out is written back at the end of its block.
+
+        Example:
+            frame.value["a"] = 0  # replaces the column
+            frame.detached()  # ["a"]
+
+        """
+        return self._bound.detached()
+
+    def __reduce__(self) -> Any:
+        return _again, (type(self), self.name, self._lock, self._readonly)
+
+    def __repr__(self) -> str:
+        return f"<ringspan.array.{type(self).__name__} {self.name!r}>"
+
+
+def description_of(block: _Block) -> dict[str, Any]:
+    """What a block says of itself.
+
+    Raises:
+        Mismatch: it is no array with labels.
+
+    """
+    try:
+        found = decoded(block.meta)
+        version = entry(found, "version", int)
+        entry(found, "of", str)
+    except (ValueError, TypeError) as err:
+        text = "its meta is not that of an array; somebody else made it for other ends"
+        raise mismatch(block.name, text) from err
+    if version != VERSION:
+        text = f"its description is of version {version}, this ringspan reads {VERSION}"
+        raise mismatch(block.name, text)
+    made: dict[str, Any] = found
+    return made
+
+
+def _again(kind: type[Labelled[_T]], name: str, lock: RwLock | None, readonly: bool) -> Any:
+    """What pickles call."""
+    block = _Block.open(name)
+    description = description_of(block)
+    if description["of"] != kind._of:
+        raise mismatch(name, f"it is a {description['of']} by now, not a {kind._of}")
+    return kind(block, lock, readonly, description)

@@ -1,0 +1,182 @@
+"""numpy arrays in shared memory."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex
+
+import numpy as np
+
+from ringspan._arrays.shared import Shared, damaged
+from ringspan._exceptions import InvalidOption
+from ringspan._ringspan import RwLock, _array_meta, _array_over, _Block
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+    NDArray = np.ndarray[Any, Any]
+
+
+class Array(np.ndarray[Any, Any], Shared["NDArray"]):
+    """A numpy array whose bytes lie in named shared memory, from `create`, `open` and `from_array`.
+
+    It is an ndarray, so whatever takes one takes it, without a copy: numpy, the buffer protocol,
+    the array interface, DLPack (`torch.from_dlpack`, `jax.dlpack`). Slices and results are plain
+    arrays; what numpy derives from it by a view keeps the memory mapped.
+
+    Pickles by name: what comes out is the array of that name, as it is then.
+
+    Example:
+        arr = ringspan.array.create("/a", "f8", (3, 5))
+        arr[0] = 1
+        arr.notify()
+
+    """
+
+    __module__ = "ringspan.array"
+
+    def __new__(cls, block: _Block, lock: RwLock | None = None, readonly: bool = False) -> Self:
+        """Lays the array over a block; use `ringspan.array.open`."""
+        self = over(block).view(cls)
+        self.flags.writeable = not readonly
+        self._block, self._lock = block, lock
+        return self
+
+    @property
+    def value(self) -> NDArray:
+        """The same memory as a plain ndarray."""
+        return self.view(np.ndarray)
+
+    def _loan(self, writes: bool) -> _Loan:
+        return _Loan(self, writes)
+
+    def __array_finalize__(self, obj: NDArray | None, /) -> None:
+        """Views and copies have no name: `_block` is that of the class, None."""
+
+    def __array_wrap__(
+        self, array: NDArray, context: Any = None, return_scalar: bool = False
+    ) -> Any:
+        """Results are plain arrays and scalars."""
+        if array is self:
+            return self
+        return array[()] if return_scalar or array.ndim == 0 else array.view(np.ndarray)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return found.view(np.ndarray) if isinstance(found, Array) else found
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        if self._block is None:
+            return self.view(np.ndarray).__reduce_ex__(protocol)
+        return _again, (self._block.name, self._lock, not self.flags.writeable)
+
+    def __reduce__(self) -> Any:
+        return self.__reduce_ex__(2)
+
+    def __copy__(self) -> Any:
+        return self.view(np.ndarray).copy()
+
+    def __deepcopy__(self, memo: Any, /) -> Any:
+        return self.view(np.ndarray).copy()
+
+
+class _Loan:
+    """An array of its own over the memory; the views made of it can be counted.
+
+    `value` is a view of `root`, and numpy gives every view of `value` the base `root` as well: so
+    the references to `root` tell how many live.
+    """
+
+    def __init__(self, array: Array, writes: bool) -> None:
+        block = array._named()
+        self._name = block.name
+        self._root = over(block)
+        self._root.flags.writeable = writes and array.flags.writeable
+        self.value: NDArray = self._root[...]
+        self._before = self._references()
+
+    def _references(self) -> int:
+        return sys.getrefcount(self._root)
+
+    def end(self, release: Callable[[], None]) -> str | None:
+        views = self._references() - self._before
+        self.value.flags.writeable = False
+        if views <= 0:
+            release()
+            return None
+        weakref.finalize(self._root, release)
+        return (
+            f"array {self._name}: at least {views} view(s) of the array that the guard handed out "
+            "live on (slices, other shapes); drop them and that array, or copy. The lock is given "
+            "back when the last one is gone"
+        )
+
+
+def _again(name: str, lock: RwLock | None, readonly: bool) -> Array:
+    """What pickles call."""
+    return Array(_Block.open(name), lock, readonly)
+
+
+def over(block: _Block) -> NDArray:
+    """The array that the meta of the block tells of."""
+    try:
+        array: NDArray = _array_over(block.meta, block)
+    except (ValueError, TypeError) as err:
+        raise damaged(block.name, err) from err
+    return array
+
+
+def measured(
+    what: str, dtype: np.dtype[Any], shape: tuple[int, ...], fortran: bool
+) -> tuple[bytes, int]:
+    """The meta of such an array, and the bytes that it takes; refuses what cannot be shared."""
+    if dtype.hasobject:
+        text = (
+            f"{what}: elements of type {dtype} are Python objects, and those live in one process; "
+            "convert them to numbers, to text of a fixed width (dtype 'U20', 'S20'), or to codes"
+        )
+        raise TypeError(text)
+    if any(n < 0 for n in shape):
+        raise InvalidOption(f"{what}: shape {shape} has a negative length")
+    try:
+        return _array_meta(dtype, shape, fortran)
+    except (ValueError, OverflowError) as err:
+        raise InvalidOption(f"{what}: {err}") from err
+    except TypeError as err:
+        text = (
+            f"{what}: the fields of {dtype} overlap or are out of order; repack them "
+            "(numpy.lib.recfunctions.repack_fields)"
+        )
+        raise TypeError(text) from err
+
+
+def is_fortran(order: str) -> bool:
+    """Whether the first index moves fastest."""
+    if order not in ("C", "F"):
+        raise InvalidOption(f"order {order!r}: 'C' or 'F' is wanted")
+    return order == "F"
+
+
+def make(
+    name: str,
+    dtype: DTypeLike,
+    shape: tuple[int, ...],
+    fortran: bool,
+    fill: ArrayLike | None,
+    lock: RwLock | None,
+    mode: int,
+    ephemeral: bool,
+) -> Array:
+    """Makes an array; `fill` is broadcast into it before anybody sees it."""
+    wanted = np.dtype(dtype)
+    meta, size = measured(f"array {name}", wanted, shape, fortran)
+
+    def write(view: memoryview) -> None:
+        target = _array_over(meta, view)
+        target[...] = fill
+
+    filled = None if fill is None else write
+    block = _Block.create(name, size, meta=meta, fill=filled, mode=mode, ephemeral=ephemeral)
+    return Array(block, lock)
