@@ -12,6 +12,7 @@
 What goes wrong is a RuntimeError, as ever, and the fitting builtin and ringspan class too.
 """
 
+from ringspan.compat.shared_memory._arrays import NdArrayLayout
 from ringspan.compat.shared_memory._create import create, load, unlink
 from ringspan.compat.shared_memory._errors import (
     AlreadyExists,
@@ -30,6 +31,12 @@ from ringspan.compat.shared_memory._errors import (
     TooLarge,
     TooManyAttached,
     TooManyFiles,
+    Unsupported,
+)
+from ringspan.compat.shared_memory._frames import (
+    DataArrayLayout,
+    DataFrameLayout,
+    SeriesLayout,
 )
 from ringspan.compat.shared_memory._layouts import Layout, PickleLayout, StructLayout
 from ringspan.compat.shared_memory._memory import SharedMemory
@@ -38,12 +45,15 @@ from ringspan.compat.shared_memory._queue import MessageQueue, ShmMessageQueue
 __all__ = [
     "AlreadyExists",
     "Damaged",
+    "DataArrayLayout",
+    "DataFrameLayout",
     "Empty",
     "InvalidName",
     "InvalidOption",
     "Layout",
     "MessageQueue",
     "Mismatch",
+    "NdArrayLayout",
     "NoSpace",
     "NotFound",
     "PeerUnreachable",
@@ -51,6 +61,7 @@ __all__ = [
     "PickleLayout",
     "PickleRefused",
     "Removed",
+    "SeriesLayout",
     "SharedMemory",
     "ShmMessageQueue",
     "StructLayout",
@@ -58,6 +69,7 @@ __all__ = [
     "TooLarge",
     "TooManyAttached",
     "TooManyFiles",
+    "Unsupported",
     "create",
     "load",
     "unlink",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from ringspan._exceptions import InvalidName
 from ringspan._ringspan import _Block, remove
-from ringspan.compat.shared_memory._errors import Damaged, Mismatch, PickleRefused, runtime_errors
+from ringspan.compat.shared_memory._errors import runtime_errors
 from ringspan.compat.shared_memory._layouts import Layout, asking, load_mem, sign_of
 from ringspan.compat.shared_memory._queue import SIGN, MessageQueue
 
@@ -21,12 +19,10 @@ def create(name: str, layout: Layout, *, allow_pickle: bool = False) -> Any:
 
     Raises FileExistsError (a RuntimeError too) where the name is taken.
     """
-    content = bytearray(layout.size())
-    layout.dump(memoryview(content))
     with runtime_errors():
-        block = _Block.create(name, len(content), data=content)
+        block = _Block.create(name, layout.size(), fill=layout.dump)
     try:
-        with _named(block), asking(allow_pickle):
+        with runtime_errors(f"block {block.name}"), asking(allow_pickle):
             return layout._made(memoryview(block))
     except BaseException:
         block.remove()
@@ -49,7 +45,7 @@ def load(name: str, layout: type[Layout] | None = None, *, allow_pickle: bool = 
         mem = memoryview(block)
         if layout is None and sign_of(mem) == SIGN:
             return MessageQueue.load(name, allow_pickle=allow_pickle)
-        with _named(block), asking(allow_pickle):
+        with runtime_errors(f"block {block.name}"), asking(allow_pickle):
             return load_mem(mem, layout)
     except BaseException:
         block.close()
@@ -63,13 +59,3 @@ def unlink(name: str) -> None:
             remove(name, missing_ok=True)
         except InvalidName:
             return  # nothing can have it
-
-
-@contextmanager
-def _named(block: _Block) -> Iterator[None]:
-    """Errors of a layout say in which block it is."""
-    try:
-        yield
-    except (Damaged, Mismatch, PickleRefused) as err:
-        told = type(err)(f"block {block.name}: {err}", err.errno)
-        raise told.with_traceback(err.__traceback__) from None

@@ -70,6 +70,10 @@ class TooManyFiles(_exceptions.TooManyFiles, RuntimeError):
     """The process is out of file descriptors."""
 
 
+class Unsupported(_exceptions.Unsupported, RuntimeError):
+    """The system, or a version of a library, lacks something."""
+
+
 class SystemFault(_exceptions.SystemFault, RuntimeError):
     """Any other error of the operating system."""
 
@@ -95,6 +99,7 @@ __all__ = [
     "TooLarge",
     "TooManyAttached",
     "TooManyFiles",
+    "Unsupported",
 ]
 
 for _name in __all__:
@@ -104,15 +109,17 @@ del _name
 _TWINS: dict[type[RingspanError], type[RingspanError]] = {
     getattr(_exceptions, name): globals()[name] for name in __all__ if hasattr(_exceptions, name)
 }
+_OURS: frozenset[type[RingspanError]] = frozenset(globals()[name] for name in __all__)
 
 
 @contextmanager
-def runtime_errors() -> Iterator[None]:
-    """What ringspan raises inside is a RuntimeError outside."""
+def runtime_errors(of: str = "") -> Iterator[None]:
+    """What ringspan raises inside is a RuntimeError outside, which begins with `of`."""
     try:
         yield
     except RingspanError as err:
-        twin = _TWINS.get(type(err))
-        if twin is None:
+        twin = _TWINS.get(type(err), type(err))
+        if twin not in _OURS or (twin is type(err) and not of):
             raise
-        raise twin(str(err), err.errno).with_traceback(err.__traceback__) from None
+        told = f"{of}: {err}" if of else str(err)
+        raise twin(told, err.errno).with_traceback(err.__traceback__) from None
