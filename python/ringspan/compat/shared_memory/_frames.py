@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ringspan._arrays.labelled import Labelled
     from ringspan._arrays.parts import Plan
 
-    Planner = Callable[[Plan, Any, bool], dict[str, Any]]
+    _Planner = Callable[[Plan, Any, bool], dict[str, Any]]
 
 
 class Planned(Described):
@@ -27,7 +27,7 @@ class Planned(Described):
     _plan: Plan
 
     @classmethod
-    def _kind(cls) -> tuple[Planner, type[Labelled[Any]]]:
+    def _kind(cls) -> tuple[_Planner, type[Labelled[Any]]]:
         """What plans such an object, and the class that builds it again."""
         raise NotImplementedError
 
@@ -89,7 +89,7 @@ class SeriesLayout(Planned):
         self._take(_series(dtype, labels, 0 if init_value is None else init_value))
 
     @classmethod
-    def _kind(cls) -> tuple[Planner, type[Labelled[Any]]]:
+    def _kind(cls) -> tuple[_Planner, type[Labelled[Any]]]:
         needs("pandas", cls.__name__)
         from ringspan._arrays.frames import SharedSeries, plan_series
 
@@ -126,7 +126,7 @@ class DataFrameLayout(Planned):
         self._take(frame)
 
     @classmethod
-    def _kind(cls) -> tuple[Planner, type[Labelled[Any]]]:
+    def _kind(cls) -> tuple[_Planner, type[Labelled[Any]]]:
         needs("pandas", cls.__name__)
         from ringspan._arrays.frames import SharedDataFrame, plan_frame
 
@@ -156,7 +156,7 @@ class DataArrayLayout(Planned):
         self._take(xr.DataArray(data, dims=dims, coords=coords))
 
     @classmethod
-    def _kind(cls) -> tuple[Planner, type[Labelled[Any]]]:
+    def _kind(cls) -> tuple[_Planner, type[Labelled[Any]]]:
         needs("xarray", cls.__name__)
         from ringspan._arrays.datasets import SharedDataArray, plan_array
 
