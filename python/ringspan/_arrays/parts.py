@@ -93,6 +93,11 @@ class Plan:
         self._writes.append(write)
         return [offset, len(data)]
 
+    def write(self, view: memoryview) -> None:
+        """Writes everything that was planned."""
+        for write in self._writes:
+            write(view)
+
     def make(
         self,
         description: dict[str, Any],
@@ -103,8 +108,7 @@ class Plan:
         """Makes the block; nobody sees it before all is written and `check` has found no fault."""
 
         def fill(view: memoryview) -> None:
-            for write in self._writes:
-                write(view)
+            self.write(view)
             check(Parts(view), decoded(meta))
 
         meta = encoded(f"array {self.name}: its description", description)
