@@ -43,6 +43,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("python/convert_buffer.rs", "the buffer protocol, borrowing side"),
     ("python/segment.rs", "the buffer protocol of a segment, lending side"),
     ("python/block.rs", "the buffer protocol of a block, lending side"),
+    ("python/exported.rs", "the buffer protocol, handed on to a block"),
 ];
 
 /// What only `sync.rs` may name, in code: loom replaces it there.

@@ -14,7 +14,7 @@ from contextvars import Context as _ContextVars
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar, final, overload
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
 __all__ = [
     "Acquire",
@@ -3305,6 +3305,13 @@ class _Block:
         /,
     ) -> None: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
+
+@disjoint_base
+class _Exported:
+    """Lends what `source` lends; with `readonly` nobody can write through its views."""
+
+    def __new__(cls, source: Segment | _Block, readonly: bool, /) -> Self: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
 class _Server:

@@ -19,6 +19,7 @@
 //! | `locking` | what every class has whose bytes lie under a lock |
 //! | `rwlock`, `rwlock_take`, `rwlock_ops` | RwLock; how it is taken, at once, blocking, awaited |
 //! | `block` | _Block, of which arrays are made |
+//! | `exported` | _Exported, for Python classes that lend the bytes of a block |
 //! | `rwlock_guard`, `rwlock_hold` | its guards, and what the views of the bytes keep |
 //! | `holding` | who holds guards of a handle, so that nobody waits for himself |
 //! | `loop_faces` | a face for each event loop, for handles of many threads and loops |
@@ -47,6 +48,7 @@ mod convert_write;
 mod convert_write_more;
 mod end;
 mod errors;
+mod exported;
 mod grant;
 mod holding;
 mod lent;
@@ -102,6 +104,7 @@ fn ringspan_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<segment::PySegment>()?;
     m.add_class::<rwlock::PyRwLock>()?;
     m.add_class::<block::PyBlock>()?;
+    m.add_class::<exported::Exported>()?;
     m.add_class::<rwlock_ops::PyAcquire>()?;
     m.add_class::<rwlock_guard::PyGuard>()?;
     m.add_class::<stat::PyHolder>()?;

@@ -3,35 +3,10 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from ringspan import _ringspan
-from ringspan._ringspan import _Block
+from ringspan._ringspan import _Block, _Exported
 from ringspan.compat.shared_memory._errors import InvalidOption, runtime_errors
-
-
-class _Lends:
-    """Lends the bytes of a block; with `readonly` nobody can write through its views."""
-
-    _source: _Block
-    _lends_readonly: bool
-
-    def __new__(cls, source: _Block, readonly: bool, /) -> Self:
-        """Lends what `source` lends."""
-        self = super().__new__(cls)
-        self._source, self._lends_readonly = source, readonly
-        return self
-
-    def __buffer__(self, flags: int, /) -> memoryview:
-        view = memoryview(self._source)
-        return view.toreadonly() if self._lends_readonly else view
-
-
-if TYPE_CHECKING:
-    _Exported = _Lends
-else:
-    # Before CPython 3.12 only a native class can be one to take a memoryview of.
-    _Exported = getattr(_ringspan, "_Exported", _Lends)
 
 
 class SharedMemory(_Exported):
