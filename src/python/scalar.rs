@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyTuple};
+use pyo3::types::{PyBool, PyInt, PyTuple};
 use std::sync::Arc;
 
 use super::changes::{self, Changing, Source, Until};
@@ -51,9 +51,18 @@ fn refuse(given: &Bound<'_, PyAny>, wanted: &str) -> PyErr {
     PyTypeError::new_err(format!("{wanted} is wanted, not {found}"))
 }
 
+/// Whether it is a truth value, Python's or numpy's; the latter is an index up to numpy 1.26.
+fn is_boolean(given: &Bound<'_, PyAny>) -> bool {
+    if given.is_instance_of::<PyInt>() {
+        return given.is_instance_of::<PyBool>();
+    }
+    let name = given.get_type().name();
+    name.is_ok_and(|name| name.to_str().is_ok_and(|name| matches!(name, "bool" | "bool_")))
+}
+
 impl PyNumber for i64 {
     fn of(given: &Bound<'_, PyAny>) -> PyResult<i64> {
-        if given.is_instance_of::<PyBool>() {
+        if is_boolean(given) {
             return Err(refuse(given, "an int"));
         }
         given.extract() // OverflowError beyond 64 bits
@@ -66,7 +75,7 @@ impl PyNumber for i64 {
 
 impl PyNumber for f64 {
     fn of(given: &Bound<'_, PyAny>) -> PyResult<f64> {
-        if given.is_instance_of::<PyBool>() {
+        if is_boolean(given) {
             return Err(refuse(given, "a float"));
         }
         given.extract()

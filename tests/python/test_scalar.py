@@ -76,7 +76,7 @@ def test_it_is_opened_or_made_as_asked(name: str, kind: Any, zero: Any, one: Any
 
 WRONG = {
     INT: [True, 1.0, "1", None, b"1", 1j, np.bool_(True)],
-    FLOAT: [True, "1", None, b"1", 1j],
+    FLOAT: [True, "1", None, b"1", 1j, np.bool_(True)],
     BOOL: [1, 0, 1.0, "True", None, np.bool_(True)],
 }
 
