@@ -118,6 +118,15 @@ def other_pythons() -> dict[str, str | None]:
     return found
 
 
+def up_to(minor: int) -> str | None:
+    """Finds a CPython that is no newer than 3.`minor`: our own, or the newest other one."""
+    if sys.version_info[:2] <= (3, minor):
+        return sys.executable
+    others = other_pythons()
+    found = [others.get(f"3.{number}") for number in range(minor, 10, -1)]
+    return next((path for path in found if path), None)
+
+
 def _is(python: str, version: str) -> bool:
     code = (
         "import sys, sysconfig; print('%d.%d' % sys.version_info[:2], sys.implementation.name,"

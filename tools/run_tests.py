@@ -30,6 +30,10 @@ NO_LIBPYTHON = {"PYO3_BUILD_EXTENSION_MODULE": "1"}
 UNBANNED = ("-A", "clippy::disallowed_methods", "-A", "clippy::print_stdout")
 # Test files that are the same on every interpreter and doorbell.
 ONCE = ("test_readme.py", "test_examples.py")
+# Test files about arrays: these run with each generation of numpy and pandas, and not elsewhere.
+ARRAYS = ("test_array_*.py", "test_compat_shared_memory_arrays.py")
+# The newest CPython that numpy 1.26 has wheels for.
+OLDER_ARRAYS_UP_TO = 12
 
 
 def has_component(run: Runner, name: str) -> bool:
@@ -163,7 +167,7 @@ def pytest(run: Runner, python: str, *arguments: str, **env: str) -> Outcome:
 
 def again() -> list[str]:
     """Returns the arguments that leave out what one run is enough for."""
-    left_out = [f"--ignore=tests/python/{name}" for name in ONCE]
+    left_out = [f"--ignore-glob=*/{name}" for name in (*ONCE, *ARRAYS)]
     return ["-m", "not slow", *left_out]
 
 
@@ -194,6 +198,23 @@ def other_pythons(run: Runner) -> Outcome:
         outcome.skips = [f"{version}: {name}" for name in outcome.skips]
         total.add(outcome)
     run.stage = base
+    return total
+
+
+def older_arrays(run: Runner) -> Outcome:
+    """What has to do with arrays, with numpy 1.26, pandas 2 and the oldest xarray we take."""
+    base = environments.up_to(OLDER_ARRAYS_UP_TO)
+    if base is None:
+        return Outcome(skips=[f"numpy 1.26 needs a CPython up to 3.{OLDER_ARRAYS_UP_TO}"])
+    env = ROOT / ".venv-older-arrays"
+    interpreter = str(environments.ensure(env, "older-arrays", base))
+    environments.install_wheel(env, one_wheel())
+    tests = ROOT / "tests" / "python"
+    named = ("test_codec_arrays.py", "test_scalar.py", "test_block.py", *ARRAYS)
+    files = [str(path) for name in named for path in sorted(tests.glob(name))]
+    total = pytest(run, interpreter, *files)
+    pages = ("tests/python/test_readme.py", "-k", "arrays.md or shared_memory.md")
+    total.add(pytest(run, interpreter, *pages))
     return total
 
 
@@ -247,6 +268,7 @@ STAGES = [
     Stage("python", "python", python, ("wheel",)),
     Stage("python-pipe", "python", python_pipe, ("wheel",)),
     Stage("other-pythons", "python", other_pythons, ("wheel",)),
+    Stage("older-arrays", "python", older_arrays, ("wheel",)),
     Stage("readme", "lint", readme, ("wheel",)),
     Stage("ruff", "lint", ruff, ("venv",)),
     Stage("mypy", "lint", mypy, ("wheel",)),

@@ -66,13 +66,14 @@ def _variable(plan: Plan, what: str, variable: Any, copies: bool) -> dict[str, A
 
 def _coords(plan: Plan, owner: Any) -> list[Any]:
     """Coordinates as variables; those of a MultiIndex as labels."""
-    xr, found = xarray(), []
+    # xarray does not import it by itself.
+    known, found = import_module("xarray.indexes"), []
     done: set[Any] = set()
     for name, coord in owner.coords.items():
         kind = owner.xindexes.get(name)
         if name in done:
             continue
-        if isinstance(kind, xr.indexes.PandasMultiIndex):
+        if isinstance(kind, known.PandasMultiIndex):
             (dim,) = coord.dims
             index = owner.indexes[name]
             done |= {dim, *index.names}
@@ -80,7 +81,7 @@ def _coords(plan: Plan, owner: Any) -> list[Any]:
             spec = labels.described(plan, f"the labels of {dim!r}", index)
             found.append([dim, {"multi": spec, "attrs": attrs}])
             continue
-        if kind is not None and type(kind) is not xr.indexes.PandasIndex:
+        if kind is not None and type(kind) is not known.PandasIndex:
             text = f"array {plan.name}: coordinate {name!r} has a {type(kind).__name__}"
             raise TypeError(f"{text}, which cannot be shared; drop it (drop_indexes)")
         spec = _variable(plan, f"coordinate {name!r}", coord.variable, True)
