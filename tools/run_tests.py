@@ -15,25 +15,17 @@ import tomllib
 import uuid
 from pathlib import Path
 
-import environments
 import leftovers
+import python_stages
 import report
 from report import Outcome
 from runner import ROOT, Runner, Stage, run_stages
 
-VENV_PYTHON = str(environments.python_in(environments.DEV))
-WHEELS = ROOT / "target" / "wheels" / "dev"
 SKIPS = ROOT / "target" / "test-logs" / "skips"
 # The binding compiles without looking for a libpython, as maturin does it.
 NO_LIBPYTHON = {"PYO3_BUILD_EXTENSION_MODULE": "1"}
 # The bans of clippy.toml are for the library; tests, benches and examples are ordinary programs.
 UNBANNED = ("-A", "clippy::disallowed_methods", "-A", "clippy::print_stdout")
-# Test files that are the same on every interpreter and doorbell.
-ONCE = ("test_readme.py", "test_examples.py")
-# Test files about arrays: these run with each generation of numpy and pandas, and not elsewhere.
-ARRAYS = ("test_array_*.py", "test_compat_shared_memory_arrays.py")
-# The newest CPython that numpy 1.26 has wheels for.
-OLDER_ARRAYS_UP_TO = 12
 
 
 def has_component(run: Runner, name: str) -> bool:
@@ -129,125 +121,6 @@ def loom(run: Runner) -> Outcome:
     return total
 
 
-def set_up(run: Runner) -> Outcome:
-    """Makes `.venv` with the pinned tools."""
-    del run
-    environments.ensure(environments.DEV, "dev")
-    return Outcome(passed=1)
-
-
-def wheel(run: Runner) -> Outcome:
-    """Builds the one wheel that all Python tests use, and installs it."""
-    command = [str(environments.DEV / "bin" / "maturin"), "build", "--profile", "dev-wheel"]
-    command += ["--features", "python,failpoints", "-o", str(WHEELS), "-i", VENV_PYTHON]
-    shutil.rmtree(WHEELS, ignore_errors=True)
-    total = run.check("maturin build", *command)
-    if not total.failed:
-        environments.install_wheel(environments.DEV, one_wheel())
-    return total
-
-
-def one_wheel() -> Path:
-    """Returns the wheel that the stage before has built."""
-    found = list(WHEELS.glob("ringspan-*.whl"))
-    if len(found) != 1:
-        raise RuntimeError(f"expected one wheel in {WHEELS}, found {len(found)}")
-    return found[0]
-
-
-def pytest(run: Runner, python: str, *arguments: str, **env: str) -> Outcome:
-    """Runs pytest with an interpreter that has the wheel; counts by its JUnit report."""
-    junit = ROOT / "target" / "test-logs" / f"{run.stage}.xml"
-    junit.unlink(missing_ok=True)
-    examples = str(ROOT / "target" / "debug" / "examples")
-    command = [python, "-m", "pytest", "-q", f"--junitxml={junit}", *arguments]
-    done = run.run(*command, env={"RINGSPAN_EXAMPLES": examples, **env})
-    return report.read_junit(junit, done.well)
-
-
-def again() -> list[str]:
-    """Returns the arguments that leave out what one run is enough for."""
-    left_out = [f"--ignore-glob=*/{name}" for name in (*ONCE, *ARRAYS)]
-    return ["-m", "not slow", *left_out]
-
-
-def python(run: Runner) -> Outcome:
-    """The whole Python suite on the Python that runs this."""
-    return pytest(run, VENV_PYTHON, "--deselect=tests/python/test_readme.py")
-
-
-def python_pipe(run: Runner) -> Outcome:
-    """The core of the Python suite with the doorbell of the other unixes."""
-    return pytest(run, VENV_PYTHON, *again(), RINGSPAN_DOORBELL="pipe")
-
-
-def other_pythons(run: Runner) -> Outcome:
-    """The core of the Python suite on every other CPython of this machine, with the same wheel."""
-    total = Outcome()
-    base = run.stage
-    for version, path in environments.other_pythons().items():
-        if path is None:
-            run.note(f"CPython {version}: not found on this machine")
-            continue
-        run.stage = f"{base}-{version}"
-        env = ROOT / f".venv-{version}"
-        interpreter = str(environments.ensure(env, "test", path))
-        environments.install_wheel(env, one_wheel())
-        outcome = pytest(run, interpreter, *again())
-        outcome.failures = [f"{version}: {name}" for name in outcome.failures]
-        outcome.skips = [f"{version}: {name}" for name in outcome.skips]
-        total.add(outcome)
-    run.stage = base
-    return total
-
-
-def older_arrays(run: Runner) -> Outcome:
-    """What has to do with arrays, with numpy 1.26, pandas 2 and the oldest xarray we take."""
-    base = environments.up_to(OLDER_ARRAYS_UP_TO)
-    if base is None:
-        return Outcome(skips=[f"numpy 1.26 needs a CPython up to 3.{OLDER_ARRAYS_UP_TO}"])
-    env = ROOT / ".venv-older-arrays"
-    interpreter = str(environments.ensure(env, "older-arrays", base))
-    environments.install_wheel(env, one_wheel())
-    tests = ROOT / "tests" / "python"
-    named = ("test_codec_arrays.py", "test_scalar.py", "test_block.py", *ARRAYS)
-    files = [str(path) for name in named for path in sorted(tests.glob(name))]
-    total = pytest(run, interpreter, *files)
-    pages = ("tests/python/test_readme.py", "-k", "arrays.md or shared_memory.md")
-    total.add(pytest(run, interpreter, *pages))
-    return total
-
-
-def readme(run: Runner) -> Outcome:
-    """Executes the blocks of the README (its Rust blocks are doctests)."""
-    return pytest(run, VENV_PYTHON, "tests/python/test_readme.py")
-
-
-def ruff(run: Runner) -> Outcome:
-    """Lints and checks the formatting of all Python."""
-    total = run.check("ruff check", VENV_PYTHON, "-m", "ruff", "check")
-    total.add(run.check("ruff format", VENV_PYTHON, "-m", "ruff", "format", "--check"))
-    return total
-
-
-def mypy(run: Runner) -> Outcome:
-    """Checks the types of the package, the examples, the tools and the tests' own helpers."""
-    total = Outcome()
-    places = [["python/ringspan"], ["tools"], ["tests/python/conftest.py"]]
-    places += [["tests/python/test_readme.py"], ["tests/python/test_types.py"]]
-    places += [[str(path.relative_to(ROOT))] for path in sorted(ROOT.glob("examples/python/*.py"))]
-    for place in places:
-        if (ROOT / place[0]).exists():
-            command = [VENV_PYTHON, "-m", "mypy", "--strict", *place]
-            total.add(run.check(f"mypy {place[0]}", *command, env={"MYPYPATH": "tools"}))
-    return total
-
-
-def stubtest(run: Runner) -> Outcome:
-    """Compares the stubs with the module that was built."""
-    return run.check("stubtest", VENV_PYTHON, "-m", "mypy.stubtest", "ringspan")
-
-
 def docs(run: Runner) -> Outcome:
     """Builds the API documentation; a broken link is an error."""
     env = {"RUSTDOCFLAGS": "-D warnings"}
@@ -260,19 +133,20 @@ STAGES = [
     Stage("features", "builds", features),
     Stage("fuzz-check", "builds", fuzz_check),
     Stage("rust-build", "builds", rust_build),
-    Stage("venv", "builds", set_up),
-    Stage("wheel", "builds", wheel, ("venv",)),
+    Stage("venv", "builds", python_stages.set_up),
+    Stage("wheel", "builds", python_stages.wheel, ("venv",)),
     Stage("rust", "rust", rust, ("rust-build",)),
     Stage("rust-pipe", "rust", rust_pipe, ("rust-build",)),
     Stage("loom", "loom", loom),
-    Stage("python", "python", python, ("wheel",)),
-    Stage("python-pipe", "python", python_pipe, ("wheel",)),
-    Stage("other-pythons", "python", other_pythons, ("wheel",)),
-    Stage("older-arrays", "python", older_arrays, ("wheel",)),
-    Stage("readme", "lint", readme, ("wheel",)),
-    Stage("ruff", "lint", ruff, ("venv",)),
-    Stage("mypy", "lint", mypy, ("wheel",)),
-    Stage("stubtest", "lint", stubtest, ("wheel",)),
+    Stage("python", "python", python_stages.python, ("wheel",)),
+    Stage("python-pipe", "python", python_stages.python_pipe, ("wheel",)),
+    Stage("other-pythons", "python", python_stages.other_pythons, ("wheel",)),
+    Stage("older-arrays", "python", python_stages.older_arrays, ("wheel",)),
+    Stage("originals", "python", python_stages.originals, ("wheel",)),
+    Stage("readme", "lint", python_stages.readme, ("wheel",)),
+    Stage("ruff", "lint", python_stages.ruff, ("venv",)),
+    Stage("mypy", "lint", python_stages.mypy, ("wheel",)),
+    Stage("stubtest", "lint", python_stages.stubtest, ("wheel",)),
     Stage("docs", "lint", docs),
 ]
 
