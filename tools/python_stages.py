@@ -70,7 +70,9 @@ def python(run: Runner) -> Outcome:
 
 def python_pipe(run: Runner) -> Outcome:
     """The core of the Python suite with the doorbell of the other unixes."""
-    return pytest(run, VENV_PYTHON, *again(), RINGSPAN_DOORBELL="pipe")
+    # The older libraries wait by the objects that the other tests are about.
+    left_out = [*again(), "--ignore-glob=*/test_compat_*.py"]
+    return pytest(run, VENV_PYTHON, *left_out, RINGSPAN_DOORBELL="pipe")
 
 
 def other_pythons(run: Runner) -> Outcome:
