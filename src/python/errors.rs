@@ -1,7 +1,6 @@
 //! Errors of the core as Python exceptions: the one place that knows both. The classes are Python's
 //! (`_exceptions.py`), since each has two bases.
 
-use pyo3::import_exception;
 use pyo3::prelude::*;
 use std::fmt::Display;
 
@@ -11,37 +10,31 @@ use crate::view::ViewError;
 
 mod class {
     #![allow(missing_docs, reason = "named and documented in _exceptions.py")]
-    use super::import_exception;
+    use pyo3::{PyTypeInfo, Python, import_exception};
 
-    import_exception!(ringspan._exceptions, AlreadyExists);
-    import_exception!(ringspan._exceptions, Closed);
-    import_exception!(ringspan._exceptions, CodecError);
-    import_exception!(ringspan._exceptions, Damaged);
-    import_exception!(ringspan._exceptions, Disconnected);
-    import_exception!(ringspan._exceptions, Empty);
-    import_exception!(ringspan._exceptions, Forked);
-    import_exception!(ringspan._exceptions, HandleClosed);
-    import_exception!(ringspan._exceptions, InvalidName);
-    import_exception!(ringspan._exceptions, InvalidOption);
-    import_exception!(ringspan._exceptions, Mismatch);
-    import_exception!(ringspan._exceptions, NoSpace);
-    import_exception!(ringspan._exceptions, NotFound);
-    import_exception!(ringspan._exceptions, NotServed);
-    import_exception!(ringspan._exceptions, PeerClosed);
-    import_exception!(ringspan._exceptions, PeerDied);
-    import_exception!(ringspan._exceptions, PeerUnreachable);
-    import_exception!(ringspan._exceptions, PermissionDenied);
-    import_exception!(ringspan._exceptions, Poisoned);
-    import_exception!(ringspan._exceptions, Removed);
-    import_exception!(ringspan._exceptions, RoleTaken);
-    import_exception!(ringspan._exceptions, SystemFault);
-    import_exception!(ringspan._exceptions, Timeout);
-    import_exception!(ringspan._exceptions, TooLarge);
-    import_exception!(ringspan._exceptions, TooManyAttached);
-    import_exception!(ringspan._exceptions, TooManyFiles);
-    import_exception!(ringspan._exceptions, UnknownMethod);
-    import_exception!(ringspan._exceptions, Unsupported);
-    import_exception!(ringspan._exceptions, WouldDeadlock);
+    macro_rules! classes {
+        ($($name:ident,)*) => {
+            $(import_exception!(ringspan._exceptions, $name);)*
+
+            /// Looks all of them up. Later it may be too late: when the interpreter ends, nothing can
+            /// be imported any more, and objects that end then may still have something to say.
+            pub(super) fn import(py: Python<'_>) {
+                $(let _ = $name::type_object(py);)*
+            }
+        };
+    }
+
+    classes! {
+        AlreadyExists, Closed, CodecError, Damaged, Disconnected, Empty, Forked, HandleClosed,
+        InvalidName, InvalidOption, Mismatch, NoSpace, NotFound, NotServed, PeerClosed, PeerDied,
+        PeerUnreachable, PermissionDenied, Poisoned, Removed, RoleTaken, SystemFault, Timeout,
+        TooLarge, TooManyAttached, TooManyFiles, UnknownMethod, Unsupported, WouldDeadlock,
+    }
+}
+
+/// Looks the classes up while they can be imported.
+pub(crate) fn import(py: Python<'_>) {
+    class::import(py);
 }
 
 /// The exception of a fault.

@@ -91,6 +91,7 @@ use pyo3::types::PyList;
 #[pymodule(gil_used = true)]
 #[pyo3(name = "_ringspan")]
 fn ringspan_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    errors::import(m.py());
     awaitable::register_awaitable(m)?;
     convert::register(m)?;
     m.add_class::<ring::PyRing>()?;

@@ -1,6 +1,7 @@
 """The labels of pandas: planned as parts of a payload, and found there again.
 
-Numbers and times are not copied; they are read-only for everybody. Text and objects are.
+Numbers and times are not copied; they are read-only for everybody. Text and objects are, and so are
+codes: pandas does not look whether they name anything, so nobody else may write them later.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _built(parts: Parts, spec: Any) -> Any:
     if kind == "multi":
         return pd.MultiIndex(
             levels=[built(parts, level) for level in entry(spec, "levels", list)],
-            codes=[parts.array(place, writes=False) for place in entry(spec, "codes", list)],
+            codes=[parts.array(place, writes=False).copy() for place in entry(spec, "codes", list)],
             names=entry(spec, "names", list),
         )
     name = spec.get("name")
@@ -73,7 +74,10 @@ def _built(parts: Parts, spec: Any) -> Any:
         left, right = built(parts, spec.get("left")), built(parts, spec.get("right"))
         closed = entry(spec, "closed", str)
         return pd.IntervalIndex.from_arrays(left, right, closed=closed, name=name)
-    data = put_together(parts, spec, arrays_of(parts, spec, writes=False))
+    arrays = arrays_of(parts, spec, writes=False)
+    if kind == "category":
+        arrays = [codes.copy() for codes in arrays]
+    data = put_together(parts, spec, arrays)
     freq = spec.get("freq")
     if isinstance(freq, str):
         kinds = {"M": pd.DatetimeIndex, "m": pd.TimedeltaIndex}

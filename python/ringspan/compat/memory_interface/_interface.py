@@ -352,6 +352,8 @@ class MemoryInterface:
 
         Returns how many are left, not written. Does not ask `can_write`.
         """
+        if self._memory is None:
+            raise nothing_loaded(_NAME)
         self.partial_data += rsp_stream
         if len(self.partial_data) > self.size_in_bytes:
             self._write(bytes(self.partial_data[: self.size_in_bytes]), False)

@@ -56,7 +56,7 @@ class _Shared(ABC, Generic[_T, _N]):
             self.load_sharedobject(memblk)
 
     def _created(self, size: int, make: Callable[[str], _N]) -> Memblk:
-        memory = made(type(self).__name__, size, make)
+        memory = made(self._kind(), size, make)
         self._have(memory, size, loaded=False)
         self.memblk = {"size": size, "memory": memory}
         return self.memblk
@@ -69,7 +69,7 @@ class _Shared(ABC, Generic[_T, _N]):
         """
         memory = memory_of(memblk, self._kind())
         memory.native  # noqa: B018 - it is opened now, or refused
-        self._have(memory, int(memblk["size"]), loaded=True)
+        self._have(memory, memory.size, loaded=True)
         self.memblk = memblk
 
     @classmethod

@@ -54,6 +54,10 @@ class Empty(_exceptions.Empty, RuntimeError):
     """Nothing is in the queue now."""
 
 
+class HandleClosed(_exceptions.HandleClosed, RuntimeError):
+    """The very handle was closed before."""
+
+
 class Removed(_exceptions.Removed, RuntimeError):
     """The name was unlinked, and nobody else has the object."""
 
@@ -86,6 +90,7 @@ __all__ = [
     "AlreadyExists",
     "Damaged",
     "Empty",
+    "HandleClosed",
     "InvalidName",
     "InvalidOption",
     "Mismatch",

@@ -86,7 +86,7 @@ class SeriesLayout(Planned):
 
     def __init__(self, dtype: Any, index: Any, init_value: Any = None) -> None:
         labels = _labels(needs("pandas", type(self).__name__), index)
-        self._take(_series(dtype, labels, 0 if init_value is None else init_value))
+        self._take(_series(dtype, labels, init_value))
 
     @classmethod
     def _kind(cls) -> tuple[_Planner, type[Labelled[Any]]]:
@@ -120,7 +120,7 @@ class DataFrameLayout(Planned):
             value = init_value
             if isinstance(value, pd.DataFrame):
                 value = value[name].reindex(labels) if name in value.columns else None
-            columns[number] = _series(dtype, labels, 0 if value is None else value)
+            columns[number] = _series(dtype, labels, value)
         frame = pd.DataFrame(columns, index=labels, copy=False)
         frame.columns = pd.Index([name for name, _ in dtypes])
         self._take(frame)
@@ -152,7 +152,7 @@ class DataArrayLayout(Planned):
         init_value: Any = None,
     ) -> None:
         xr = needs("xarray", type(self).__name__)
-        data = _spread(dtype, tuple(shape), 0 if init_value is None else init_value)
+        data = _spread(dtype, tuple(shape), init_value)
         self._take(xr.DataArray(data, dims=dims, coords=coords))
 
     @classmethod
@@ -172,10 +172,14 @@ def _series(dtype: Any, labels: Any, value: Any) -> Any:
     pd = needs("pandas", "a Series")
     found = pd.api.types.pandas_dtype(dtype)
     if not hasattr(found, "hasobject"):  # one of pandas' own
-        return pd.Series(value, index=labels, dtype=found)
+        return pd.Series(0 if value is None else value, index=labels, dtype=found)
     return pd.Series(_spread(found, (len(labels),), value), index=labels, copy=False)
 
 
 def _spread(dtype: Any, shape: tuple[int, ...], value: Any) -> Any:
+    """Zeros, or the value as an assignment takes it: what the dtype cannot hold is an error."""
     np = needs("numpy", "an array")
-    return np.broadcast_to(np.asarray(value).astype(dtype), shape)
+    one = np.zeros(() if value is None else np.shape(value), dtype)
+    if value is not None:
+        one[...] = value
+    return np.broadcast_to(one, shape)

@@ -20,6 +20,10 @@ from ringspan.compat.shared_memory._errors import Damaged, Mismatch, PickleRefus
 PICKLE = 4
 #: Whether `load` was told to read pickles, for what is nested in what it loads.
 _asked: ContextVar[bool] = ContextVar("_asked", default=False)
+#: How deep the layout is nested that is loaded now.
+_depth: ContextVar[int] = ContextVar("_depth", default=0)
+#: Deeper ones are refused.
+_DEEPEST = 100
 
 
 class Layout(abc.ABC):
@@ -51,6 +55,8 @@ class Layout(abc.ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if "load" in cls.__dict__ and "_made" not in cls.__dict__:
+            cls._made = Layout._made  # type: ignore[method-assign]
         sign = cls.__dict__.get("sign")
         if sign is None:
             return
@@ -228,8 +234,18 @@ class StructLayout(Layout):
 
     @classmethod
     def load(cls, mem: memoryview) -> Any:
-        """Returns a dict of what the layouts load."""
-        return {key: load_mem(part) for key, part in cls._parts(mem)}
+        """Returns a dict of what the layouts load.
+
+        Raises Damaged for a table that cannot be, and for one below 100 others.
+        """
+        depth = _depth.get()
+        if depth == _DEEPEST:
+            raise Damaged(f"a {cls.__name__} lies below {_DEEPEST} others")
+        token = _depth.set(depth + 1)
+        try:
+            return {key: load_mem(part) for key, part in cls._parts(mem)}
+        finally:
+            _depth.reset(token)
 
     @classmethod
     def _parts(cls, mem: memoryview) -> list[tuple[str, memoryview]]:

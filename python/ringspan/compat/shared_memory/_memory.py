@@ -7,16 +7,16 @@ from typing import Any, Self
 
 from ringspan._ringspan import _Block, _Exported
 from ringspan.compat.shared_memory._errors import InvalidOption, runtime_errors
+from ringspan.compat.shared_memory._handle import Handle
 
 
-class SharedMemory(_Exported):
+class SharedMemory(Handle, _Exported):
     """Named memory that stays until `unlink`: `memoryview(shared_memory)` are its bytes.
 
     It has no constructor: `create` and `open` return one. Views keep the memory, whatever becomes
     of this object. `notify` wakes who waits for `changed`. Pickles by name.
     """
 
-    _block: _Block
     _read_only: bool
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
@@ -30,8 +30,10 @@ class SharedMemory(_Exported):
         Raises FileExistsError where the name is taken; like everything that goes wrong here it is a
         RuntimeError too.
         """
-        if size < 1:
-            raise InvalidOption(f"memory {name}: Invalid argument: {size} bytes; ask for 1 or more")
+        if not 1 <= size < 1 << 62:
+            raise InvalidOption(
+                f"memory {name}: Invalid argument: {size} bytes; ask for 1 or more, as memory has"
+            )
         with runtime_errors():
             return cls._of(_Block.create(name, size), False)
 
@@ -44,7 +46,8 @@ class SharedMemory(_Exported):
     @classmethod
     def _of(cls, block: _Block, read_only: bool) -> Self:
         self = _Exported.__new__(cls, block, read_only)
-        self._block, self._read_only = block, read_only
+        self._have(block)
+        self._read_only = read_only
         return self
 
     def size(self) -> int:

@@ -6,11 +6,12 @@
 The version of the block is the number of items ever put. Putting one is: under the lock, at which
 only those wait who put, fill the slot, then `notify`, which counts and wakes. So an item is there
 for all or for nobody, whenever its writer is killed. Readers take no lock. They copy and then
-check number and CRC, so that what is overwritten meanwhile is skipped, never handed out.
+check number and CRC (of number, tag and item), so that what is overwritten meanwhile is skipped, never handed out.
 """
 
 from __future__ import annotations
 
+import operator
 import struct
 import threading
 import time
@@ -30,6 +31,7 @@ from ringspan.compat.shared_memory._errors import (
     TooLarge,
     runtime_errors,
 )
+from ringspan.compat.shared_memory._handle import Handle
 from ringspan.compat.shared_memory._layouts import align, decode, encode
 
 SIGN: Final = b"q"
@@ -39,6 +41,8 @@ _SLOTS_AT = 64
 #: Tag of what a serializer of the program's own wrote.
 _OWN = 255
 _NOTHING: Final = object()
+#: No memory has that many bytes.
+_BEYOND = 1 << 62
 
 
 class Serializer(Protocol):
@@ -51,8 +55,7 @@ class Serializer(Protocol):
         """Reads an item; `mem` is a copy that nobody else writes to."""
 
 
-class _Queue:
-    _block: _Block
+class _Queue(Handle):
     _mem: memoryview
     _count: int
     _itemsize: int
@@ -64,16 +67,19 @@ class _Queue:
     #: Number of the next item to read.
     _position: int
     _missed: int
-    #: Held by the thread that takes an item.
-    _turn: threading.Lock
+    #: Held by the thread that chooses an item: for our own code only, which a signal may interrupt.
+    _turn: threading.RLock
 
     def __init__(self, *_: Any, **__: Any) -> None:
         raise TypeError(f"{type(self).__name__} has no constructor; use create or open")
 
     @classmethod
     def _create(cls, name: str, itemsize: int, count: int, safe_buffer: int, *options: Any) -> Self:
-        if itemsize < 1 or count < 1:
-            told = f"a queue of {count} items of {itemsize} bytes: both are at least 1"
+        itemsize, count = operator.index(itemsize), operator.index(count)
+        if itemsize < 1 or count < 1 or count * _stride(itemsize) >= _BEYOND:
+            told = (
+                f"a queue of {count} items of {itemsize} bytes: both are at least 1, and fit memory"
+            )
             raise InvalidOption(told)
         _check_safe_buffer(safe_buffer)
         head = _HEAD.pack(SIGN, 1, count, itemsize)
@@ -92,15 +98,20 @@ class _Queue:
         cls, block: _Block, safe_buffer: int, allow_pickle: bool, serializer: Serializer | None
     ) -> Self:
         self = cls.__new__(cls)
-        self._block, self._mem = block, memoryview(block)
+        self._have(block)
+        self._mem = memoryview(block)
         self._count, self._itemsize = _checked_head(self._mem, block.name)
         # The newest item can be read whatever they ask to be kept clear.
         self._safe_buffer, self._clear = safe_buffer, min(safe_buffer, self._count - 1)
         self._allow_pickle, self._serializer = allow_pickle, serializer
         self._position = max(block.version - 1, 0)
         self._missed = 0
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()
         return self
+
+    def _open_again(self) -> None:
+        super()._open_again()
+        self._turn = threading.RLock()  # a thread of the parent may have held it
 
     # ---- putting ---------------------------------------------------------------------------------
 
@@ -137,11 +148,13 @@ class _Queue:
             # Who was killed here left a slot that he had not published; it is ours now.
             self._block.clear_poison()
         number = self._block.version
+        if number >= _BEYOND:
+            raise Damaged(f"queue {self._block.name}: {number} items were never put; make it anew")
         at = self._place(number)
         _SLOT.pack_into(self._mem, at, 0, 0, 0, 0)
         start = at + _SLOT.size
         self._mem[start : start + len(data)] = data
-        _SLOT.pack_into(self._mem, at, number + 1, len(data), _crc(number, data), tag)
+        _SLOT.pack_into(self._mem, at, number + 1, len(data), _crc(number, tag, data), tag)
         self._block.notify()
 
     def _place(self, number: int) -> int:
@@ -153,8 +166,8 @@ class _Queue:
         """Returns the next item of this reader, waiting for one if there is none.
 
         Raises Timeout (a TimeoutError) when none came within `timeout` seconds, PickleRefused for a
-        pickle without `allow_pickle` (the item stays the next one), and Damaged once for an item
-        that cannot be read.
+        pickle without `allow_pickle` (the item stays the next one until `skip`), and Damaged once
+        for an item that cannot be read.
         """
         until = None if timeout is None else time.monotonic() + timeout
         with runtime_errors():
@@ -187,27 +200,47 @@ class _Queue:
         return self._block.version <= self._position
 
     def _next(self) -> Any:
+        block = self._block  # in a forked child the turn is new with it
         with self._turn:
-            hurry = 0
-            while True:
-                # Read with acquire: the slots of all that is counted are written.
-                put = self._block.version
-                self._position = min(self._position, put)
-                if self._position == put:
-                    return _NOTHING
-                first = put - self._count + self._clear if put > self._count else 0
-                if hurry:
-                    # Overtaken while copying: closer to the newest there is more time.
-                    first = max(first, put - max(self._count >> hurry, 1))
-                self._skip_to(first)
-                found = self._copy(self._position)
-                if found is not None:
-                    return self._unpacked(*found)
-                if self._block.version == put:
-                    # Nobody overtook us: who should have written it did not.
-                    self._skip_to(self._position + 1)
-                else:
-                    hurry = min(hurry + 1, 63)
+            found = self._chosen(block)
+        return _NOTHING if found is None else self._unpacked(*found)
+
+    def skip(self) -> None:
+        """Steps over the next item, if there is one: over a pickle that is refused, say.
+
+        `missed` counts it.
+        """
+        block = self._block
+        with self._turn:
+            if block.version > self._position:
+                self._skip_to(self._position + 1)
+
+    def _chosen(self, block: _Block) -> tuple[int, int, bytes] | None:
+        """The next item, which nobody else of this reader gets: its number, tag and bytes."""
+        hurry = 0
+        while True:
+            # Read with acquire: the slots of all that is counted are written.
+            put = block.version
+            self._position = min(self._position, put)
+            if self._position == put:
+                return None
+            first = put - self._count + self._clear if put > self._count else 0
+            if hurry:
+                # Overtaken while copying: closer to the newest there is more time.
+                first = max(first, put - max(self._count >> hurry, 1))
+            self._skip_to(first)
+            number = self._position
+            found = self._copy(number)
+            if self._position != number:
+                continue  # a signal handler took it
+            if found is not None:
+                self._position = number + 1
+                return number, *found
+            if block.version == put:
+                # Nobody overtook us: who should have written it did not.
+                self._skip_to(number + 1)
+            else:
+                hurry = min(hurry + 1, 63)
 
     def _skip_to(self, number: int) -> None:
         if number > self._position:
@@ -223,24 +256,21 @@ class _Queue:
         start = at + _SLOT.size
         data = bytes(self._mem[start : start + length])
         after = _SLOT.unpack_from(self._mem, at)
-        return (tag, data) if after[0] == mark and crc == _crc(number, data) else None
+        return (tag, data) if after[0] == mark and crc == _crc(number, tag, data) else None
 
-    def _unpacked(self, tag: int, data: bytes) -> Any:
-        what = f"item {self._position} of queue {self._block.name}"
+    def _unpacked(self, number: int, tag: int, data: bytes) -> Any:
+        what = f"item {number} of queue {self._block.name}"
         try:
             if tag != _OWN:
-                item = decode(tag, data, self._allow_pickle, what)
-            elif self._serializer is not None:
-                item = self._serializer.load(memoryview(data))
-            else:
-                raise Damaged(f"{what}: its writer has a serializer; open the queue with the same")
+                return decode(tag, data, self._allow_pickle, what)
+            if self._serializer is not None:
+                return self._serializer.load(memoryview(data))
         except PickleRefused:
+            with self._turn:
+                if self._position == number + 1:
+                    self._position = number
             raise
-        except BaseException:
-            self._position += 1
-            raise
-        self._position += 1
-        return item
+        raise Damaged(f"{what}: its writer has a serializer; open the queue with the same")
 
     # ---- the rest --------------------------------------------------------------------------------
 
@@ -379,8 +409,8 @@ def _stride(itemsize: int) -> int:
     return align(8, _SLOT.size + itemsize)
 
 
-def _crc(number: int, data: bytes) -> int:
-    return zlib.crc32(data, number & 0xFFFFFFFF)
+def _crc(number: int, tag: int, data: bytes) -> int:
+    return zlib.crc32(data, zlib.crc32(bytes((tag,)), number & 0xFFFFFFFF))
 
 
 def _checked_head(mem: memoryview, name: str) -> tuple[int, int]:
