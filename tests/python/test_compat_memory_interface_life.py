@@ -249,6 +249,30 @@ def test_programs_that_clean_nothing_up_leave_nothing(script: Callable[..., Any]
         assert not memories(pid)
 
 
+def test_a_thread_that_sleeps_for_ever_keeps_no_memory(script: Callable[..., Any]) -> None:
+    program = script(
+        """
+        import threading, time
+        from ringspan.compat.memory_interface import *
+        memory, number, text = MemoryInterface(), SharedInt(), SharedString()
+        memory.create_memorybuf()
+        number.create_sharedobject()
+        text.create_sharedobject(100)
+        def sleep(verb, *args):
+            threading.Thread(target=verb, args=args, daemon=True).start()
+        sleep(memory.blocking_read)
+        sleep(number.blocking_changed)
+        sleep(text.blocking_wait_for, lambda now: now == "never")
+        time.sleep(0.2)
+        """
+    )
+    program.finish()
+    assert not program.stderr()
+    assert not memories(program.pid)
+    for door in Path(os.environ["RINGSPAN_DIR"]).iterdir():
+        door.unlink()  # of those who slept to the end; `gc` takes them too, once they are old
+
+
 def test_threads_of_a_child_go_on_after_its_main_function(script: Callable[..., Any]) -> None:
     program = script(
         """

@@ -18,7 +18,7 @@ from ringspan.compat.memory_interface._errors import (
     too_large,
     wrong_type,
 )
-from ringspan.compat.memory_interface._memory import Memory, made, memory_of
+from ringspan.compat.memory_interface._memory import Memory, made, memory_of, slept
 from ringspan.compat.memory_interface._shared import Memblk
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class MemoryInterface:
             taken = self._take(slots, self.use_pickle, left())
             if taken is not _NOTHING:
                 return taken
-            slots.block.blocking_changed(seen, left())
+            slept(slots.block, seen, left())
 
     async def aread(self) -> Any:
         """As `read`, waiting while there is nothing. Cancelled, it has taken nothing."""
@@ -314,7 +314,7 @@ class MemoryInterface:
                 if not slots.is_full:
                     slots.locked_put(data)
                     return len(data)
-            slots.block.blocking_changed(seen, left())
+            slept(slots.block, seen, left())
 
     async def awrite(self, rsp_stream: Any) -> int:
         """As `write`, waiting while no slot is free. Cancelled, it has written nothing.

@@ -121,6 +121,17 @@ class Memory(Generic[_N]):
         return f"<{self.kind} memory {self.name!r}, size={self.size}>"
 
 
+def slept(native: Any, since: int | None, timeout: float | None) -> int:
+    """`native.blocking_changed`; a daemon thread that sleeps when its process ends says nothing."""
+    try:
+        version: int = native.blocking_changed(since, timeout)
+    except RingspanError:
+        if _left and threading.current_thread() is not threading.main_thread():
+            raise SystemExit from None
+        raise
+    return version
+
+
 #: What this process holds, by name.
 _held: weakref.WeakValueDictionary[str, Memory[Any]] = weakref.WeakValueDictionary()
 #: What it created and has not removed.
@@ -187,8 +198,11 @@ def _leave() -> None:
         # What it is doing it does to the end; then it finds the objects gone, and ends.
         with contextlib.suppress(RuntimeError, AssertionError):  # a thread that is not Python's
             one.join(max(0.0, until - time.monotonic()))
+    stuck = any(one.is_alive() for one in others)
     for native in taken:
         with contextlib.suppress(RingspanError):
+            if stuck and native.stat().attached <= 1:
+                native.remove()  # a thread that sleeps in it keeps us attached, and nobody else is
             native.close()
 
 

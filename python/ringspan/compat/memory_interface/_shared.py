@@ -17,7 +17,7 @@ from ringspan.compat.memory_interface._errors import (
     too_large,
     wrong_type,
 )
-from ringspan.compat.memory_interface._memory import Memory, made, memory_of, opened_value
+from ringspan.compat.memory_interface._memory import Memory, made, memory_of, opened_value, slept
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -131,7 +131,7 @@ class _Shared(ABC, Generic[_T, _N]):
 
     def blocking_changed(self, since: int | None = None, timeout: float | None = None) -> int:
         """As `achanged`, parking the thread. Raises TimeoutError after `timeout` seconds."""
-        return self._native().blocking_changed(since, timeout)
+        return slept(self._native(), since, timeout)
 
     async def await_for(self, wanted: Callable[[_T], object]) -> _T:
         """Waits until `wanted` says true of the value, and returns that."""
@@ -153,7 +153,7 @@ class _Shared(ABC, Generic[_T, _N]):
             if wanted(value):
                 return value
             left = None if until is None else max(0.0, until - time.monotonic())
-            shared.blocking_changed(seen, left)
+            slept(shared, seen, left)
 
     def __enter__(self) -> Self:
         return self

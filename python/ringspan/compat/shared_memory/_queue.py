@@ -6,7 +6,8 @@
 The version of the block is the number of items ever put. Putting one is: under the lock, at which
 only those wait who put, fill the slot, then `notify`, which counts and wakes. So an item is there
 for all or for nobody, whenever its writer is killed. Readers take no lock. They copy and then
-check number and CRC (of number, tag and item), so that what is overwritten meanwhile is skipped, never handed out.
+check number and CRC (of number, tag and item), so that what is overwritten meanwhile is skipped,
+never handed out.
 """
 
 from __future__ import annotations
