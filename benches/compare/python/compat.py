@@ -78,6 +78,23 @@ class Alone(Compat):
             self.close(parent=True)
 
 
+def there_and_back(put: Callable[[Any], Any], get: Callable[[], Any], inputs: list[Any]) -> Work:
+    """The first of the inputs put in and taken out again."""
+    body = inputs[0]
+
+    def run(n: int) -> Any:
+        for _ in range(n):
+            put(body)
+            found = get()
+        return found
+
+    def once(one: Any) -> Any:
+        put(one)
+        return get()
+
+    return Work(run, body, once, inputs)
+
+
 def timed(work: Work, seconds: float) -> Figures:
     """The rate of an operation, after its check."""
     digest = checked((work.once(one), one) for one in work.inputs)

@@ -4,7 +4,7 @@ import contextlib
 import importlib
 from typing import Any, ClassVar
 
-from compat import Alone, Work, messages, numbers, texts
+from compat import Alone, Work, messages, numbers, texts, there_and_back
 from harness import Subject
 
 
@@ -186,38 +186,26 @@ class Shared(Alone):
         ("memory_interface-objects", 64, "one"),
     )
 
-    def pair(self, shared: Any, body: Any, inputs: list[Any]) -> Work:
+    def pair(self, shared: Any, inputs: list[Any]) -> Work:
         self.shared = shared
-        write, read = shared.write, shared.read
-
-        def run(n: int) -> Any:
-            for _ in range(n):
-                write(body)
-                found = read()
-            return found
-
-        def once(put: Any) -> Any:
-            write(put)
-            return read()
-
-        return Work(run, body, once, inputs)
+        return there_and_back(shared.write, shared.read, inputs)
 
     def int(self) -> Work:
         shared = self.old().SharedInt()
         shared.create_sharedobject()
-        return self.pair(shared, 1 << 40, numbers())
+        return self.pair(shared, [1 << 40, *numbers()])
 
     def text(self) -> Work:
         shared = self.old().SharedString()
         shared.create_sharedobject(self.size)
-        return self.pair(shared, "x" * self.size, texts(self.size))
+        return self.pair(shared, texts(self.size))
 
     def objects(self) -> Work:
         shared = self.old().MemoryInterface()
         largest = {"name": "x" * self.size, "items": list(range(100))}
         shared.create_memorybuf(largest, 10)
         inputs = [{"name": text, "items": list(range(100))} for text in texts(self.size)]
-        return self.pair(shared, largest, inputs)
+        return self.pair(shared, [largest, *inputs])
 
     def close(self, parent: bool) -> None:  # noqa: ARG002
         if hasattr(self, "shared"):
@@ -283,23 +271,10 @@ class Layouts(Alone):
     def queue(self) -> Work:
         queues, name, inputs = self.old().ShmMessageQueue, self.at("queue"), texts(self.size)
         writer = queues.create(name, 1 << 10, 16)
-        body = inputs[0]
-        writer.put(body)
+        writer.put(inputs[0])
         reader = queues.open(name)
-        put, get = writer.put, reader.get
-        get()
-
-        def run(n: int) -> Any:
-            for _ in range(n):
-                put(body)
-                found = get()
-            return found
-
-        def once(text: str) -> Any:
-            put(text)
-            return get()
-
-        return Work(run, body, once, inputs)
+        reader.get()
+        return there_and_back(writer.put, reader.get, inputs)
 
     def close(self, parent: bool) -> None:  # noqa: ARG002
         with contextlib.suppress(ImportError):

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from typing import Any, ClassVar
 
-from compat import Alone, Compat, Work, messages, numbers, records, texts
+from compat import Alone, Compat, Work, messages, numbers, records, texts, there_and_back
 from harness import Loop, Subject
 
 MEMBRIDGE = "ringspan.compat.membridge"
@@ -27,20 +27,7 @@ class Ring(Alone):
 
     def ring_bytes(self) -> Work:
         ring = self.ring()
-        push, pop, inputs = ring.push, ring.pop, messages(self.size)
-        body = inputs[0]
-
-        def run(n: int) -> Any:
-            for _ in range(n):
-                push(body)
-                found = pop()
-            return found
-
-        def once(message: bytes) -> Any:
-            push(message)
-            return pop()
-
-        return Work(run, body, once, inputs)
+        return there_and_back(ring.push, ring.pop, messages(self.size))
 
     def ring_text(self) -> Work:
         ring = self.ring()
