@@ -4,8 +4,8 @@ import math
 import statistics
 from html import escape
 
+from figures import column, figure
 from gates import Cell, Round
-from report import column, figure
 
 WIDTH, LABEL, ROW, TOP = 760, 190, 22, 64
 STYLE = """

@@ -2,9 +2,11 @@
 
 import re
 import statistics
-from collections.abc import Sequence
 
+import report_compat
+from figures import column, middle, ratio_text, size_text, span, spread
 from gates import GATES, Cell, Judged, Round
+from gates_compat import COMPAT
 from gates_rpc import RPC
 from gates_shared import SHARED
 
@@ -44,6 +46,7 @@ SECTIONS = {
     "Locks": ("lock", "handover"),
     "Values": ("value", "changed"),
     "RPC": ("rpc",),
+    "Compat": ("compat",),
 }
 #: What the rows of a group are divided by.
 REFERENCES = {
@@ -74,50 +77,6 @@ REFERENCES = {
     "py-rpc-add-64": "by-hand-asyncio",
     "py-rpc-echo": "by-hand-asyncio",
 }
-
-
-def size_text(size: int) -> str:
-    """64 B, 1 KiB, 1 MiB."""
-    for unit, factor in (("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if size >= factor:
-            return f"{size // factor} {unit}"
-    return f"{size} B"
-
-
-def figure(value: float, unit: str) -> str:
-    """A figure with three digits in the unit people use."""
-    if unit == "time":
-        for name, factor in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)):
-            if value >= factor or name == "ns":
-                return f"{value / factor:.3g} {name}"
-    if unit == "size":
-        return f"{value / 1024:.3g} KiB"
-    for name, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0)):
-        if value >= factor or not name:
-            tail = "B/s" if unit == "bytes" else "/s"
-            return f"{value / factor:.3g} {name}{tail}"
-    return f"{value:g}"
-
-
-def ratio_text(ratio: float) -> str:
-    """Three digits, without an exponent for large ratios."""
-    return f"{ratio:.0f}" if ratio >= 1000 else f"{ratio:.3g}"
-
-
-def spread(values: Sequence[float], unit: str) -> str:
-    """Median (min-max)."""
-    low, high = figure(min(values), unit), figure(max(values), unit)
-    return f"{figure(middle(values), unit)} ({low} - {high})"
-
-
-def middle(values: Sequence[float]) -> float:
-    """The median; here so that the runner judges what the table shows."""
-    return statistics.median(values)
-
-
-def column(rounds: list[Round], name: str) -> list[float]:
-    """The figures of one cell over the rounds."""
-    return [found[name] for found in rounds if name in found]
 
 
 def groups(cells: list[Cell]) -> dict[tuple[str, int, str], list[Cell]]:
@@ -155,6 +114,8 @@ def tables(cells: list[Cell], rounds: list[Round]) -> str:
 
 def section_tables(cells: list[Cell], rounds: list[Round]) -> str:
     """The groups of one section."""
+    if section_of(str(cells[0]["id"])) == "Compat":
+        return report_compat.tables(cells, rounds)
     lines: list[str] = []
     for (kind, size, pin), rows in groups(cells).items():
         title, unit = TITLES[kind]
@@ -196,7 +157,7 @@ def extras(name: str, rounds: list[Round]) -> str:
 def judge(cells: list[Cell], rounds: list[Round]) -> list[Judged]:
     """Every gate against the rounds."""
     judged = []
-    for gate in [*GATES, *SHARED, *RPC]:
+    for gate in [*GATES, *SHARED, *RPC, *COMPAT]:
         references = gate.references(cells)
         ratios = [gate.of_round(found, references) for found in rounds]
         judged.append(Judged(gate, [r for r in ratios if r is not None], references))
@@ -224,13 +185,6 @@ def told(judged: list[Judged]) -> str:
     return "\n".join(lines) if rows else ""
 
 
-def span(ratios: list[float]) -> str:
-    """Median (min - max) of ratios."""
-    if not ratios:
-        return "-"
-    return f"{ratio_text(middle(ratios))} ({ratio_text(min(ratios))} - {ratio_text(max(ratios))})"
-
-
 def document(
     text: str, about: str, cells: list[Cell], rounds: list[Round], judged: list[Judged]
 ) -> str:
@@ -244,6 +198,8 @@ def document(
                 verdicts(found) if any(j.gate.must is not None for j in found) else told(found)
             )
             targets = re.sub("^## ", "### ", targets, flags=re.MULTILINE)
+            if section == "Compat":
+                targets = report_compat.summary(found)  # each row has its verdict beside it
             inside = f"{about}\n{section_tables(rows, rounds)}\n{targets}"
             before, rest = text.split(begin, 1)
             text = f"{before}{begin}\n\n{inside}\n\n{end}{rest.split(end, 1)[1]}"

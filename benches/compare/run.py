@@ -25,6 +25,8 @@ from pathlib import Path
 
 import chart
 import report
+import report_compat
+from figures import middle
 from gates import Cell, Round
 
 HERE = Path(__file__).resolve().parent
@@ -43,6 +45,7 @@ PACKAGES = {
     "grpc": "grpcio==1.85.3",
     "rpyc": "rpyc==6.0.2",
     "Pyro5": "Pyro5==5.17",
+    "sysframe": "sysframe==0.4.1",
 }
 CRATES = (
     "tokio", "tokio-util", "interprocess", "iceoryx2", "ipc-channel", "shmem-ipc", "shmring",
@@ -68,12 +71,13 @@ def build(peers: bool) -> str | None:
     raise SystemExit("compare: the cells do not build; cargo says why above")
 
 
-def install_modules() -> None:
-    """Try to install the Python peers that are not there into this environment, if it is one."""
+def install_modules(cells: list[Cell]) -> None:
+    """Try to install what the cells need and is not there into this environment, if it is one."""
     if sys.prefix == sys.base_prefix:
         return
+    needed = {need.split(".")[0] for c in cells for need in str(c.get("needs", "")).split()}
     for module, package in PACKAGES.items():
-        if importlib.util.find_spec(module) is None:
+        if module in needed and importlib.util.find_spec(module) is None:
             pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             subprocess.run([*pip, package], stdout=sys.stderr, check=False)
     importlib.invalidate_caches()
@@ -204,6 +208,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--svg", action="store_true", help="draw docs/img/compare.svg and others")
     parser.add_argument("--docs", action="store_true", help="fill in docs/benchmarks.md")
     parser.add_argument("--no-build", action="store_true", help="take the binary that is there")
+    parser.add_argument("--no-rust", action="store_true", help="leave the Rust cells out")
     parser.add_argument("--no-python", action="store_true", help="leave the Python cells out")
     parser.add_argument("--no-peers", action="store_true", help="leave the other libraries out")
     args = parser.parse_args()
@@ -237,14 +242,14 @@ def keep(args: argparse.Namespace, about: str, rows: list[Cell], rounds: list[Ro
 
 def main() -> int:
     args = parse()
-    left_out = [] if args.no_build else [build(not args.no_peers)]
-    cells = listed([str(CELLS)])
+    left_out = [] if args.no_build or args.no_rust else [build(not args.no_peers)]
+    cells = [] if args.no_rust else listed([str(CELLS)])
     if not args.no_python:
-        install_modules()
         cells += listed(PYTHON_CELLS)
     if args.no_peers:
         cells = [c for c in cells if c["class"] != "peer"]
     cells = [c for c in cells if is_wanted(c, args.only)]
+    install_modules(cells)
     there = functools.cache(is_there)
     for cell in list(cells):
         if gone := [need for need in str(cell.get("needs", "")).split() if not there(need)]:
@@ -257,6 +262,7 @@ def main() -> int:
         return 1
     about = machine()
     rounds, failed = measure(cells, args.rounds, args.seconds)
+    failed |= report_compat.disagreements(rounds)
 
     print("# Comparison\n")
     print("Pinning: apart = first and second allowed core, same = both on the first.")
@@ -283,7 +289,7 @@ def main() -> int:
     keep(args, note, cells, rounds)
     if any("ringspan-" in name.rsplit("/", 1)[1] for name in failed):
         return 2
-    missed = [j for j in judged if j.ratios and "MISSED" in j.gate.verdict(report.middle(j.ratios))]
+    missed = [j for j in judged if j.ratios and "MISSED" in j.gate.verdict(middle(j.ratios))]
     return 1 if missed else 0
 
 

@@ -24,6 +24,8 @@ from typing import Any, Self
 
 import pytest
 
+pytest_plugins = ["compat_fixtures"]
+
 SHM = Path("/dev/shm")
 ROOT = Path(__file__).resolve().parents[2]
 RUN = f"rst-{os.getpid()}-{secrets.token_hex(3)}"

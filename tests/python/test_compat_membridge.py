@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from compat_tools import ORIGINAL, bug
 
-ORIGINAL = os.environ.get("RINGSPAN_COMPAT_ORIGINAL") == "1"
 if TYPE_CHECKING or not ORIGINAL:
     from ringspan.compat import membridge
 
@@ -20,11 +19,6 @@ else:
     IMPORT = "import membridge"
 
 SharedMemory = membridge.SharedMemory
-
-
-def bug(what: str) -> Any:
-    """Marks what the original does wrong, which may be a crash or a hang."""
-    return pytest.mark.skipif(ORIGINAL, reason=f"a bug of the original: {what}")
 
 
 @pytest.fixture

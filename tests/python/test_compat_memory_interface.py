@@ -10,65 +10,19 @@ listed bugs break (`bug`) is left out then.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import inspect
-import os
 import pickle
-import sys
-import textwrap
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from compat_tools import ORIGINAL, bug
 
-ORIGINAL = os.environ.get("RINGSPAN_COMPAT_ORIGINAL") == "1"
+pytestmark = pytest.mark.usefixtures("nothing_left")
 MODULE = "memory_interface" if ORIGINAL else "ringspan.compat.memory_interface"
 library: Any = importlib.import_module(MODULE)
 METHODS = ["fork", "spawn", "forkserver"]
-
-
-def bug(text: str) -> pytest.MarkDecorator:
-    """What a listed bug of the original breaks, or where its document says other than its code."""
-    return pytest.mark.skipif(ORIGINAL, reason=f"a bug of the original: {text}")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left() -> Iterator[None]:
-    yield
-    left = [path.name for path in Path("/dev/shm").glob(f"memif-{os.getpid()}-*")]
-    assert not left
-
-
-@pytest.fixture
-def new() -> Iterator[Callable[..., Any]]:
-    """`new(name, *args)`: an object of that class, created with these; cleaned up at the end."""
-    there: list[Any] = []
-
-    def make(name: str, *args: Any, **options: Any) -> Any:
-        one = getattr(library, name)()
-        there.append(one)
-        create = one.create_memorybuf if name == "MemoryInterface" else one.create_sharedobject
-        one.state = create(*args, **options)
-        return one
-
-    yield make
-    for one in there:
-        one.cleanup()
-
-
-@pytest.fixture
-def script(tmp_path: Path, child: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """`script(code, *args)`: a program of its own, as multiprocessing needs it."""
-    with contextlib.ExitStack() as stack:
-
-        def start(code: str, *args: object) -> Any:
-            file = tmp_path / "program.py"
-            file.write_text(textwrap.dedent(code).replace("memory_interface", MODULE))
-            return stack.enter_context(type(child("pass")).command(sys.executable, file, *args))
-
-        yield start
 
 
 # ---- names ---------------------------------------------------------------------------------------

@@ -3,74 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import pickle
 import signal
-import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import ringspan
-from ringspan.compat import memory_interface as library
 
-SHM = Path("/dev/shm")
+pytestmark = pytest.mark.usefixtures("nothing_left")
 FOUR = [("SharedBytes", b"abc"), ("SharedInt", -7), ("SharedBool", True), ("SharedString", "abc")]
-HEADER = """
-    import os, pickle, sys, signal
-    from ringspan.compat.memory_interface import *
-    def state():
-        return pickle.loads(bytes.fromhex(input()))
-    def say(*what):
-        print(*what, flush=True)
-"""
-
-
-def memories(pid: int) -> list[str]:
-    """Names in /dev/shm of what a process has created."""
-    return sorted(path.name for path in SHM.glob(f"memif-{pid}-*"))
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left() -> Iterator[None]:
-    yield
-    assert not memories(os.getpid())
-
-
-@pytest.fixture
-def new() -> Iterator[Callable[..., Any]]:
-    """`new(name, *args)`: an object of that class, created with these; cleaned up at the end."""
-    there: list[Any] = []
-
-    def make(name: str, *args: Any, **options: Any) -> Any:
-        one = getattr(library, name)()
-        there.append(one)
-        if name == "MemoryInterface":
-            one.state = one.create_memorybuf(*args, **options)
-        else:
-            sizes = {"SharedBytes": (3,), "SharedString": (50,)}
-            one.state = one.create_sharedobject(*(args or sizes.get(name, ())))
-        return one
-
-    yield make
-    for one in there:
-        one.cleanup()
-
-
-@pytest.fixture
-def other(child: Callable[..., Any]) -> Callable[..., Any]:
-    """`other(code, state)`: a process that runs the code; `state()` is there what it was given."""
-
-    def start(code: str, state: Any = None, *args: object) -> Any:
-        process = child(textwrap.dedent(HEADER) + textwrap.dedent(code), *args)
-        if state is not None:
-            process.say(pickle.dumps(state).hex())
-        return process
-
-    return start
 
 
 @pytest.mark.parametrize(("name", "value"), FOUR)

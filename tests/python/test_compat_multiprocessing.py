@@ -7,7 +7,6 @@ marked `wrong_there`, what only ours can do `only_here`.
 from __future__ import annotations
 
 import errno
-import os
 import pickle
 import stat
 from collections.abc import Callable
@@ -17,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import ringspan
+from compat_tools import ORIGINAL, exists, only_here, wrong_there
 
-ORIGINAL = os.environ.get("RINGSPAN_COMPAT_ORIGINAL") == "1"
 STANDARD = "from multiprocessing.shared_memory import SharedMemory"
 IMPORT = STANDARD if ORIGINAL else "from ringspan.compat.multiprocessing import SharedMemory"
 if ORIGINAL:
@@ -27,22 +26,6 @@ else:
     from ringspan.compat.multiprocessing import SharedMemory
 
 Start = Callable[..., Any]
-
-only_here = pytest.mark.skipif(ORIGINAL, reason="the standard class has no such thing")
-
-
-def wrong_there(why: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(ORIGINAL, reason=f"the standard class: {why}", strict=True)
-
-
-@pytest.fixture
-def plain(name: str) -> str:
-    """A unique name without a slash."""
-    return name[1:]
-
-
-def exists(name: str) -> bool:
-    return Path("/dev/shm", name).exists()
 
 
 # ---- making, attaching, names --------------------------------------------------------------------

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 import ringspan
+from compat_tools import ORIGINAL, only_here, wrong_there
 
-ORIGINAL = os.environ.get("RINGSPAN_COMPAT_ORIGINAL") == "1"
 IMPORT = "from {} import ShareableList, SharedMemory".format(
     "multiprocessing.shared_memory" if ORIGINAL else "ringspan.compat.multiprocessing"
 )
@@ -29,18 +29,6 @@ else:
 Start = Callable[..., Any]
 Make = Callable[..., Any]
 ALL = [-(2**63), 2**63 - 1, 0, 2.5, float("inf"), True, False, None, "", "text", b"", b"by\0tes"]
-
-only_here = pytest.mark.skipif(ORIGINAL, reason="the standard class has no such thing")
-
-
-def wrong_there(why: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(ORIGINAL, reason=f"the standard class: {why}", strict=True)
-
-
-@pytest.fixture
-def plain(name: str) -> str:
-    """A unique name without a slash."""
-    return name[1:]
 
 
 @pytest.fixture

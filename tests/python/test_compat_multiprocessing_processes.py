@@ -6,7 +6,6 @@ marked `wrong_there`, what only ours can do `only_here`.
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
 import subprocess
@@ -17,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from compat_tools import ORIGINAL, exists, only_here, wrong_there
 
-ORIGINAL = os.environ.get("RINGSPAN_COMPAT_ORIGINAL") == "1"
 STANDARD = "from multiprocessing.shared_memory import SharedMemory"
 IMPORT = STANDARD if ORIGINAL else "from ringspan.compat.multiprocessing import SharedMemory"
 if ORIGINAL:
@@ -28,22 +27,6 @@ else:
 
 Start = Callable[..., Any]
 OLDER = Path(__file__).parent / "older"
-
-only_here = pytest.mark.skipif(ORIGINAL, reason="the standard class has no such thing")
-
-
-def wrong_there(why: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(ORIGINAL, reason=f"the standard class: {why}", strict=True)
-
-
-@pytest.fixture
-def plain(name: str) -> str:
-    """A unique name without a slash."""
-    return name[1:]
-
-
-def exists(name: str) -> bool:
-    return Path("/dev/shm", name).exists()
 
 
 # ---- processes -----------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 import ringspan
+from compat_tools import ORIGINAL, exists, only_here, wrong_there
 
-ORIGINAL = os.environ.get("RINGSPAN_COMPAT_ORIGINAL") == "1"
 IMPORT = (
     "import shared_memory as shm"
     if ORIGINAL
@@ -33,16 +33,6 @@ else:
 
 Start = Callable[..., Any]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-only_here = pytest.mark.skipif(ORIGINAL, reason="the original has no such thing")
-
-
-def wrong_there(why: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(ORIGINAL, reason=f"the original: {why}", strict=True)
-
-
-def exists(name: str) -> bool:
-    return Path("/dev/shm", name.lstrip("/")).exists()
 
 
 class Thing:

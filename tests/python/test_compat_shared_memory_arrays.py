@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 import ringspan
+from compat_tools import ORIGINAL, only_here, wrong_there
 
 np = pytest.importorskip("numpy")
 
-ORIGINAL = os.environ.get("RINGSPAN_COMPAT_ORIGINAL") == "1"
 PACKAGE = "" if ORIGINAL else "from ringspan.compat "
 IMPORT = f"{PACKAGE}import shared_memory as shm"
 shm: Any
@@ -27,11 +27,6 @@ else:
     from ringspan.compat import shared_memory as shm
 
 Start = Callable[..., Any]
-only_here = pytest.mark.skipif(ORIGINAL, reason="the original has no such thing")
-
-
-def wrong_there(why: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(ORIGINAL, reason=f"the original: {why}", strict=True)
 
 
 @pytest.fixture

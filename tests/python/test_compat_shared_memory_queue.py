@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import pickle
 import signal
 import struct
@@ -12,8 +11,8 @@ from typing import Any
 
 import pytest
 import ringspan
+from compat_tools import ORIGINAL, only_here
 
-ORIGINAL = os.environ.get("RINGSPAN_COMPAT_ORIGINAL") == "1"
 PACKAGE = "" if ORIGINAL else "from ringspan.compat "
 IMPORT = f"{PACKAGE}import shared_memory as shm"
 shm: Any
@@ -24,8 +23,6 @@ else:
 
 Start = Callable[..., Any]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-only_here = pytest.mark.skipif(ORIGINAL, reason="the original has no such thing")
 
 
 class Thing:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import ringspan
+from compat_tools import ORIGINAL, only_here
 
-ORIGINAL = os.environ.get("RINGSPAN_COMPAT_ORIGINAL") == "1"
 PACKAGE = "" if ORIGINAL else "from ringspan.compat "
 IMPORT = f"{PACKAGE}import shared_memory as shm"
 shm: Any
@@ -25,8 +25,6 @@ else:
 
 Start = Callable[..., Any]
 SCALE = int(os.environ.get("RINGSPAN_SCALE", "1"))
-
-only_here = pytest.mark.skipif(ORIGINAL, reason="the original has no such thing")
 
 
 # ---- processes that are slow, stopped, killed ----------------------------------------------------

@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-import os
 import secrets
 import subprocess
 import sys
@@ -25,17 +24,13 @@ from typing import Any
 from uuid import UUID  # noqa: F401
 
 import pytest
+from compat_tools import ORIGINAL, bug, exists, served
 
-ORIGINAL = os.environ.get("RINGSPAN_COMPAT_ORIGINAL") == "1"
+pytestmark = pytest.mark.usefixtures("of_the_dead")
 PACKAGE = "sysframe" if ORIGINAL else "ringspan.compat.sysframe"
 IMPORT = f"from {PACKAGE} import membridge\n"
 membridge: Any = importlib.import_module(f"{PACKAGE}.membridge")
 Start = Callable[..., Any]
-
-
-def bug(text: str) -> pytest.MarkDecorator:
-    """What a listed bug of the original breaks; most of them hang or kill the process."""
-    return pytest.mark.skipif(ORIGINAL, reason=f"a bug of the original: {text}")
 
 
 #: One expression for each type of the table, and for its edges; evaluated in both processes.
@@ -151,14 +146,6 @@ name = sys.argv[1]
 """
 
 
-@pytest.fixture(autouse=True)
-def _of_the_dead() -> Iterator[None]:
-    """Children that were killed leave their doors behind, for `gc`."""
-    yield
-    if not ORIGINAL:
-        importlib.import_module("ringspan").gc()
-
-
 def run_child(code: str, name: str) -> subprocess.Popen[str]:
     program = [sys.executable, "-X", "faulthandler", "-c", HELPERS + code, name]
     return subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -191,16 +178,6 @@ membridge.create_function(name, lambda got, text: (same(got, eval(text)), eval(t
         yield name
         assert membridge.remove_function(name) is True
         assert child.wait() == 0
-
-
-def exists(name: str) -> bool:
-    return Path("/dev/shm", name.lstrip("/")).exists()
-
-
-def served(name: str) -> None:
-    """Waits until a child has made its function."""
-    while not exists(name):
-        clock.sleep(0.005)
 
 
 @TABLE

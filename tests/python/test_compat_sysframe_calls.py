@@ -7,26 +7,21 @@ the original are the rule here: whatever is called twice may hang.
 from __future__ import annotations
 
 import importlib
-import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from compat_tools import ORIGINAL, bug, exists, served
 
-ORIGINAL = os.environ.get("RINGSPAN_COMPAT_ORIGINAL") == "1"
+pytestmark = pytest.mark.usefixtures("of_the_dead")
+
 PACKAGE = "sysframe" if ORIGINAL else "ringspan.compat.sysframe"
 IMPORT = f"from {PACKAGE} import membridge\n"
 membridge: Any = importlib.import_module(f"{PACKAGE}.membridge")
 Start = Callable[..., Any]
-
-
-def bug(text: str) -> pytest.MarkDecorator:
-    """What a listed bug of the original breaks; most of them hang or kill the process."""
-    return pytest.mark.skipif(ORIGINAL, reason=f"a bug of the original: {text}")
 
 
 HELPERS = f"""
@@ -34,24 +29,6 @@ import os, sys, threading, time
 {IMPORT}
 name = sys.argv[1]
 """
-
-
-@pytest.fixture(autouse=True)
-def _of_the_dead() -> Iterator[None]:
-    """Children that were killed leave their doors behind, for `gc`."""
-    yield
-    if not ORIGINAL:
-        importlib.import_module("ringspan").gc()
-
-
-def exists(name: str) -> bool:
-    return Path("/dev/shm", name.lstrip("/")).exists()
-
-
-def served(name: str) -> None:
-    """Waits until a child has made its function."""
-    while not exists(name):
-        time.sleep(0.005)
 
 
 #: A function that does what it is asked, and what happens when it is removed.

@@ -9,14 +9,17 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ringspan
+from compat_tools import exists, served
 from ringspan.compat import sysframe
 from ringspan.compat.sysframe import _calls, membridge
+
+pytestmark = pytest.mark.usefixtures("of_the_dead")
 
 Start = Callable[..., Any]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -26,23 +29,6 @@ from ringspan.compat.sysframe import membridge
 import ringspan
 name = sys.argv[1]
 """
-
-
-@pytest.fixture(autouse=True)
-def _of_the_dead() -> Iterator[None]:
-    """Children that were killed leave their doors behind, for `gc`."""
-    yield
-    ringspan.gc()
-
-
-def exists(name: str) -> bool:
-    return Path("/dev/shm", name.lstrip("/")).exists()
-
-
-def served(name: str) -> None:
-    """Waits until a function was made elsewhere."""
-    while not exists(name):
-        time.sleep(0.005)
 
 
 def test_the_old_signatures_and_where_the_names_are() -> None:

@@ -18,13 +18,17 @@ from harness import Subject, measure
 
 def subjects() -> list[type[Subject]]:
     """All subjects, ringspan last."""
+    import compat_blocks
+    import compat_membridge
+    import compat_sysframe
     import ours
     import ours_rpc
     import ours_shared
     import turns
 
     others = [*bare.SUBJECTS, *peers.SUBJECTS, *turns.SUBJECTS, *peers_rpc.SUBJECTS]
-    return [*others, *ours.SUBJECTS, *ours_shared.SUBJECTS, *ours_rpc.SUBJECTS]
+    older = [*compat_membridge.SUBJECTS, *compat_blocks.SUBJECTS, *compat_sysframe.SUBJECTS]
+    return [*others, *older, *ours.SUBJECTS, *ours_shared.SUBJECTS, *ours_rpc.SUBJECTS]
 
 
 def cells() -> dict[str, tuple[type[Subject], str, int, str]]:
@@ -41,6 +45,7 @@ def cells() -> dict[str, tuple[type[Subject], str, int, str]]:
         rows += [("py-rpc-add-64", 64, "apart")] if subject.in_flight else []
         if subject.rpc_pins:
             rows += [("py-rpc-echo", size, "apart") for size in (1 << 10, 64 << 10)]
+        rows += [(f"py-compat-{what}", size, pin) for what, size, pin in subject.compat]
         for kind, size, pin in rows:
             found[f"{kind}/{size}/{pin}/{subject.name}"] = (subject, kind, size, pin)
     return found
@@ -68,6 +73,7 @@ def main() -> int:
         return 1
     subject, kind, size, pin = cells()[args.cell]
     made = subject(size, f"ringspan-compare-{os.getpid()}")
+    made.kind = kind
     value, more = measure(made, kind, pin, args.seconds)
     print(json.dumps({"id": args.cell, "value": value, "more": more}))
     return 0

@@ -17,6 +17,9 @@ from typing import Any, ClassVar, TypeVar
 
 T = TypeVar("T")
 
+#: A figure in the unit of its kind, and named extra figures.
+Figures = tuple[float, dict[str, float]]
+
 CPUS = sorted(os.sched_getaffinity(0))
 
 
@@ -55,8 +58,12 @@ class Subject:
     #: Pinnings of calls one at a time (see `calls.Rpc`), and whether it can have 64 in flight.
     rpc_pins: ClassVar[tuple[str, ...]] = ()
     in_flight: ClassVar[bool] = False
+    #: Operations of an older library (see `compat.Compat`): kind after "py-compat-", size, pinning.
+    compat: ClassVar[tuple[tuple[str, int, str], ...]] = ()
     #: The modules it imports, or the names in them, separated by spaces.
     needs: ClassVar[str] = ""
+    #: Of the cell, for subjects that do more than one thing.
+    kind = ""
 
     def __init__(self, size: int, unique: str) -> None:
         self.size = size
@@ -84,6 +91,10 @@ class Subject:
     def calls(self, n: int) -> float:
         """The seconds of n gets, in one process."""
         raise NotImplementedError
+
+    def measured(self, seconds: float) -> Figures | None:  # noqa: ARG002
+        """The figures, where the loops of this file are not for it."""
+        return None
 
     def parks(self) -> int | None:
         """How often this end went to sleep, where the subject counts it."""
@@ -134,6 +145,10 @@ def _child(subject: Subject, control: Connection, cpu: int) -> None:
             subject.produce(n, body, last)
         elif what == "echo":
             subject.echo(n)
+        elif what == "inputs":
+            import compat
+
+            compat.send_inputs(subject)
         elif what.startswith("py-handover"):
             import turns
 
@@ -144,14 +159,14 @@ def _child(subject: Subject, control: Connection, cpu: int) -> None:
     subject.close(parent=False)
 
 
-def measure(
-    subject: Subject, kind: str, pin: str, seconds: float
-) -> tuple[float, dict[str, float]]:
+def measure(subject: Subject, kind: str, pin: str, seconds: float) -> Figures:
     """Run one cell: the figure in the unit of its kind, and named extra figures."""
     if kind == "py-value":
         return _gets(subject, seconds)
     if pin == "apart" and len(CPUS) < 2:
         raise RuntimeError("this cell needs two processors")
+    if (figures := subject.measured(seconds)) is not None:
+        return figures
     context = multiprocessing.get_context("spawn")
     control, theirs = context.Pipe()
     cpu = CPUS[1] if pin == "apart" else CPUS[0]
@@ -167,6 +182,10 @@ def measure(
             return _calls(subject, kind, seconds)
         if kind == "py-stream":
             found = _stream(subject, control, seconds, last)
+        elif kind.startswith("py-compat"):
+            import compat
+
+            found = compat.streamed(subject, control, _stream(subject, control, seconds, last))
         elif kind.startswith("py-handover"):
             found = _turns(subject, control, kind, seconds)
         else:
@@ -179,9 +198,7 @@ def measure(
         subject.close(parent=True)
 
 
-def _stream(
-    subject: Subject, control: Connection, seconds: float, last: bytes
-) -> tuple[float, dict[str, float]]:
+def _stream(subject: Subject, control: Connection, seconds: float, last: bytes) -> Figures:
     n = 64
     while True:
         parks, slept = subject.parks(), sleeps()
@@ -200,7 +217,7 @@ def _stream(
         n = max(n + 1, min(int(n * seconds / max(spent, 1e-6)), n * 50))
 
 
-def _trips(subject: Subject, control: Connection, seconds: float) -> tuple[float, dict[str, float]]:
+def _trips(subject: Subject, control: Connection, seconds: float) -> Figures:
     times: list[float] = []
     warm = False
     while True:
@@ -214,9 +231,7 @@ def _trips(subject: Subject, control: Connection, seconds: float) -> tuple[float
     return statistics.median(times), {"p99 us": times[int(len(times) * 0.99)] * 1e6}
 
 
-def _turns(
-    subject: Subject, control: Connection, kind: str, seconds: float
-) -> tuple[float, dict[str, float]]:
+def _turns(subject: Subject, control: Connection, kind: str, seconds: float) -> Figures:
     import turns
 
     assert isinstance(subject, turns.Lock)
@@ -225,14 +240,14 @@ def _turns(
     return turns.judged(kind, ours, control.recv())
 
 
-def _calls(subject: Subject, kind: str, seconds: float) -> tuple[float, dict[str, float]]:
+def _calls(subject: Subject, kind: str, seconds: float) -> Figures:
     import calls
 
     assert isinstance(subject, calls.Rpc)
     return calls.play(subject, kind, seconds)
 
 
-def _gets(subject: Subject, seconds: float) -> tuple[float, dict[str, float]]:
+def _gets(subject: Subject, seconds: float) -> Figures:
     os.sched_setaffinity(0, {CPUS[0]})
     faulthandler.dump_traceback_later(60 + 20 * seconds, exit=True)
     try:
