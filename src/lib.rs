@@ -171,7 +171,7 @@ pub use scalar::{Addable, Number, Scalar, ScalarOptions, SharedBool, SharedFloat
 #[cfg(not(ringspan_loom))]
 pub use segment::{
     Attached, ChangedError, GcReport, Segment, SegmentInfo, SegmentOptions, gc,
-    gc_persistent_older_than, remove, segments, segments_including_raw,
+    gc_persistent_older_than, remove, remove_file, remove_kind, segments, segments_including_raw,
 };
 #[cfg(not(ringspan_loom))]
 pub use value::{SetError, TryGetError, TrySetError, Value, ValueOptions, Watch};

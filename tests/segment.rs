@@ -245,6 +245,27 @@ fn what_cannot_be_made_says_why() {
 }
 
 #[test]
+fn a_raw_segment_takes_its_memory_at_once_or_when_it_is_written() {
+    let left = Leftovers::new();
+    let name = left.name("reserve");
+    let held = || fs::metadata(path_of(&name)).unwrap().blocks() * 512;
+    for (reserve, at_first) in [(true, 1 << 20), (false, 0)] {
+        let options = Segment::options().raw().reserve(reserve);
+        let seg = options.create(&name, 1 << 20).unwrap();
+        assert_eq!((seg.len(), held()), (1 << 20, at_first));
+        seg.write_at(0, b"x").unwrap();
+        assert_eq!(held(), at_first.max(4096));
+        ringspan::remove(&name).unwrap();
+    }
+    let options = Segment::options().reserve(false);
+    let err = options.clone().create(&name, 1).unwrap_err();
+    assert_eq!(err.fault().kind(), FaultKind::InvalidOption, "{err}");
+    let err = options.raw().create(&name, 1 << 50).unwrap_err();
+    assert_eq!(err.fault().kind(), FaultKind::NoSpace, "{err}");
+    assert!(!path_of(&name).exists());
+}
+
+#[test]
 fn the_mode_is_what_was_asked_for_whatever_the_umask() {
     let _watchdog = Watchdog::new("umask");
     let left = Leftovers::new();
@@ -527,6 +548,42 @@ fn own_tmpfs(name: &str) {
     assert!(!path_of("/large").exists());
     Segment::create("/fits", 1 << 19).unwrap();
     say("done");
+}
+
+#[test]
+fn a_name_is_removed_only_where_it_is_what_was_meant() {
+    let left = Leftovers::new();
+    let name = left.name("meant");
+    let first = Segment::create(&name, 8).unwrap();
+    let err = ringspan::remove_kind(&name, Kind::Value).unwrap_err();
+    assert_eq!(err.fault().kind(), FaultKind::Mismatch, "{err}");
+    ringspan::remove_kind(&name, Kind::Bytes).unwrap();
+    let gone = ringspan::remove_kind(&name, Kind::Bytes);
+    assert!(matches!(gone, Err(OpenError::NotFound(_))));
+
+    let second = Segment::options().raw().create(&name, 8).unwrap();
+    let opened = Segment::options().raw().open(&name).unwrap();
+    assert_eq!(second.file_id(), opened.file_id());
+    assert_ne!(first.file_id(), second.file_id());
+    let err = ringspan::remove_kind(&name, Kind::Bytes).unwrap_err();
+    assert_eq!(err.fault().kind(), FaultKind::Mismatch, "{err}");
+    let elsewhere = ringspan::remove_file(&name, first.file_id());
+    assert!(matches!(elsewhere, Err(OpenError::NotFound(_))));
+    assert!(path_of(&name).exists());
+    ringspan::remove_file(&name, second.file_id()).unwrap();
+    assert!(!path_of(&name).exists());
+}
+
+#[test]
+fn a_raw_file_that_looks_like_ours_is_removed_all_the_same() {
+    let left = Leftovers::new();
+    let name = left.name("looks");
+    for len in [8, 4096] {
+        let seg = Segment::options().raw().create(&name, len).unwrap();
+        seg.write_at(0, b"RINGSPAN").unwrap();
+        ringspan::remove(&name).unwrap();
+        assert!(!path_of(&name).exists());
+    }
 }
 
 // ---- raw, list ----------------------------------------------------------------------------------

@@ -952,11 +952,20 @@ class Segment:
 
     @classmethod
     def create(
-        cls, name: str, size: int, *, mode: int = 0o600, ephemeral: bool = False, raw: bool = False
+        cls,
+        name: str,
+        size: int,
+        *,
+        mode: int = 0o600,
+        ephemeral: bool = False,
+        raw: bool = False,
+        reserve: bool = True,
     ) -> Self:
         """Makes a new segment of `size` zero bytes.
 
         raw: a file without header and waits, as `multiprocessing.shared_memory` makes.
+        reserve: take all the memory at once. False, for a raw one only: each page when it is first
+            written; should /dev/shm be full then, the writer ends with SIGBUS.
 
         Raises:
             AlreadyExists: the name is taken.
@@ -980,7 +989,14 @@ class Segment:
 
     @classmethod
     def open_or_create(
-        cls, name: str, size: int, *, mode: int = 0o600, ephemeral: bool = False, raw: bool = False
+        cls,
+        name: str,
+        size: int,
+        *,
+        mode: int = 0o600,
+        ephemeral: bool = False,
+        raw: bool = False,
+        reserve: bool = True,
     ) -> Self:
         """Opens the segment, or makes it.
 
@@ -1050,6 +1066,17 @@ class Segment:
     @property
     def name(self) -> str:
         """The name, with its slash."""
+
+    @property
+    def file_id(self) -> tuple[int, int]:
+        """Device and inode of its file, which no other file has while this one is there."""
+
+    @property
+    def exports(self) -> int:
+        """Buffers that are lent out: memoryviews (with their slices), arrays by `frombuffer`.
+
+        `np.ndarray(..., buffer=seg)` is not among them: numpy gives its buffer back at once.
+        """
 
     @property
     def is_raw(self) -> bool:
@@ -3121,11 +3148,22 @@ class Context:
     def cancelled(self) -> bool:
         """Nobody waits for the answer any more. Tasks are cancelled then; this is for threads."""
 
-def remove(name: str, missing_ok: bool = False) -> None:
+def remove(
+    name: str,
+    missing_ok: bool = False,
+    *,
+    kind: str | None = None,
+    file_id: tuple[int, int] | None = None,
+) -> None:
     """Deletes a name, whatever kind of object it is; who is attached goes on.
 
+    kind: only an object of this kind: "segment", "ring", "lock", "value", "array", "function",
+        "shared int", "shared float", "shared bool".
+    file_id: only while the name leads to this file (`Segment.file_id`), not to one made since.
+
     Raises:
-        NotFound: there is none (unless `missing_ok`).
+        NotFound: there is none (unless `missing_ok`), or the name leads to another file.
+        Mismatch: it is of another kind, or none can be told; it stays.
         InvalidName, PermissionDenied: not ours to delete.
 
     Example:

@@ -115,6 +115,12 @@ impl Kind {
         Self::ALL.iter().find(|k| k.0 == self).map_or("object", |k| k.2)
     }
 
+    /// The kind of that word.
+    #[cfg(feature = "python")]
+    pub(crate) fn from_noun(noun: &str) -> Option<Kind> {
+        Self::ALL.iter().find(|k| k.2 == noun).map(|k| k.0)
+    }
+
     /// How many endpoints can be attached at once.
     pub(crate) fn slots(self) -> usize {
         match self {

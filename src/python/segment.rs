@@ -23,7 +23,7 @@ use super::signals;
 use crate::error::{Fault, FaultKind};
 use crate::segment::bind::Kept;
 use crate::segment::{Segment, remove};
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
 /// How a segment was asked for.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +31,7 @@ struct Given {
     mode: u32,
     ephemeral: bool,
     raw: bool,
+    reserve: bool,
 }
 
 /// A named piece of shared memory.
@@ -45,6 +46,8 @@ pub(crate) struct PySegment {
     len: usize,
     name: String,
     given: Given,
+    /// Buffers that are lent out.
+    exports: AtomicU64,
     _kept: Kept,
 }
 
@@ -64,6 +67,7 @@ impl PySegment {
             len: segment.len(),
             name: segment.name(),
             given,
+            exports: AtomicU64::new(0),
             _kept: Kept::of(&segment),
             segment: Mutex::new(Some(segment)),
         }
@@ -88,7 +92,8 @@ impl PySegment {
 }
 
 fn options(given: Given) -> crate::segment::SegmentOptions {
-    let options = Segment::options().mode(given.mode).ephemeral(given.ephemeral);
+    let Given { mode, ephemeral, reserve, .. } = given;
+    let options = Segment::options().mode(mode).ephemeral(ephemeral).reserve(reserve);
     if given.raw { options.raw() } else { options }
 }
 
@@ -96,7 +101,7 @@ fn options(given: Given) -> crate::segment::SegmentOptions {
 impl PySegment {
     /// Makes a new segment of `size` zero bytes.
     #[classmethod]
-    #[pyo3(signature = (name, size, *, mode=0o600, ephemeral=false, raw=false))]
+    #[pyo3(signature = (name, size, *, mode=0o600, ephemeral=false, raw=false, reserve=true))]
     fn create(
         _class: &Bound<'_, PyType>,
         name: &str,
@@ -104,8 +109,9 @@ impl PySegment {
         mode: u32,
         ephemeral: bool,
         raw: bool,
+        reserve: bool,
     ) -> PyResult<Self> {
-        let given = Given { mode, ephemeral, raw };
+        let given = Given { mode, ephemeral, raw, reserve };
         let made = options(given).create(name, size).map_err(|err| errors::open(&err, ""))?;
         Ok(Self::new(made, given))
     }
@@ -114,14 +120,14 @@ impl PySegment {
     #[classmethod]
     #[pyo3(signature = (name, *, raw=false))]
     fn open(_class: &Bound<'_, PyType>, name: &str, raw: bool) -> PyResult<Self> {
-        let given = Given { mode: 0o600, ephemeral: false, raw };
+        let given = Given { mode: 0o600, ephemeral: false, raw, reserve: true };
         let made = options(given).open(name).map_err(|err| errors::open(&err, ""))?;
         Ok(Self::new(made, given))
     }
 
     /// Opens the segment, or makes it.
     #[classmethod]
-    #[pyo3(signature = (name, size, *, mode=0o600, ephemeral=false, raw=false))]
+    #[pyo3(signature = (name, size, *, mode=0o600, ephemeral=false, raw=false, reserve=true))]
     fn open_or_create(
         _class: &Bound<'_, PyType>,
         name: &str,
@@ -129,8 +135,9 @@ impl PySegment {
         mode: u32,
         ephemeral: bool,
         raw: bool,
+        reserve: bool,
     ) -> PyResult<Self> {
-        let given = Given { mode, ephemeral, raw };
+        let given = Given { mode, ephemeral, raw, reserve };
         let made =
             options(given).open_or_create(name, size).map_err(|err| errors::open(&err, ""))?;
         Ok(Self::new(made, given))
@@ -149,7 +156,13 @@ impl PySegment {
             )));
         }
         // SAFETY: `view` comes from the interpreter; `_kept` holds the mapping as long as `slf` lives.
-        unsafe { buffer::fill(view, slf.as_any(), this.at, this.len, true, flags) }
+        unsafe { buffer::fill(view, slf.as_any(), this.at, this.len, true, flags) }?;
+        this.exports.fetch_add(1, Ordering::Relaxed); // Relaxed, here and below: a number to look at
+        Ok(())
+    }
+
+    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
+        self.exports.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// As CPython has it from 3.12 on.
@@ -270,6 +283,18 @@ impl PySegment {
         &self.name
     }
 
+    /// Buffers that are lent out.
+    #[getter]
+    fn exports(&self) -> u64 {
+        self.exports.load(Ordering::Relaxed)
+    }
+
+    /// Device and inode of its file.
+    #[getter]
+    fn file_id(&self) -> PyResult<(u64, u64)> {
+        Ok(self.open_handle()?.file_id())
+    }
+
     /// Whether it is a file without header.
     #[getter]
     fn is_raw(&self) -> bool {
@@ -328,7 +353,7 @@ impl PySegment {
 #[pyfunction]
 #[pyo3(name = "_segment_again", signature = (name, raw, /))]
 pub(crate) fn again(name: &str, raw: bool) -> PyResult<PySegment> {
-    let given = Given { mode: 0o600, ephemeral: false, raw };
+    let given = Given { mode: 0o600, ephemeral: false, raw, reserve: true };
     let made = options(given).open(name).map_err(|err| errors::open(&err, ""))?;
     Ok(PySegment::new(made, given))
 }

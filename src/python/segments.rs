@@ -7,6 +7,7 @@ use super::errors;
 use super::seconds::seconds;
 use super::segment;
 use crate::error::OpenError;
+use crate::layout::Kind;
 use crate::segment as core;
 
 /// An endpoint that is attached to an object.
@@ -102,9 +103,16 @@ fn segments(py: Python<'_>, raw: bool) -> PyResult<Vec<PySegmentInfo>> {
 
 /// Deletes a name.
 #[pyfunction]
-#[pyo3(signature = (name, missing_ok=false))]
-fn remove(name: &str, missing_ok: bool) -> PyResult<()> {
-    match core::remove(name) {
+#[pyo3(signature = (name, missing_ok=false, *, kind=None, file_id=None))]
+fn remove(
+    name: &str,
+    missing_ok: bool,
+    kind: Option<&str>,
+    file_id: Option<(u64, u64)>,
+) -> PyResult<()> {
+    let unknown = |noun| errors::option(format!("kind {noun:?}: there is no such kind of object"));
+    let kind = kind.map(|noun| Kind::from_noun(noun).ok_or_else(|| unknown(noun))).transpose()?;
+    match core::remove_only(name, &core::Only { kind, file: file_id }) {
         Err(OpenError::NotFound(_)) if missing_ok => Ok(()),
         done => done.map_err(|err| errors::open(&err, "")),
     }

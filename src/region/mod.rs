@@ -81,6 +81,10 @@ impl Region {
         &self.name
     }
 
+    pub(crate) fn id(&self) -> FileId {
+        self.id
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }

@@ -13,12 +13,13 @@ use crate::region::map::view;
 use crate::region::spec::Plan;
 use crate::region::{Region, Subject};
 use crate::sys::door::DoorDir;
-use crate::sys::fd;
+use crate::sys::fd::{self, Fd};
 use crate::sys::file::{self, FileInfo};
 use crate::sys::map::Mapping;
 use crate::sys::process;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 impl Region {
@@ -29,6 +30,18 @@ impl Region {
         let file = file::open(&path).map_err(|err| not_opened(&subject, &err))?;
         let info = file::info(&file).map_err(|err| Fault::os(&subject, "fstat", &err))?;
         check_owner(&subject, &info)?;
+        Self::of_file(name, path, Arc::new(file), &info, wanted)
+    }
+
+    /// The region in a file that is open, and that may be ours to use.
+    pub(super) fn of_file(
+        name: &Name,
+        path: PathBuf,
+        file: Arc<Fd>,
+        info: &FileInfo,
+        wanted: Option<Kind>,
+    ) -> Result<Arc<Region>, OpenError> {
+        let subject = Subject { kind: wanted.unwrap_or(Kind::Bytes), name: name.clone() };
         let foreign = |cause: String| Fault::new(FaultKind::Mismatch, &subject, cause);
         if info.size < HEADER_LEN as u64 {
             let cause =
@@ -58,7 +71,7 @@ impl Region {
         let region = Arc::new(Region {
             name: name.clone(),
             path,
-            file: Arc::new(file),
+            file,
             id: info.id,
             owner: info.uid,
             mapping,

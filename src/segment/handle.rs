@@ -135,6 +135,15 @@ impl Segment {
         }
     }
 
+    /// Device and inode of its file, which no other file has while this one is there.
+    pub fn file_id(&self) -> (u64, u64) {
+        let id = match &*self.inner {
+            Inner::Named(named) => named.region.id(),
+            Inner::Raw(raw) => raw.id(),
+        };
+        (id.dev, id.ino)
+    }
+
     /// Bytes in the segment.
     pub fn len(&self) -> usize {
         self.bytes().len()

@@ -32,4 +32,6 @@ pub use error::ChangedError;
 pub use handle::Segment;
 pub use list::{Attached, SegmentInfo, segments, segments_including_raw};
 pub use options::SegmentOptions;
-pub use sweep::{GcReport, gc, gc_persistent_older_than, remove};
+pub use sweep::{GcReport, gc, gc_persistent_older_than, remove, remove_file, remove_kind};
+#[cfg(feature = "python")]
+pub(crate) use sweep::{Only, remove_only};

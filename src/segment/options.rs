@@ -5,8 +5,8 @@ use crate::layout::{BytesLine, FLAG_EPHEMERAL, Kind, PARAMS};
 use crate::name::Name;
 use crate::notify::Endpoint;
 use crate::notify::find::{How, Late, Wanted, restless};
-use crate::region::Spec;
 use crate::region::raw::RawRegion;
+use crate::region::{Spec, Subject};
 use crate::segment::handle::Segment;
 
 /// How often a name may change under an opener before it gives up.
@@ -18,11 +18,12 @@ pub struct SegmentOptions {
     mode: u32,
     ephemeral: bool,
     raw: bool,
+    reserve: bool,
 }
 
 impl Default for SegmentOptions {
     fn default() -> Self {
-        SegmentOptions { mode: 0o600, ephemeral: false, raw: false }
+        SegmentOptions { mode: 0o600, ephemeral: false, raw: false, reserve: true }
     }
 }
 
@@ -59,7 +60,16 @@ impl SegmentOptions {
         self
     }
 
-    /// Makes a new segment of `len` zero bytes, all of them reserved.
+    /// Whether a new segment takes all its memory at once (default). Otherwise, and for a raw one only,
+    /// it takes each page when it is first written, as programs that use `ftruncate` do: that is made
+    /// faster the larger it is. The room must be there when it is made; should `/dev/shm` be full
+    /// later, a write to a page that it does not have yet ends the process with SIGBUS.
+    pub fn reserve(mut self, reserve: bool) -> Self {
+        self.reserve = reserve;
+        self
+    }
+
+    /// Makes a new segment of `len` zero bytes, all of them reserved (see [`SegmentOptions::reserve`]).
     ///
     /// # Errors
     ///
@@ -68,7 +78,12 @@ impl SegmentOptions {
     pub fn create(self, name: &str, len: usize) -> Result<Segment, OpenError> {
         if self.raw {
             let name = self.raw_name(name)?;
-            return RawRegion::create(&name, len, self.mode).map(Segment::of_raw);
+            return RawRegion::create(&name, len, self.mode, self.reserve).map(Segment::of_raw);
+        }
+        if !self.reserve {
+            let cause = "only a raw segment can do without its memory being reserved";
+            let subject = Subject { kind: Kind::Bytes, name: Name::new(name)? };
+            return Err(Fault::new(FaultKind::InvalidOption, subject, cause).into());
         }
         self.find(&Name::new(name)?, len, How::Create).map(Segment::of_late)
     }

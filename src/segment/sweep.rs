@@ -1,6 +1,7 @@
 //! Removal by name, and the sweep of what the dead left behind.
 
 use crate::error::{Fault, FaultKind, OpenError, errno};
+use crate::layout::Kind;
 use crate::name::Name;
 use crate::notify::lifetime;
 use crate::region::Region;
@@ -8,7 +9,8 @@ use crate::region::raw::RawFile;
 use crate::segment::list;
 use crate::sync::Ordering;
 use crate::sys::door::{self, DoorDir};
-use crate::sys::{file, process};
+use crate::sys::file::{self, FileId};
+use crate::sys::process;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,22 +43,80 @@ const RETRIES: usize = 64;
 /// # }
 /// ```
 pub fn remove(name: &str) -> Result<(), OpenError> {
+    remove_only(name, &Only::default())
+}
+
+/// As [`remove`], but only an object of that kind.
+///
+/// # Errors
+///
+/// As [`remove`], and [`Mismatch`](FaultKind::Mismatch) for an object of another kind, a raw file or a
+/// damaged one: the name stays.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// # let name = format!("/doc-remove-kind-{}", std::process::id());
+/// use ringspan::Kind;
+///
+/// let value = ringspan::Value::<u32>::create(&name)?;
+/// assert!(ringspan::remove_kind(&name, Kind::Function).is_err());
+/// ringspan::remove_kind(&name, Kind::Value)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn remove_kind(name: &str, kind: Kind) -> Result<(), OpenError> {
+    remove_only(name, &Only { kind: Some(kind), file: None })
+}
+
+/// As [`remove`], but only while the name leads to the file of that
+/// [`file_id`](crate::Segment::file_id), and not to one that somebody made since.
+///
+/// # Errors
+///
+/// As [`remove`]; a name that leads to another file is [`OpenError::NotFound`] too.
+pub fn remove_file(name: &str, file_id: (u64, u64)) -> Result<(), OpenError> {
+    remove_only(name, &Only { kind: None, file: Some(file_id) })
+}
+
+/// What must be so for a name to be removed.
+#[derive(Debug, Default)]
+pub(crate) struct Only {
+    pub(crate) kind: Option<Kind>,
+    pub(crate) file: Option<(u64, u64)>,
+}
+
+/// Removes what the name leads to, if it is that.
+pub(crate) fn remove_only(name: &str, only: &Only) -> Result<(), OpenError> {
     let name = Name::raw(name)?;
     for _ in 0..RETRIES {
-        let done = match Region::open(&name, None) {
-            Ok(region) => lifetime::remove(&region)?,
-            Err(OpenError::NotFound(fault)) => return Err(OpenError::NotFound(fault)),
-            Err(err) if err.fault().kind() == FaultKind::TooManyFiles => return Err(err),
-            // Whatever is wrong with it, it has to be removable; nobody can be rung.
-            Err(_) => RawFile::open(&name)?.unlink()?,
-        };
-        if done {
+        let file = RawFile::open(&name)?;
+        if only.file.is_some_and(|(dev, ino)| FileId { dev, ino } != file.info.id) {
+            let cause = "the name leads to another file by now";
+            let fault = Fault::new(FaultKind::Os, format!("name {name}"), cause);
+            return Err(OpenError::NotFound(fault.with_errno(errno::ENOENT)));
+        }
+        if remove_this(file, only.kind)? {
             return Ok(());
         }
     }
     let subject = format!("name {name}");
     let cause = "the name keeps being removed and made anew";
     Err(Fault::new(FaultKind::Removed, subject, cause).into())
+}
+
+/// False: the name leads elsewhere by now.
+fn remove_this(file: RawFile, wanted: Option<Kind>) -> Result<bool, OpenError> {
+    if file.has_magic() || wanted.is_some() {
+        match file.region(wanted) {
+            Ok(region) => return Ok(lifetime::remove(&region)?),
+            Err(err) if wanted.is_some() || err.fault().kind() == FaultKind::TooManyFiles => {
+                return Err(err);
+            }
+            Err(_) => {}
+        }
+    }
+    // Whatever is wrong with it, it has to be removable; nobody can be rung.
+    Ok(file.unlink()?)
 }
 
 /// What a sweep did.

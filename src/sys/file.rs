@@ -127,6 +127,22 @@ pub(crate) struct Unborn {
 impl Unborn {
     /// Makes an anonymous file of `len` bytes, all of them reserved, with exactly `mode`.
     pub(crate) fn new(len: u64, mode: u32) -> io::Result<Unborn> {
+        Self::filled(mode, |fd| reserve(fd, 0, len))
+    }
+
+    /// The same without memory, which comes when it is written. It must be there now.
+    pub(crate) fn unreserved(len: u64, mode: u32) -> io::Result<Unborn> {
+        Self::filled(mode, |fd| {
+            let room = rustix::fs::fstatvfs(fd)?;
+            // A file system without a limit says that it has no blocks at all.
+            if room.f_blocks > 0 && len.div_ceil(room.f_frsize.max(1)) > room.f_bavail {
+                return Err(Errno::NOSPC.into());
+            }
+            Ok(rustix::fs::ftruncate(fd, len)?)
+        })
+    }
+
+    fn filled(mode: u32, fill: impl FnOnce(&Fd) -> io::Result<()>) -> io::Result<Unborn> {
         let unborn = match Fd::open(|| make::nameless(SHM_DIR)) {
             Ok(fd) => Unborn { fd: Arc::new(fd), temp: None },
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
@@ -135,7 +151,7 @@ impl Unborn {
             }
             Err(err) => return Err(err.into()),
         };
-        reserve(&unborn.fd, 0, len)?;
+        fill(&unborn.fd)?;
         #[allow(clippy::unnecessary_cast, reason = "the widths differ between systems")]
         rustix::fs::fchmod(&*unborn.fd, Mode::from_raw_mode(mode as RawMode))?;
         Ok(unborn)
@@ -205,13 +221,8 @@ impl InodeLock {
     /// each other too. `path` is used where /proc is missing; another inode there is ESTALE.
     pub(crate) fn take(fd: &Fd, path: &Path) -> io::Result<InodeLock> {
         let file = Self::reopen(fd, path)?;
-        loop {
-            match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
-                Ok(()) => return Ok(InodeLock { _file: file }),
-                Err(Errno::INTR) => {}
-                Err(err) => return Err(err.into()),
-            }
-        }
+        lock_whole(&file)?;
+        Ok(InodeLock { _file: file })
     }
 
     /// The same, or `None` while somebody else holds the lock.
@@ -233,6 +244,17 @@ impl InodeLock {
                 if info(&file)?.id == info(fd)?.id { Ok(file) } else { Err(Errno::STALE.into()) }
             }
             done => Ok(done?),
+        }
+    }
+}
+
+/// Locks the inode through this very description, until it is closed. Only for one that nobody else in
+/// this process has: it would not keep them out.
+pub(crate) fn lock_whole(fd: &Fd) -> io::Result<()> {
+    loop {
+        match rustix::fs::flock(fd, FlockOperation::LockExclusive) {
+            Err(Errno::INTR) => {}
+            done => return Ok(done?),
         }
     }
 }

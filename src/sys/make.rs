@@ -68,10 +68,12 @@ pub(super) fn punch(fd: &impl AsFd, offset: u64, len: u64) {
 
 /// Gives a nameless file its name, unless the name is taken.
 pub(super) fn give_name(fd: &(impl AsFd + AsRawFd), path: &Path) -> rustix::io::Result<()> {
-    let proc = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    match rustix::fs::linkat(CWD, proc, CWD, path, AtFlags::SYMLINK_FOLLOW) {
-        // Without /proc: allowed to whoever opened the file (since 6.10) and to root.
-        Err(Errno::NOENT) => rustix::fs::linkat(fd, "", CWD, path, AtFlags::EMPTY_PATH),
+    // Allowed to whoever opened the file (since 6.10) and to root; else the way leads through /proc.
+    match rustix::fs::linkat(fd, "", CWD, path, AtFlags::EMPTY_PATH) {
+        Err(Errno::NOENT | Errno::PERM) => {
+            let proc = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            rustix::fs::linkat(CWD, proc, CWD, path, AtFlags::SYMLINK_FOLLOW)
+        }
         done => done,
     }
 }

@@ -8,6 +8,7 @@ import pickle
 import threading
 from collections.abc import Callable, Coroutine
 from multiprocessing import shared_memory
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,55 @@ def test_raw_segments_are_those_of_the_standard_library(name: str) -> None:
     assert name in {info.name for info in ringspan.segments(raw=True)}
     assert name not in {info.name for info in ringspan.segments()}
     seg.remove()
+
+
+def test_exports_are_counted(name: str) -> None:
+    seg = ringspan.Segment.create(name, 16)
+    assert seg.exports == 0
+    view = memoryview(seg)
+    part = view[2:4]
+    assert seg.exports == 1  # views of views share one
+    array = np.frombuffer(seg, "u1")
+    assert seg.exports == 2
+    view.release()
+    assert seg.exports == 2
+    part.release()
+    del array
+    gc.collect()
+    assert seg.exports == 0
+    seg.close()
+    assert seg.exports == 0
+
+
+def test_a_name_is_removed_only_where_it_is_what_was_meant(name: str) -> None:
+    first = ringspan.Segment.create(name, 8)
+    with pytest.raises(ringspan.Mismatch, match="is a segment, not a value"):
+        ringspan.remove(name, kind="value")
+    with pytest.raises(ringspan.InvalidOption, match="shoe"):
+        ringspan.remove(name, kind="shoe")
+    ringspan.remove(name, kind="segment", file_id=first.file_id)
+    second = ringspan.Segment.create(name, 8, raw=True)
+    with pytest.raises(ringspan.Mismatch):
+        ringspan.remove(name, kind="segment")
+    with pytest.raises(ringspan.NotFound, match="another file"):
+        ringspan.remove(name, file_id=first.file_id)
+    ringspan.remove(name, missing_ok=True, file_id=first.file_id)
+    assert name in {info.name for info in ringspan.segments(raw=True)}
+    ringspan.remove(name, file_id=second.file_id)
+    with pytest.raises(ringspan.NotFound):
+        ringspan.remove(name, kind="segment")
+
+
+def test_memory_that_is_not_reserved(name: str) -> None:
+    file = Path("/dev/shm", name[1:])
+    for make in (ringspan.Segment.create, ringspan.Segment.open_or_create):
+        seg = make(name, 1 << 20, raw=True, reserve=False)
+        assert (len(seg), file.stat().st_size, file.stat().st_blocks) == (1 << 20, 1 << 20, 0)
+        seg.remove()
+    with pytest.raises(ringspan.NoSpace, match="no room"):
+        ringspan.Segment.create(name, 1 << 50, raw=True, reserve=False)
+    with pytest.raises(ringspan.InvalidOption, match="raw"):
+        ringspan.Segment.create(name, 8, reserve=False)
 
 
 def test_changed_is_awaited(name: str, run: Run) -> None:

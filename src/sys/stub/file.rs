@@ -70,6 +70,10 @@ impl Unborn {
         Err(unsupported("creating shared memory (CreateFileMapping)"))
     }
 
+    pub(crate) fn unreserved(_len: u64, _mode: u32) -> io::Result<Unborn> {
+        Err(unsupported("creating shared memory (CreateFileMapping)"))
+    }
+
     pub(crate) fn fd(&self) -> &Arc<Fd> {
         match self.never {}
     }
@@ -101,6 +105,10 @@ impl InodeLock {
     pub(crate) fn try_take(_fd: &Fd, _path: &Path) -> io::Result<Option<InodeLock>> {
         Err(unsupported("LockFileEx"))
     }
+}
+
+pub(crate) fn lock_whole(_fd: &Fd) -> io::Result<()> {
+    Err(unsupported("LockFileEx"))
 }
 
 pub(crate) fn sweep_temporary(_entry: &str) -> io::Result<bool> {

@@ -26,9 +26,21 @@ from ringspan.compat.multiprocessing._memory import SharedMemory
 _T = TypeVar("_T", int, float, bool, str, bytes, None)
 
 _WORD = struct.Struct("q")
+_EIGHT = struct.Struct("8s")
 _FORMATS: dict[type, str] = {int: "q", float: "d", bool: "xxxxxxx?", type(None): "xxxxxx?x"}
-#: The formats of 8 bytes, as they stand in memory.
-_FIXED = {form.encode().ljust(8, b"\0"): struct.Struct(form) for form in _FORMATS.values()}
+#: What reads items of the formats seen so far, as these stand in memory; at first those of 8 bytes.
+_READERS = {form.encode().ljust(8, b"\0"): struct.Struct(form) for form in _FORMATS.values()}
+
+
+def _reader(raw: bytes) -> struct.Struct | None:
+    """What reads items of a format that was not seen yet; None for one that we do not know."""
+    form = raw.rstrip(b"\0")
+    if form[-1:] != b"s" or not form[:-1].isdigit():
+        return None
+    made = struct.Struct(f"{int(form[:-1])}s")
+    if len(_READERS) < 512:  # others write the formats
+        _READERS[raw] = made
+    return made
 
 
 class _DamagedListError(Damaged, ValueError):
@@ -105,29 +117,24 @@ class ShareableList(Generic[_T]):
     def _room(self, index: int) -> int:
         return self._offsets[index + 1] - self._offsets[index]
 
-    def _format(self, index: int) -> tuple[str, struct.Struct]:
-        """The format of an item and what reads it: one that we know, and within the item's room."""
-        at = self._formats_at + 8 * index
+    def _reads(self, memory: memoryview, index: int) -> struct.Struct:
+        """What reads an item: of a format that we know, and within the item's room."""
         # Copied once, then looked at.
-        raw = struct.unpack_from("8s", self.shm.buf, at)[0]
-        found = _FIXED.get(raw)
+        (raw,) = _EIGHT.unpack_from(memory, self._formats_at + 8 * index)
+        found = _READERS.get(raw) or _reader(raw)
         if found is None:
-            digits = raw.rstrip(b"\0")[:-1]
-            if raw.rstrip(b"\0")[-1:] != b"s" or not digits.isdigit():
-                raise self._damaged(f"item {index} has the unknown format {raw!r}")
-            found = struct.Struct(f"{int(digits)}s")
-        if found.size > self._room(index):
+            raise self._damaged(f"item {index} has the unknown format {raw!r}")
+        if found.size > self._offsets[index + 1] - self._offsets[index]:
             cause = f"item {index} of {found.size} bytes is in a room of {self._room(index)}"
             raise self._damaged(cause)
-        return found.format, found
+        return found
 
     def __getitem__(self, position: SupportsIndex) -> _T:
-        item: _T = self._item(self._index(position, "index out of range"))
+        item: _T = self._item(self.shm.buf, self._index(position, "index out of range"))
         return item
 
-    def _item(self, index: int) -> Any:
-        memory = self.shm.buf
-        _, reads = self._format(index)
+    def _item(self, memory: memoryview, index: int) -> Any:
+        reads = self._reads(memory, index)
         (value,) = reads.unpack_from(memory, self._data_at + self._offsets[index])
         code = memory[self._codes_at + index]
         if code == 0:
@@ -166,7 +173,7 @@ class ShareableList(Generic[_T]):
         memory[self._codes_at + index] = _code(value)
 
     def __iter__(self) -> Iterator[_T]:
-        return (self[index] for index in range(self._list_len))
+        return (self._item(self.shm.buf, index) for index in range(self._list_len))
 
     def __len__(self) -> int:
         # As the standard class: a closed list has no length.
@@ -182,7 +189,8 @@ class ShareableList(Generic[_T]):
     @property
     def format(self) -> str:
         """The formats of all items, in a row."""
-        return "".join(self._format(index)[0] for index in range(self._list_len))
+        memory = self.shm.buf
+        return "".join(self._reads(memory, index).format for index in range(self._list_len))
 
     def count(self, value: _T) -> int:
         """How many items equal `value`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import operator
 import os
 import secrets
@@ -17,7 +16,6 @@ from ringspan._exceptions import AlreadyExists, InvalidName, Mismatch, RingspanE
 from ringspan._ringspan import Segment, remove
 
 _PREFIX = "psm_"
-_DIRECTORY = "/dev/shm"
 
 
 class _UnusableNameError(InvalidName, OSError):
@@ -34,21 +32,12 @@ class _NoBlockError(Mismatch, ValueError):
 _made: dict[str, tuple[int, int]] = {}
 
 
-def _inode(file: str) -> tuple[int, int] | None:
-    try:
-        found = os.lstat(f"{_DIRECTORY}/{file}")
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino
-
-
 def _remove_what_was_made() -> None:
     """Removes what this process made, unless another block has got the name since."""
     while _made:
         file, inode = _made.popitem()
-        if _inode(file) == inode:
-            with contextlib.suppress(RingspanError):
-                remove(file, missing_ok=True)
+        with contextlib.suppress(RingspanError):
+            remove(file, missing_ok=True, file_id=inode)
 
 
 # At the end of the process, after its children were waited for: they may still attach.
@@ -99,9 +88,8 @@ class SharedMemory:
             if size > sys.maxsize:
                 raise OverflowError(f"'size' of {size} is more than any block can have")
             self._name, segment = _create(name, size)
-            inode = _inode(_file(self._name))
-            if track and inode is not None and parent_process() is None:
-                _made[_file(self._name)] = inode
+            if track and parent_process() is None:
+                _made[_file(self._name)] = segment.file_id
         else:
             assert name is not None
             self._name = "/" + name
@@ -136,14 +124,10 @@ class SharedMemory:
         segment = self._segment
         if segment is None:
             return
-        released = False
         if self._buf is not None:
-            before = sys.getrefcount(segment)
             self._buf.release()
             self._buf = None
-            # The last view of a buffer gives its reference to the segment back.
-            released = sys.getrefcount(segment) < before
-        if not released and _is_lent(segment):
+        if segment.exports:
             raise BufferError(
                 "cannot close exported pointers exist: a slice of the `buf` of shared memory "
                 f"{self.name!r}, or an array over it, lives; delete it, then close"
@@ -187,15 +171,10 @@ def _create(name: str | None, size: int) -> tuple[str, Segment]:
     while True:
         slashed = "/" + (_PREFIX + secrets.token_hex(4) if name is None else name)
         try:
-            return slashed, _native(Segment.create, slashed, size, raw=True)
+            return slashed, _native(Segment.create, slashed, size, raw=True, reserve=False)
         except AlreadyExists:
             if name is not None:
                 raise
-
-
-def _is_lent(segment: Segment) -> bool:
-    """Whether a view of its bytes is out. Looks at all objects there are: not for every close."""
-    return any(type(one).__name__ == "managedbuffer" for one in gc.get_referrers(segment))
 
 
 def _file(name: str) -> str:
