@@ -3345,6 +3345,98 @@ class _Block:
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @disjoint_base
+class _PackedView:
+    """A cursor over the bytes of a block that reads and writes packed items under its lock.
+
+    A class that derives from it gives another block by `_attach()` where `fork` has brought it into a
+    child. `_guard`: a guard of the block that the caller has, whose lock is used.
+    """
+
+    def __new__(cls, block: _Block) -> Self: ...
+    def write(
+        self,
+        data: float | str | bytes | bytearray,
+        offset: int | None = None,
+        *,
+        timeout: float | None = None,
+        _guard: Guard | None = None,
+    ) -> None:
+        """Writes one value.
+
+        Raises `ValueError` if it would end beyond the view, or has no bytes; `OverflowError` for an
+        int beyond 64 bits.
+        """
+
+    def write_mixed(
+        self,
+        items: list[Any],
+        offset: int | None = None,
+        *,
+        timeout: float | None = None,
+        _guard: Guard | None = None,
+    ) -> None:
+        """Writes values one behind the other; a list among them counts as its elements.
+
+        Raises as `write`.
+        """
+
+    def read(self, tag: str, *, timeout: float | None = None, _guard: Guard | None = None) -> Any:
+        """Reads one item at the cursor, by the tag of what was written there.
+
+        Raises `ValueError` for an unknown tag, and if the view ends before the item.
+        """
+
+    def read_mixed(
+        self,
+        schema: list[tuple[str, int]],
+        offset: int | None = None,
+        *,
+        timeout: float | None = None,
+        _guard: Guard | None = None,
+    ) -> list[Any]:
+        """Reads items one behind the other: for each `(tag, count)` a list, or one item if 1.
+
+        Raises `ValueError` as `read`, and for entries that are no tuples.
+        """
+
+    def read_range(
+        self,
+        offset: int,
+        length: int,
+        *,
+        timeout: float | None = None,
+        _guard: Guard | None = None,
+    ) -> bytes:
+        """Copies `length` bytes from `offset` on.
+
+        Raises `ValueError` if `length` is 0 or they do not all lie in the view.
+        """
+
+    def read_all(self, *, timeout: float | None = None, _guard: Guard | None = None) -> bytes:
+        """Copies all bytes."""
+
+    def zero(self, *, timeout: float | None = None, _guard: Guard | None = None) -> None:
+        """Fills the view with zeros; the cursor stays. Poison is gone then."""
+
+    def seek(self, pos: int = 0) -> None:
+        """Moves the cursor to `pos`, which may be the end.
+
+        Raises `ValueError` beyond it; the cursor stays.
+        """
+
+    def tell(self) -> int:
+        """Where the cursor is."""
+
+    def size(self) -> int:
+        """Bytes in the view, 4 less than in the segment."""
+
+    @property
+    def _block(self) -> _Block:
+        """The block, of this process."""
+
+    def _give_up(self) -> _Block | None:
+        """Ends the view. What it was a view of; None if it was closed before."""
+
 class _Exported:
     """Lends what `source` lends; with `readonly` nobody can write through its views."""
 

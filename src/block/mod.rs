@@ -16,3 +16,5 @@ mod wait;
 
 pub use handle::Block;
 pub use options::BlockOptions;
+#[cfg(feature = "python")]
+pub(crate) use wait::raise;

@@ -53,6 +53,11 @@ impl GiveBack for Nobody {
 }
 
 impl PyBlock {
+    /// Its lock, and whether it is open.
+    pub(super) fn locking(&self) -> &Arc<Locking> {
+        &self.locking
+    }
+
     fn new(block: Block) -> Self {
         PyBlock {
             at: NonNull::new(block.as_ptr()).unwrap_or(NonNull::dangling()),

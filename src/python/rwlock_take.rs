@@ -13,9 +13,10 @@ use super::rwlock_hold::Hold;
 use super::seconds::seconds;
 use super::signals;
 use crate::error::FaultKind;
-use crate::rwlock::LockMode;
 use crate::rwlock::core::Core;
 use crate::rwlock::word::Word;
+use crate::rwlock::{LockMode, RwLock};
+use std::time::Duration;
 
 impl Locking {
     /// The lock cannot be had at once. For one who holds it: takes it again if nobody else waits,
@@ -51,10 +52,7 @@ impl Locking {
     ) -> PyResult<Py<PyGuard>> {
         let hold = Hold::new(Arc::clone(core), mode, &self.holding);
         if word.is_poisoned() && !allow_poisoned {
-            let cause = "a writer died while it held the lock, so the bytes may be half written; \
-                         enter with allow_poisoned=True, check or rewrite them, then clear_poison()";
-            let fault = core.region().fault(FaultKind::Poisoned, cause);
-            return Err(errors::fault(&fault));
+            return Err(poisoned(core));
         }
         let region = Arc::clone(core.region());
         Py::new(py, PyGuard::new(py, Arc::clone(&self.object), region, mode, hold)?)
@@ -81,22 +79,50 @@ impl Locking {
         timeout: Option<&Bound<'_, PyAny>>,
         allow_poisoned: bool,
     ) -> PyResult<Py<PyGuard>> {
-        let limit = seconds(timeout, "timeout")?;
         let handle = self.open_handle()?;
-        let core = handle.core();
-        let taken = match core.take_at_once(mode) {
-            None => self.take_again(core, mode, Who::here(py)?, self.blocking_verb(mode))?,
-            taken => taken,
-        };
-        let word = match taken {
-            Some(word) => word,
-            None => {
-                let deadline = Deadline::after(limit);
-                let mut taking = core.taking(mode);
-                signals::parked(py, |bell| taking.park(deadline.at(), bell))?
-                    .ok_or_else(|| errors::timeout(&handle.timed_out()))?
-            }
-        };
+        let word = self.take(py, handle.core(), mode, timeout)?;
         self.got(py, handle.core(), mode, word, allow_poisoned)
     }
+
+    /// Takes the lock, parking the thread.
+    #[inline]
+    pub(super) fn take(
+        &self,
+        py: Python<'_>,
+        core: &Arc<Core>,
+        mode: LockMode,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Word> {
+        let limit = seconds(timeout, "timeout")?;
+        match core.take_at_once(mode) {
+            Some(word) => Ok(word),
+            None => self.take_slowly(py, core, mode, limit),
+        }
+    }
+
+    #[cold]
+    fn take_slowly(
+        &self,
+        py: Python<'_>,
+        core: &Arc<Core>,
+        mode: LockMode,
+        limit: Option<Duration>,
+    ) -> PyResult<Word> {
+        let verb = self.blocking_verb(mode);
+        if let Some(word) = self.take_again(core, mode, Who::here(py)?, verb)? {
+            return Ok(word);
+        }
+        let deadline = Deadline::after(limit);
+        let mut taking = core.taking(mode);
+        let taken = signals::parked(py, |bell| taking.park(deadline.at(), bell))?;
+        taken.ok_or_else(|| errors::timeout(&RwLock::of(Arc::clone(core)).timed_out()))
+    }
+}
+
+/// The error of who gets the lock that a dead writer held.
+#[cold]
+pub(super) fn poisoned(core: &Core) -> PyErr {
+    let cause = "a writer died while it held the lock, so the bytes may be half written; enter with \
+                 allow_poisoned=True, check or rewrite them, then clear_poison()";
+    errors::fault(&core.region().fault(FaultKind::Poisoned, cause))
 }

@@ -28,6 +28,12 @@ impl Core {
         }
     }
 
+    /// Whether somebody sleeps, here or elsewhere; after a SeqCst change of what they may wait for.
+    #[inline]
+    pub(crate) fn is_anybody_parked(&self) -> bool {
+        park::anybody(&self.header.parked) != 0
+    }
+
     #[inline]
     pub(super) fn tell(&self, left: Left) {
         let parked = park::anybody(&self.header.parked);

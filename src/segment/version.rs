@@ -13,16 +13,16 @@ pub(crate) fn read(line: &BytesLine) -> u64 {
     line.version.load(Ordering::Acquire)
 }
 
-/// The waker: the version is raised, then all who sleep are rung. The new version.
-pub(crate) fn raise(endpoint: &mut Endpoint, line: &BytesLine) -> u64 {
+/// The first step of the waker: the version is raised. Then it looks who sleeps, and rings. The new
+/// version.
+#[inline]
+pub(crate) fn raise(line: &BytesLine) -> u64 {
     failpoint!("notify.begin");
     // SeqCst: releases what was written to whoever reads the version by Acquire, and stands before
-    // the looks at `parked` and `waiting` in `wake_all`.
+    // the looks at `parked` and `waiting` that follow.
     let version = line.version.fetch_add(1, Ordering::SeqCst);
-    let version = version.wrapping_add(1); // the word may hold anything
     failpoint!("notify.raised");
-    endpoint.wake_all();
-    version
+    version.wrapping_add(1) // the word may hold anything
 }
 
 /// Steps 3 and 4 of the sleeper: everybody who is attached may owe the wake; the dead are taken out by

@@ -77,7 +77,11 @@ impl Segment {
         let named = self.named()?;
         let shared = named.attached()?;
         let line = named.region.kind_area::<BytesLine>();
-        let version = shared.with(|endpoint| version::raise(endpoint, line))?;
+        let version = shared.with(|endpoint| {
+            let version = version::raise(line);
+            endpoint.wake_all();
+            version
+        })?;
         shared.notify_local();
         Ok(version)
     }
