@@ -3348,8 +3348,8 @@ class _Block:
 class _PackedView:
     """A cursor over the bytes of a block that reads and writes packed items under its lock.
 
-    A class that derives from it gives another block by `_attach()` where `fork` has brought it into a
-    child. `_guard`: a guard of the block that the caller has, whose lock is used.
+    A class that derives from it gives another block by `_attach()` where `fork` has brought it into
+    a child. `_guard`: a guard of the block that the caller has, whose lock is used.
     """
 
     def __new__(cls, block: _Block) -> Self: ...

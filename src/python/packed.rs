@@ -187,6 +187,7 @@ impl<'a> Packed<'a> {
     ///
     /// As [`Packed::value`].
     #[inline]
+    #[allow(dead_code, reason = "what rings take, too")]
     pub(super) fn message(data: &'a Bound<'_, PyAny>) -> PyResult<Self> {
         let Ok(list) = data.cast_exact::<PyList>().or_else(|_| data.cast::<PyList>()) else {
             return Packed::value(data);
@@ -215,6 +216,7 @@ impl<'a> Packed<'a> {
     }
 
     /// In one piece.
+    #[allow(dead_code, reason = "what rings take, too")]
     pub(super) fn into_vec(self) -> Vec<u8> {
         let mut all = Vec::with_capacity(self.len());
         self.append(&mut all);
