@@ -23,13 +23,16 @@ use crate::codec::Tag as Kind;
 use crate::error::{FaultKind, errno};
 use crate::region::Region;
 use crate::ring::{Consumer, Producer, Ring, Stop};
-use crate::sync::{AtomicBool, Mutex, Ordering, lock};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock};
 
 /// What a message counts as besides its payload.
 const BESIDES: usize = 4;
 /// A message of one byte takes 16 in the ring and counts as 5; a large one must fit at any offset, with a
 /// filler before it.
 const ROOM: u64 = 4;
+
+/// So many looks that found nothing for one that looks closer.
+const LOOK_EVERY: u64 = 64;
 
 /// What a message is taken as.
 enum As {
@@ -65,6 +68,7 @@ struct Ends {
     rx: Py<PyConsumer>,
     ring: Ring,
     region: Arc<Region>,
+    misses: AtomicU64,
 }
 
 impl Ends {
@@ -81,6 +85,7 @@ impl Ends {
             rx: Py::new(py, PyConsumer::later(config))?,
             region: ring.region(),
             ring,
+            misses: AtomicU64::new(0),
         })
     }
 
@@ -131,43 +136,57 @@ enum Woken {
     Late,
 }
 
+/// Whether one who found nothing looks after the other end and its own door, which takes its time. Not
+/// every time: who asks again and again is to be answered at once.
+#[inline]
+fn is_time(misses: Option<&AtomicU64>) -> bool {
+    // Relaxed: a mere count.
+    misses.is_some_and(|misses| misses.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EVERY))
+}
+
 /// Puts a message if there is room now. The end of a consumer is told to nobody: it is pushed for the
-/// next one. `awaited`: its loop looks after the consumer.
+/// next one. `misses`: how often nothing was found; None: a loop looks after the
+/// other end.
 #[inline]
 fn put(
     py: Python<'_>,
     tx: &Handle<Producer>,
     verb: &str,
     packed: &Packed<'_>,
-    awaited: bool,
+    misses: Option<&AtomicU64>,
 ) -> PyResult<bool> {
     let mut inside = tx.enter(py, verb)?;
     let role = inside.role()?;
-    let look = |role: &mut Producer| match awaited {
-        true => role.look_once(packed.len()),
-        false => role.try_room(packed.len()),
-    };
-    let found = match look(role) {
-        Err(Stop::Closed | Stop::PeerDied { .. }) => look(role),
+    let look = |role: &mut Producer| match role.look_once(packed.len()) {
+        Err(Stop::Closed | Stop::PeerDied { .. }) => role.look_once(packed.len()),
         found => found,
     };
+    let mut found = look(role);
+    let close = matches!(found, Ok(None)) && is_time(misses);
+    if close {
+        found = role.try_room(packed.len());
+        if let Err(Stop::Closed | Stop::PeerDied { .. }) = found {
+            found = look(role);
+        }
+    }
     match found {
         Ok(Some(room)) => {
             packed.put(role.room_bytes(&room));
             role.finish(room, packed.len(), Kind::RAW);
             Ok(true)
         }
-        Ok(None) if awaited => Ok(false),
         Ok(None) => {
             drop(inside);
-            tx.tried(py);
+            if close {
+                tx.tried(py);
+            }
             Ok(false)
         }
         Err(stop) => Err(Producer::stopped(stop, tx.core.object())),
     }
 }
 
-/// Takes a message if one is there now; `silent`: the end of a producer is passed over; `awaited` as in
+/// Takes a message if one is there now; `silent`: the end of a producer is passed over; `misses` as in
 /// [`put`].
 #[inline]
 fn take(
@@ -176,24 +195,26 @@ fn take(
     verb: &str,
     how: &As,
     silent: bool,
-    awaited: bool,
+    misses: Option<&AtomicU64>,
 ) -> PyResult<Option<Py<PyAny>>> {
     let mut inside = rx.enter(py, verb)?;
     let role = inside.role()?;
+    let mut close = false;
     loop {
-        match if awaited { role.look_once() } else { role.try_next() } {
+        match if close { role.try_next() } else { role.look_once() } {
             Ok(Some(record)) => {
                 let value = how.decode(py, role.bytes(&record))?;
                 role.release(record.next());
                 return Ok(Some(value.unbind()));
             }
-            Ok(None) => break,
+            Ok(None) if close || !is_time(misses) => break,
+            Ok(None) => close = true,
             Err(Stop::Ended | Stop::PeerDied { .. }) if silent => {}
             Err(stop) => return Err(Consumer::stopped(stop, rx.core.object())),
         }
     }
     drop(inside);
-    if !awaited {
+    if close {
         rx.tried(py);
     }
     Ok(None)
@@ -270,7 +291,7 @@ impl PyPackedRing {
         const VERB: &str = "push";
         let deadline = Deadline::after(seconds(Some(timeout), "timeout")?);
         loop {
-            if put(py, ends.tx(), VERB, packed, false)? {
+            if put(py, ends.tx(), VERB, packed, Some(&ends.misses))? {
                 return Ok(true);
             }
             ends.check_consumer(py, VERB)?;
@@ -296,7 +317,7 @@ impl PyPackedRing {
     ) -> PyResult<Option<Py<PyAny>>> {
         const VERB: &str = "pop";
         let (py, ends) = (slf.py(), Self::ends(slf)?);
-        let found = take(py, ends.rx(), VERB, how, true, false)?;
+        let found = take(py, ends.rx(), VERB, how, true, Some(&ends.misses))?;
         let Some(timeout) = timeout.filter(|_| found.is_none()) else { return Ok(found) };
         let deadline = Deadline::after(seconds(Some(timeout), "timeout")?);
         loop {
@@ -310,7 +331,7 @@ impl PyPackedRing {
             if !came {
                 return Ok(None);
             }
-            if let Some(value) = take(py, ends.rx(), VERB, how, false, false)? {
+            if let Some(value) = take(py, ends.rx(), VERB, how, false, Some(&ends.misses))? {
                 return Ok(Some(value));
             }
         }
@@ -352,7 +373,7 @@ impl Operation for Taking {
 
     fn poll(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let first = std::mem::take(&mut self.first);
-        take(py, self.rx.get().handle(), "apop", &self.how, first, true)
+        take(py, self.rx.get().handle(), "apop", &self.how, first, None)
     }
 
     fn visit(&self, each: &mut dyn FnMut(&Py<PyAny>)) {
@@ -377,7 +398,7 @@ impl Operation for Putting {
 
     fn poll(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let tx = self.ends.0.get().handle();
-        if put(py, tx, "apush", &self.packed, true)? {
+        if put(py, tx, "apush", &self.packed, None)? {
             return Ok(Some(true.into_pyobject(py)?.to_owned().into_any().unbind()));
         }
         let mut inside = tx.enter(py, "apush")?;
@@ -417,7 +438,7 @@ impl PyPackedRing {
         slf.get().check(&packed)?;
         let (py, ends) = (slf.py(), Self::ends(slf)?);
         match timeout {
-            None => put(py, ends.tx(), "push", &packed, false),
+            None => put(py, ends.tx(), "push", &packed, Some(&ends.misses)),
             Some(timeout) => Self::put_within(py, &ends, &packed, timeout),
         }
     }
