@@ -3310,8 +3310,8 @@ class _Block:
 class _PackedView:
     """A cursor over the bytes of a block that reads and writes packed items under its lock.
 
-    A class that derives from it gives another block by `_attach()` where `fork` has brought it into a
-    child. `_guard`: a guard of the block that the caller has, whose lock is used.
+    A class that derives from it gives another block by `_attach()` where `fork` has brought it into
+    a child. `_guard`: a guard of the block that the caller has, whose lock is used.
     """
 
     def __new__(cls, block: _Block) -> Self: ...
@@ -3399,11 +3399,12 @@ class _PackedView:
     def _give_up(self) -> _Block | None:
         """Ends the view. What it was a view of; None if it was closed before."""
 
+@disjoint_base
 class _PackedRing:
     """Both ends of a ring of packed messages.
 
-    A class that derives from it makes sure by `_attach()` that the ring is there still, where `fork`
-    has brought it into a child, and gives its name.
+    A class that derives from it makes sure by `_attach()` that the ring is there still, where
+    `fork` has brought it into a child, and gives its name.
     """
 
     def __new__(cls, name: str, capacity: int) -> Self: ...
@@ -3464,6 +3465,7 @@ class _PackedRing:
     def _closed(self) -> bool:
         """Whether it was closed here."""
 
+@disjoint_base
 class _Exported:
     """Lends what `source` lends; with `readonly` nobody can write through its views."""
 

@@ -44,7 +44,7 @@ class SpscRingBuffer(_PackedRing):
         raise TypeError("no constructor: SharedMemory.spsc() gives a ring")
 
     @classmethod
-    def _of(cls, memory: SharedMemory) -> Self:
+    def _of(cls, memory: SharedMemory) -> SpscRingBuffer:
         key = name, number = memory.name(), memory._number
         self = _rings.get(key)
         if self is None or self._closed:
