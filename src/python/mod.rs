@@ -20,7 +20,7 @@
 //! | `rwlock`, `rwlock_take`, `rwlock_ops` | RwLock; how it is taken, at once, blocking, awaited |
 //! | `block` | _Block, of which arrays are made |
 //! | `packed` | the packed items of membridge |
-//! | `packed_view`, `packed_ring` | _PackedView, a cursor over them in a block; _PackedRing, messages of them |
+//! | `packed_view`, `packed_ring`, `packed_ring_ops` | _PackedView, a cursor over them in a block; _PackedRing, messages of them |
 //! | `exported` | _Exported, for Python classes that lend the bytes of a block |
 //! | `rwlock_guard`, `rwlock_hold` | its guards, and what the views of the bytes keep |
 //! | `holding` | who holds guards of a handle, so that nobody waits for himself |
@@ -58,6 +58,7 @@ mod locking;
 mod loop_faces;
 mod packed;
 mod packed_ring;
+mod packed_ring_ops;
 mod packed_view;
 mod producer;
 mod producer_ops;
