@@ -3437,6 +3437,74 @@ class _PackedView:
     def _give_up(self) -> _Block | None:
         """Ends the view. What it was a view of; None if it was closed before."""
 
+@disjoint_base
+class _PackedRing:
+    """Both ends of a ring of packed messages.
+
+    A class that derives from it makes sure by `_attach()` that the ring is there still, where
+    `fork` has brought it into a child, and gives its name.
+    """
+
+    def __new__(cls, name: str, capacity: int) -> Self: ...
+    def push(
+        self,
+        data: float | str | bytes | bytearray | list[Any],
+        *,
+        timeout: float | None = None,
+    ) -> bool:
+        """Publishes one message. False: there is no room for it (within `timeout`).
+
+        Raises `ringspan.TooLarge` (a `ValueError`) if it can never have room, `ValueError` for a
+        type that cannot be packed.
+        """
+
+    def pop(self, tag: str | None = None, *, timeout: float | None = None) -> Any:
+        """Takes the oldest message: its bytes, or the value that `tag` says. None: there is none.
+
+        Raises `ValueError` for an unknown tag, or one that needs more bytes; the message stays.
+        """
+
+    def pop_mixed(
+        self, schema: list[tuple[str, int]], *, timeout: float | None = None
+    ) -> list[Any] | None:
+        """Takes the oldest message, by a schema as of `MappedView.read_mixed`; None: there is none.
+
+        Raises `ValueError` if the message is no such thing; it stays.
+        """
+
+    def _apush(self, data: float | str | bytes | bytearray | list[Any]) -> Awaitable[bool]:
+        """As `push`, to be awaited."""
+
+    def _apop(self, tag: str | None = None) -> Awaitable[Any]:
+        """As `pop`, to be awaited."""
+
+    def _apop_mixed(self, schema: list[tuple[str, int]]) -> Awaitable[list[Any]]:
+        """As `pop_mixed`, to be awaited."""
+
+    def used(self) -> int:
+        """Bytes that the messages in the ring count as."""
+
+    def free(self) -> int:
+        """Bytes that are left."""
+
+    def capacity(self) -> int:
+        """Bytes of room: the size of the segment less 24."""
+
+    def is_empty(self) -> bool:
+        """Whether there is no message."""
+
+    def is_full(self) -> bool:
+        """Whether no byte is left."""
+
+    def close(self) -> None:
+        """Gives up the roles that this process has in the ring; the other end is told."""
+
+    @property
+    def _closed(self) -> bool:
+        """Whether it was closed here."""
+
+@disjoint_base
+@disjoint_base
 class _Exported:
     """Lends what `source` lends; with `readonly` nobody can write through its views."""
 

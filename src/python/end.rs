@@ -261,6 +261,14 @@ impl<R: Role> Handle<R> {
         Ok(inside)
     }
 
+    /// Looks at the end by `look` if it has its role, and nobody is inside.
+    pub(crate) fn glance<T>(&self, look: impl FnOnce(&mut R) -> T) -> Option<T> {
+        match &mut try_lock(&self.core.state)?.stage {
+            Stage::Live(role) => Some(look(role)),
+            _ => None,
+        }
+    }
+
     /// The piece that is lent under `number`, to be committed.
     pub(crate) fn take_lent(
         &self,

@@ -132,6 +132,12 @@ pub(crate) fn too_large(fault: &Fault, len: usize, max: u64) -> PyErr {
     class::TooLarge::new_err((fault.to_string(), fault.errno(), len, max))
 }
 
+/// Nobody takes what is pushed.
+#[cold]
+pub(crate) fn peer_closed(fault: &Fault) -> PyErr {
+    class::PeerClosed::new_err((fault.to_string(), fault.errno()))
+}
+
 /// The time-out of a `blocking_` verb is over.
 pub(crate) fn timeout(fault: &Fault) -> PyErr {
     class::Timeout::new_err((fault.to_string(), fault.errno()))

@@ -19,7 +19,8 @@
 //! | `locking` | what every class has whose bytes lie under a lock |
 //! | `rwlock`, `rwlock_take`, `rwlock_ops` | RwLock; how it is taken, at once, blocking, awaited |
 //! | `block` | _Block, of which arrays are made |
-//! | `packed`, `packed_view` | membridge: its items; _PackedView, a cursor over them in a block |
+//! | `packed` | the packed items of membridge |
+//! | `packed_view`, `packed_ring`, `packed_ring_ops` | _PackedView, a cursor over them in a block; _PackedRing, messages of them |
 //! | `exported` | _Exported, for Python classes that lend the bytes of a block |
 //! | `rwlock_guard`, `rwlock_hold` | its guards, and what the views of the bytes keep |
 //! | `holding` | who holds guards of a handle, so that nobody waits for himself |
@@ -56,6 +57,8 @@ mod lent;
 mod locking;
 mod loop_faces;
 mod packed;
+mod packed_ring;
+mod packed_ring_ops;
 mod packed_view;
 mod producer;
 mod producer_ops;
@@ -109,6 +112,7 @@ fn ringspan_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<rwlock::PyRwLock>()?;
     m.add_class::<block::PyBlock>()?;
     m.add_class::<packed_view::PyPackedView>()?;
+    m.add_class::<packed_ring::PyPackedRing>()?;
     m.add_class::<exported::Exported>()?;
     m.add_class::<rwlock_ops::PyAcquire>()?;
     m.add_class::<rwlock_guard::PyGuard>()?;

@@ -187,9 +187,8 @@ impl<'a> Packed<'a> {
     ///
     /// As [`Packed::value`].
     #[inline]
-    #[allow(dead_code, reason = "what rings take, too")]
     pub(super) fn message(data: &'a Bound<'_, PyAny>) -> PyResult<Self> {
-        let Ok(list) = data.cast_exact::<PyList>().or_else(|_| data.cast::<PyList>()) else {
+        let Ok(list) = data.cast::<PyList>() else {
             return Packed::value(data);
         };
         let mut all = Vec::new();
@@ -215,12 +214,9 @@ impl<'a> Packed<'a> {
         all.extend_from_slice(&self.body);
     }
 
-    /// In one piece.
-    #[allow(dead_code, reason = "what rings take, too")]
-    pub(super) fn into_vec(self) -> Vec<u8> {
-        let mut all = Vec::with_capacity(self.len());
-        self.append(&mut all);
-        all
+    /// The same without a hold on the values.
+    pub(super) fn into_owned(self) -> Packed<'static> {
+        Packed { body: Cow::Owned(self.body.into_owned()), ..self }
     }
 }
 

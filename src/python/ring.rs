@@ -60,6 +60,20 @@ impl Config {
         }))
     }
 
+    /// A ring that is there, whatever it is like.
+    pub(super) fn existing(name: &str) -> Arc<Config> {
+        Arc::new(Config {
+            name: name.to_owned(),
+            capacity: None,
+            max_message: None,
+            mode: 0o600,
+            ephemeral: false,
+            create: Some(false),
+            spin: None,
+            codec: Codec { exact: false, pickle: false },
+        })
+    }
+
     /// Whether an end keeps looking before it sleeps.
     pub(crate) fn spins(&self) -> bool {
         self.spin.is_some()

@@ -158,6 +158,11 @@ impl Consumer {
     pub(crate) fn bytes(&self, record: &Record) -> &[u8] {
         self.raw.slice(record)
     }
+
+    /// What the messages in the ring count as against its quota.
+    pub(crate) fn used(&mut self) -> Result<u64, Stop> {
+        self.raw.used().map_err(|damage| self.base.damaged(damage))
+    }
 }
 
 impl End for Producer {
@@ -239,5 +244,10 @@ impl Producer {
     /// Sets what [`Producer::published`] tells.
     pub(crate) fn restart_count(&mut self) {
         self.start_many();
+    }
+
+    /// What the messages in the ring count as against its quota.
+    pub(crate) fn used(&mut self) -> Result<u64, Stop> {
+        self.raw.used().map_err(|damage| self.base.damaged(damage))
     }
 }

@@ -8,6 +8,7 @@
 //! | file | job |
 //! |---|---|
 //! | `raw_frame`, `raw`, `raw_producer`, `raw_consumer` | the algorithm: framing, memory, two ends |
+//! | `raw_quota` | what messages count as, for rings with a bound on that |
 //! | `options` | [`Ring`]: name and geometry; create, open, attach |
 //! | `side` | what both ends do alike: the peer, arming, the three ways to wait |
 //! | `producer`, `_many`, `_value`, `_role`, `grant`, `sink` | pushing |
@@ -47,6 +48,7 @@ mod raw;
 mod raw_consumer;
 mod raw_frame;
 mod raw_producer;
+mod raw_quota;
 #[cfg(not(ringspan_loom))]
 mod side;
 #[cfg(all(not(ringspan_loom), feature = "tokio"))]

@@ -8,8 +8,13 @@ use crate::region::{Region, Spec, Subject};
 use crate::ring::consumer::Consumer;
 use crate::ring::producer::Producer;
 use crate::ring::raw_frame::Geometry;
+#[cfg(feature = "python")]
+use crate::ring::raw_quota::{Glance, glance};
+#[cfg(feature = "python")]
+use crate::ring::side;
 use crate::ring::stat::RingStat;
 use crate::sync::{Mutex, lock};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +22,9 @@ use std::time::Duration;
 pub(crate) const DEFAULT_CAPACITY: u64 = 1 << 20;
 /// How often a name may change under an opener before it gives up.
 const REOPENS: usize = 64;
+/// How often an onlooker counts what both ends keep moving.
+#[cfg(feature = "python")]
+const GLANCES: usize = 8;
 
 /// What a ring is to be like; see [`Ring::options`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +34,19 @@ pub struct RingOptions {
     mode: u32,
     ephemeral: bool,
     spin: Option<Duration>,
+    quota: Option<NonZeroU64>,
 }
 
 impl Default for RingOptions {
     fn default() -> Self {
-        RingOptions { capacity: None, max_message: None, mode: 0o600, ephemeral: false, spin: None }
+        RingOptions {
+            capacity: None,
+            max_message: None,
+            mode: 0o600,
+            ephemeral: false,
+            spin: None,
+            quota: None,
+        }
     }
 }
 
@@ -74,6 +90,14 @@ impl RingOptions {
     /// holds up every other task of the thread, so nothing is spun unless you ask for it here.
     pub fn spin(mut self, spin: impl Into<Option<Duration>>) -> Self {
         self.spin = spin.into();
+        self
+    }
+
+    /// Bounds what the messages in the ring count as, each for its payload and 4 bytes; see
+    /// `raw_quota.rs`. An opener that names another quota than the creator gets an error.
+    #[cfg(feature = "python")]
+    pub(crate) fn quota(mut self, quota: NonZeroU64) -> Self {
+        self.quota = Some(quota);
         self
     }
 
@@ -218,6 +242,7 @@ impl Ring {
         let mut params = [0; PARAMS];
         params[0] = geometry.capacity();
         params[1] = geometry.max_message();
+        params[2] = options.quota.map_or(0, NonZeroU64::get);
         let spec = Spec {
             kind: Kind::Ring,
             kind_len: size_of::<RingIndices>(),
@@ -232,14 +257,14 @@ impl Ring {
 
     /// The geometry that the creator wrote, checked.
     pub(crate) fn geometry_of(region: &Region) -> Result<Geometry, Fault> {
-        let [capacity, max_message, ..] = region.constants().params;
+        let [capacity, max_message, quota, ..] = region.constants().params;
         let geometry = Geometry::new(capacity, Some(max_message));
         match geometry {
             Ok(geometry)
                 if region.constants().payload_len == capacity
                     && region.constants().kind_len >= size_of::<RingIndices>() as u64 =>
             {
-                Ok(geometry)
+                Ok(geometry.with_quota(Some(quota).filter(|quota| *quota != 0)))
             }
             _ => {
                 let cause = format!(
@@ -267,7 +292,14 @@ impl Ring {
                 return Err(region.fault(FaultKind::Mismatch, cause));
             }
         }
-        Ok(())
+        match options.quota.map(NonZeroU64::get) {
+            Some(quota) if there.quota() != Some(quota) => {
+                let has = there.quota().map_or("none".to_owned(), |quota| quota.to_string());
+                let cause = format!("a quota of {quota} was asked for, it has {has}");
+                Err(region.fault(FaultKind::Mismatch, cause))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Attaches the producer end.
@@ -311,7 +343,7 @@ impl Ring {
         Err(region.fault(FaultKind::Removed, cause).into())
     }
 
-    fn region(&self) -> Arc<Region> {
+    pub(crate) fn region(&self) -> Arc<Region> {
         Arc::clone(&lock(&self.shared.region))
     }
 
@@ -333,6 +365,31 @@ impl Ring {
     /// Whether the last one out removes it.
     pub fn is_ephemeral(&self) -> bool {
         self.region().is_ephemeral()
+    }
+
+    /// What the messages in the ring count as against its quota, seen from outside. While both ends are
+    /// busy it is what was so a moment ago.
+    ///
+    /// # Errors
+    ///
+    /// A fault for a damaged ring.
+    #[cfg(feature = "python")]
+    pub(crate) fn used(&self) -> Result<u64, Fault> {
+        let region = self.region();
+        let geometry = Self::geometry_of(&region)?;
+        let memory = side::memory_of(&region, geometry);
+        let mut seen = None;
+        for _ in 0..GLANCES {
+            match glance(&memory) {
+                Glance::Still(sum) => return Ok(sum),
+                Glance::Moved(sum) => seen = sum.or(seen),
+                Glance::Damaged(damage) => {
+                    let cause = format!("{damage}; remove the ring and start again");
+                    return Err(region.fault(FaultKind::Damaged, cause));
+                }
+            }
+        }
+        Ok(seen.unwrap_or(0).min(geometry.quota().unwrap_or(u64::MAX)))
     }
 
     /// A look at the ring from outside: who is attached, how full it is.

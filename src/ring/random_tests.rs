@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use super::raw_consumer::{Item, RawConsumer};
 use super::raw_frame::{EndReason, Geometry, data_word, end_word, filler_word};
 use super::raw_producer::{RawProducer, ReserveError};
+#[cfg(feature = "python")]
+use super::raw_quota::{Glance, glance};
 use super::raw_tests::{Heap, Seen, drain, take};
 use crate::sync::Ordering;
 
@@ -67,11 +69,35 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(geometry: (u64, u64), at: u64) -> Self {
+    fn new(geometry: (u64, u64), quota: Option<u64>, at: u64) -> Self {
         let mut heap = Heap::new(geometry.0, Some(geometry.1)).at(at);
+        heap.geometry = heap.geometry.with_quota(quota);
         let (tx, rx) = (heap.producer(1), heap.consumer());
         let (staged, published) = (Vec::new(), VecDeque::new());
         Bench { heap, tx, rx, tag: 1, wrote: false, staged, published, count: 0 }
+    }
+
+    /// What messages count as against a quota.
+    fn counted<'a>(seen: impl IntoIterator<Item = &'a Seen>) -> u64 {
+        seen.into_iter()
+            .map(
+                |seen| if let Seen::Message(bytes, ..) = seen { bytes.len() + 4 } else { 0 } as u64,
+            )
+            .sum()
+    }
+
+    /// Both ends and an onlooker agree on it.
+    fn check_counts(&mut self) {
+        let published = Bench::counted(&self.published);
+        assert_eq!(self.rx.used(), Ok(published));
+        #[cfg(feature = "python")]
+        assert!(matches!(glance(&self.heap.memory()), Glance::Still(sum) if sum == published));
+        if let Some(quota) = self.heap.geometry.quota() {
+            let both = published + Bench::counted(&self.staged);
+            assert!(both <= quota);
+            // Staged or not: it counts them when it next needs to know.
+            assert!((published..=both).contains(&self.tx.used().unwrap()));
+        }
     }
 
     /// The next producer, which ends the stream of the one before.
@@ -94,15 +120,22 @@ impl Bench {
     fn stage(&mut self, reserved: usize, used: usize, tag: u8) {
         let needs = self.tx.needs(reserved);
         let free = self.tx.free().unwrap();
+        let counts =
+            Bench::counted(self.published.iter().chain(&self.staged)) + reserved as u64 + 4;
+        let quota = self.heap.geometry.quota().unwrap_or(u64::MAX);
         let room = match self.tx.reserve(reserved) {
             Ok(room) => room,
+            Err(ReserveError::TooLarge { limit }) => {
+                assert!(limit == quota.saturating_sub(4) && reserved as u64 + 4 > quota);
+                return;
+            }
             Err(error) => {
                 assert_eq!(error, ReserveError::Full { needs, free });
-                assert!(needs > free);
+                assert!(needs > free || counts > quota);
                 return;
             }
         };
-        assert!(needs <= free);
+        assert!(needs <= free && counts <= quota);
         self.count = self.count.wrapping_add(1);
         let bytes = vec![self.count; used];
         if tag.is_multiple_of(2) {
@@ -203,6 +236,11 @@ fn geometry() -> impl Strategy<Value = (u64, u64)> {
     })
 }
 
+/// None, or one that is small for what a ring of [`geometry`] holds.
+fn quota() -> impl Strategy<Value = Option<u64>> {
+    prop::option::of(0..600_u64)
+}
+
 /// Words that nearly make sense, and words that do not.
 fn word() -> impl Strategy<Value = u64> {
     prop_oneof![
@@ -243,7 +281,7 @@ fn use_both(heap: &mut Heap, producer: Option<RawProducer>, consumer: Option<Raw
                 }
             }
         }
-        let _ = (rx.len(), rx.cut_short(1));
+        let _ = (rx.len(), rx.used(), rx.cut_short(1));
     }
     if let Some(mut tx) = producer {
         let _ = (tx.begin(), tx.len(), tx.free());
@@ -253,18 +291,29 @@ fn use_both(heap: &mut Heap, producer: Option<RawProducer>, consumer: Option<Raw
                 tx.commit(room, len as usize / 2, 0, 0);
             }
         }
-        let _ = tx.close(EndReason::Closed);
+        let _ = (tx.used(), tx.close(EndReason::Closed));
     }
+    #[cfg(feature = "python")]
+    let _ = glance(&heap.memory());
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn random_programs_match_a_queue(geometry in geometry(), at in any::<u64>(), acts in acts()) {
-        let mut bench = Bench::new(geometry, at & !7);
+    fn random_programs_match_a_queue(
+        geometry in geometry(),
+        quota in quota(),
+        counts in any::<bool>(),
+        at in any::<u64>(),
+        acts in acts(),
+    ) {
+        let mut bench = Bench::new(geometry, quota, at & !7);
         for act in acts {
             bench.act(act);
+            if counts {
+                bench.check_counts();
+            }
         }
         // Whatever state that is: the end fits, and the rest comes out whole.
         bench.act(Act::Close);
@@ -276,10 +325,12 @@ proptest! {
     #[test]
     fn garbage_before_attaching_is_only_damage(
         geometry in geometry(),
+        quota in quota(),
         payload in prop::collection::vec(word(), 64),
         words in [word(), word(), word(), word(), word()],
     ) {
         let mut heap = Heap::new(geometry.0, Some(geometry.1));
+        heap.geometry = heap.geometry.with_quota(quota);
         heap.payload.iter_mut().zip(payload.iter().cycle()).for_each(|(to, w)| *to = w.to_le());
         scribble(&heap, words, 5);
         let (tx, rx) = (RawProducer::new(heap.memory(), 1), RawConsumer::new(heap.memory()));
@@ -289,13 +340,14 @@ proptest! {
     #[test]
     fn garbage_behind_the_ends_is_only_damage(
         geometry in geometry(),
+        quota in quota(),
         at in any::<u64>(),
         acts in acts(),
         payload in prop::collection::vec(word(), 64),
         words in [word(), word(), word(), word(), word()],
         how_many in 0..6_usize,
     ) {
-        let mut bench = Bench::new(geometry, at & !7);
+        let mut bench = Bench::new(geometry, quota, at & !7);
         for act in acts {
             bench.act(act);
         }

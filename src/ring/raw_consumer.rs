@@ -10,6 +10,7 @@ use std::slice;
 
 use super::raw::{RingMemory, step};
 use super::raw_frame::{Damage, END_TOTAL, EndReason, Flaw, Frame, Geometry, HEAD, total};
+use super::raw_quota::Tally;
 use crate::sync::Ordering;
 
 /// A published message.
@@ -87,6 +88,8 @@ pub(crate) struct RawConsumer {
     tail: u64,
     /// What the shared `ended` says; ours alone, never read back.
     ended: u64,
+    /// What counts against the quota, once somebody has asked.
+    tally: Option<Tally>,
 }
 
 impl RawConsumer {
@@ -100,7 +103,7 @@ impl RawConsumer {
         // Acquire: pairs with the Release stores of `tail` in `RawProducer`.
         let tail = indices.producer.tail.load(Ordering::Acquire);
         memory.geometry().check_indices(head, tail)?;
-        let mut this = RawConsumer { memory, head, tail, ended };
+        let mut this = RawConsumer { memory, head, tail, ended, tally: None };
         this.peek()?;
         Ok(this)
     }
@@ -170,10 +173,32 @@ impl RawConsumer {
             debug_assert!(false, "a cursor outside of what is published");
             return;
         }
+        if self.tally.is_some() {
+            self.uncount(cursor);
+        }
         step();
         // Release: pairs with the Acquire loads of `head` in `RawProducer`: our reads are done.
         self.memory.indices().consumer.head.store(cursor, Ordering::Release);
         self.head = cursor;
+    }
+
+    /// Takes off what is about to be released, while it is still there.
+    #[cold]
+    fn uncount(&mut self, cursor: u64) {
+        let Some(tally) = &mut self.tally else { return };
+        let ahead = cursor.wrapping_sub(self.head) > tally.to().wrapping_sub(self.head);
+        let to = if ahead { cursor } else { tally.to() };
+        if tally.count(&self.memory, cursor, to).is_err() {
+            self.tally = None; // whoever asks again is told
+        }
+    }
+
+    /// What everything published and not released counts against the quota. Looks at the shared tail.
+    pub(crate) fn used(&mut self) -> Result<u64, Damage> {
+        self.refresh()?;
+        let tally = self.tally.get_or_insert(Tally::new(self.head));
+        tally.count(&self.memory, self.head, self.tail)?;
+        Ok(tally.sum())
     }
 
     /// Takes an end that stands at the head (all before it is released): notes it, then releases

@@ -146,6 +146,7 @@ impl fmt::Display for GeometryError {
 pub(crate) struct Geometry {
     capacity: u64,
     max_message: u64,
+    quota: Option<u64>,
 }
 
 impl Geometry {
@@ -185,7 +186,12 @@ impl Geometry {
         if !(1..=limit).contains(&max_message) {
             return Err(GeometryError::MaxMessage { asked: max_message, limit, capacity });
         }
-        Ok(Geometry { capacity, max_message })
+        Ok(Geometry { capacity, max_message, quota: None })
+    }
+
+    /// The same with a bound on what the messages in the ring count as; see `raw_quota.rs`.
+    pub(crate) fn with_quota(self, quota: Option<u64>) -> Self {
+        Geometry { quota, ..self }
     }
 
     /// Bytes of payload area.
@@ -198,6 +204,12 @@ impl Geometry {
     #[inline]
     pub(crate) fn max_message(self) -> u64 {
         self.max_message
+    }
+
+    /// What the messages in the ring may count as.
+    #[inline]
+    pub(crate) fn quota(self) -> Option<u64> {
+        self.quota
     }
 
     /// Where in the payload area a count stands.

@@ -17,6 +17,7 @@ use super::raw_frame::{
     Damage, END_TOTAL, END_WORST, EndReason, Geometry, HEAD, data_word, end_word, filler_word,
     total,
 };
+use super::raw_quota::{Tally, largest};
 use crate::sync::Ordering;
 
 /// Room for one message, not published. It belongs to the end that gave it and is good until that
@@ -38,9 +39,9 @@ impl Reservation {
 /// Why [`RawProducer::reserve`] gave nothing. The ring is unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReserveError {
-    /// `needs` bytes must be free, `free` are.
+    /// `needs` bytes must be free, `free` are; or it does not fit under the quota.
     Full { needs: u64, free: u64 },
-    /// Longer than `max_message`, which is `limit`.
+    /// Longer than `limit`, which is `max_message` or what the quota leaves for one.
     TooLarge { limit: u64 },
     /// The peer, or somebody, wrote an index that cannot be.
     Damage(Damage),
@@ -68,8 +69,10 @@ pub(crate) struct RawProducer {
     /// The consumer's head when last looked at.
     head: u64,
     /// A record of up to so many bytes needs no look: it fits before the wrap and leaves what an
-    /// end can need at most.
+    /// end can need at most, and it fits under the quota.
     quick: u64,
+    /// What counts against the quota, where the ring has one.
+    tally: Option<Tally>,
 }
 
 impl RawProducer {
@@ -87,9 +90,13 @@ impl RawProducer {
             // consumer has gone past it since.
             geometry.frame(memory.word(head), head, tail.wrapping_sub(head))?;
         }
-        let (begun, ended) = (false, false);
+        let mut tally = geometry.quota().map(|_| Tally::new(head));
+        if let Some(tally) = &mut tally {
+            tally.count(&memory, head, tail)?;
+        }
+        let (begun, ended, published, quick) = (false, false, tail, 0);
         let mut this =
-            RawProducer { memory, tag, begun, ended, published: tail, tail, head, quick: 0 };
+            RawProducer { memory, tag, begun, ended, published, tail, head, quick, tally };
         this.find_quick();
         Ok(this)
     }
@@ -132,12 +139,12 @@ impl RawProducer {
     #[inline(never)]
     fn reserve_slowly(&mut self, len: usize) -> Result<Reservation, ReserveError> {
         let needs = self.needs(len);
-        if needs > self.cached_free() {
+        if needs > self.cached_free() || !self.is_in_quota(len)? {
             self.refresh()?;
             self.find_quick();
             let free = self.cached_free();
-            if needs > free {
-                return Err(ReserveError::Full { needs, free });
+            if needs > free || !self.is_in_quota(len)? {
+                return Err(self.refused(len, needs, free));
             }
         }
         let room = self.geometry().room(self.tail);
@@ -148,6 +155,24 @@ impl RawProducer {
             start = start.wrapping_add(room);
         }
         Ok(Reservation { start, len })
+    }
+
+    /// Why a message that found no room has none.
+    fn refused(&self, len: usize, needs: u64, free: u64) -> ReserveError {
+        let most = self.geometry().quota().map_or(Some(u64::MAX), largest);
+        match most {
+            Some(limit) if len as u64 <= limit => ReserveError::Full { needs, free },
+            most => ReserveError::TooLarge { limit: most.unwrap_or(0) },
+        }
+    }
+
+    /// Whether a message fits under the quota, as far as we know the head.
+    fn is_in_quota(&mut self, len: usize) -> Result<bool, Damage> {
+        let (Some(tally), Some(quota)) = (&mut self.tally, self.memory.geometry().quota()) else {
+            return Ok(true);
+        };
+        tally.count(&self.memory, self.head, self.tail)?;
+        Ok(tally.fits(len as u64, quota))
     }
 
     /// The bytes of a reservation, with whatever was in the ring before.
@@ -220,6 +245,10 @@ impl RawProducer {
     /// Takes back what is staged and not published.
     pub(crate) fn rollback(&mut self) {
         self.tail = self.published;
+        let counted = self.tally.as_ref().map_or(self.head, Tally::to);
+        if counted.wrapping_sub(self.head) > self.tail.wrapping_sub(self.head) {
+            self.tally = Some(Tally::new(self.head)); // counted anew when it is asked for
+        }
         self.find_quick();
     }
 
@@ -247,6 +276,13 @@ impl RawProducer {
             self.rest();
             self.begun = false;
         }
+    }
+
+    /// What everything published and not released (and what is staged) counts against the quota; 0
+    /// where there is none. Looks at the shared head.
+    pub(crate) fn used(&mut self) -> Result<u64, Damage> {
+        self.refresh()?;
+        Ok(self.tally.as_ref().map_or(0, Tally::sum))
     }
 
     /// Bytes published and not released, headers and fillers included. Looks at the shared head.
@@ -304,7 +340,11 @@ impl RawProducer {
 
     fn find_quick(&mut self) {
         let room = self.geometry().room(self.tail);
-        self.quick = room.min(self.cached_free().saturating_sub(END_WORST));
+        let left = match (&self.tally, self.geometry().quota()) {
+            (Some(tally), Some(quota)) => tally.left(self.tail, quota),
+            _ => u64::MAX,
+        };
+        self.quick = room.min(self.cached_free().saturating_sub(END_WORST)).min(left);
     }
 
     /// Looks at the shared head. It may only have grown, and never past what is published.
@@ -316,6 +356,10 @@ impl RawProducer {
         if filled > self.published.wrapping_sub(self.head) || head & 7 != 0 {
             let capacity = self.geometry().capacity();
             return Err(Damage::Indices { head, tail: self.published, capacity });
+        }
+        if let Some(tally) = &mut self.tally {
+            // Before the bytes of what was released are ours to write over.
+            tally.count(&self.memory, head, self.tail)?;
         }
         self.head = head;
         Ok(())

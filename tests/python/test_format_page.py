@@ -69,6 +69,7 @@ def test_a_ring_is_laid_out_as_the_page_says(name: str) -> None:
     assert (kind, payload) == (640, 4096), "as the page says in words"
     assert number(data, header["parameters of the kind"]) == 1 << 16
     assert number(data, header["parameters of the kind"], base=8) == 5000
+    assert number(data, header["parameters of the kind"], base=16) == 0, "no quota"
     at, size = header["FNV-1a"]
     assert number(data, (at, size)) == fnv1a(data[:at])
 

@@ -15,7 +15,6 @@ from ringspan.compat.membridge._segment import RING_HEAD, VIEW_HEAD, ring_capaci
 from ringspan.compat.membridge._view import MappedView
 
 if TYPE_CHECKING:
-    from ringspan.compat.membridge._ends import Ends
     from ringspan.compat.membridge._ring import SpscRingBuffer
 
 
@@ -26,14 +25,14 @@ class SharedMemory:
     handle. Pickles by name; a handle that came by fork opens the segment anew.
     """
 
-    __slots__ = ("__weakref__", "_block", "_creator", "_ends", "_name", "_number", "_size")
+    __slots__ = ("__weakref__", "_block", "_creator", "_name", "_number", "_ring", "_size")
 
     _block: _Block
     _name: str
     _size: int
     _number: int
     _creator: bool
-    _ends: Ends | None  # keeps the roles of this process as long as the handle
+    _ring: SpscRingBuffer | None  # keeps the roles of this process as long as the handle
 
     def __new__(cls) -> Self:
         """Refuses: segments are made by `create` and opened by `open`.
@@ -49,7 +48,7 @@ class SharedMemory:
         block.stat()  # attaches it: others see that the name is in use, and it outlives the name
         self = object.__new__(cls)
         self._block, self._name, self._size = block, name, size
-        self._number, self._creator, self._ends = number, creator, None
+        self._number, self._creator, self._ring = number, creator, None
         _segment.inherited.add(self)
         return self
 

@@ -1,24 +1,21 @@
-"""A segment used as a ring of messages: what is packed into one, and the public class."""
+"""A segment used as a ring of messages."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from ringspan.compat.membridge import _packed
-from ringspan.compat.membridge._ends import Ends
+import ringspan
+from ringspan._ringspan import _PackedRing
 from ringspan.compat.membridge._memory import SharedMemory
-from ringspan.compat.membridge._segment import RING_HEAD
+from ringspan.compat.membridge._segment import RING, RING_HEAD, Value, decided, open_again
 
-_T = TypeVar("_T")
-
-#: The ends that this process has, by the name of the ring.
-_ends: weakref.WeakValueDictionary[tuple[str, int], Ends] = weakref.WeakValueDictionary()
+#: The rings that this process has, by name and number of the segment.
+_rings: weakref.WeakValueDictionary[tuple[str, int], SpscRingBuffer] = weakref.WeakValueDictionary()
 
 
-class SpscRingBuffer:
+class SpscRingBuffer(_PackedRing):
     """A ring of messages from one producer to one consumer, from `SharedMemory.spsc`.
 
     The first `push` makes this process the producer, the first `pop` the consumer, until the handle
@@ -34,10 +31,10 @@ class SpscRingBuffer:
     who wait are told: `ringspan.PeerDied`, `ringspan.Closed` or `ringspan.PeerClosed`.
     """
 
-    __slots__ = ("__weakref__", "_ends", "_memory")
+    __slots__ = ("__weakref__", "_name", "_number")
 
-    _ends: Ends
-    _memory: SharedMemory
+    _name: str
+    _number: int
 
     def __new__(cls) -> Self:
         """Refuses: rings come from `SharedMemory.spsc`.
@@ -47,99 +44,33 @@ class SpscRingBuffer:
         raise TypeError("no constructor: SharedMemory.spsc() gives a ring")
 
     @classmethod
-    def _of(cls, memory: SharedMemory) -> Self:
-        self = object.__new__(cls)
-        self._memory, key = memory, (memory.name(), memory._number)
-        ends = _ends.get(key)
-        if ends is not None and ends.closed:
-            del _ends[key]
-            ends = None
-        if ends is None:
-            ends = _ends.setdefault(key, Ends(*key, memory.size() - RING_HEAD))
-        self._ends = memory._ends = ends
+    def _of(cls, memory: SharedMemory) -> SpscRingBuffer:
+        key = name, number = memory.name(), memory._number
+        self = _rings.get(key)
+        if self is None or self._closed:
+            with decided(memory._block, name, number, RING) as beside:
+                self = _PackedRing.__new__(cls, beside, memory.size() - RING_HEAD)
+            self._name, self._number = key
+            _rings[key] = self
+        memory._ring = self
         return self
 
-    def push(
-        self,
-        data: _packed.Value | list[Any],
-        *,
-        timeout: float | None = None,
-    ) -> bool:
-        """Publishes one message. False: there is no room for it (within `timeout`).
+    def _attach(self) -> str:
+        name, number = self._name, self._number
+        with open_again(name, number) as block, decided(block, name, number, RING) as beside:
+            return beside
 
-        Raises `ringspan.TooLarge` (a `ValueError`) if it can never have room, `ValueError` for a
-        type that cannot be packed.
-        """
-        payload = self._ends.check(_packed.pack_message(data))
-        if timeout is None:
-            return self._ends.push(payload)
-        return self._ends.push_within(payload, timeout)
-
-    def pop(self, tag: str | None = None, *, timeout: float | None = None) -> Any:
-        """Takes the oldest message: its bytes, or the value that `tag` says. None: there is none.
-
-        Raises `ValueError` for an unknown tag, or one that needs more bytes; the message stays.
-        """
-        if tag is not None:
-            _packed.check_tag(tag)
-        elif timeout is None:
-            return self._ends.pop()
-        return self._take(_by_tag(tag), timeout)
-
-    def pop_mixed(
-        self, schema: list[tuple[str, int]], *, timeout: float | None = None
-    ) -> list[Any] | None:
-        """Takes the oldest message, by a schema as of `MappedView.read_mixed`; None: there is none.
-
-        Raises `ValueError` if the message is no such thing; it stays.
-        """
-        _packed.check_schema(schema)
-        return self._take(_by_schema(schema), timeout)
-
-    def _take(self, decode: Callable[[bytes], _T], timeout: float | None) -> _T | None:
-        ends = self._ends
-        lent = ends.lend() if timeout is None else ends.lend_within(timeout)
-        return None if lent is None else ends.take(lent, decode)
-
-    async def apush(self, data: _packed.Value | list[Any]) -> bool:
+    async def apush(self, data: Value | list[Any]) -> bool:
         """As `push`, waiting for room. Cancelled, it has published nothing."""
-        await self._ends.apush(self._ends.check(_packed.pack_message(data)))
-        return True
+        return await self._apush(data)
 
     async def apop(self, tag: str | None = None) -> Any:
         """As `pop`, waiting for a message. Cancelled, it has taken nothing."""
-        if tag is not None:
-            _packed.check_tag(tag)
-        return self._ends.take(await self._ends.alend(), _by_tag(tag))
+        return await self._apop(tag)
 
     async def apop_mixed(self, schema: list[tuple[str, int]]) -> list[Any]:
         """As `pop_mixed`, waiting for a message. Cancelled, it has taken nothing."""
-        _packed.check_schema(schema)
-        return self._ends.take(await self._ends.alend(), _by_schema(schema))
-
-    def used(self) -> int:
-        """Bytes that the messages in the ring count as."""
-        return self._ends.used()
-
-    def free(self) -> int:
-        """Bytes that are left."""
-        return max(self._ends.capacity - self._ends.used(), 0)
-
-    def capacity(self) -> int:
-        """Bytes of room: the size of the segment less 24."""
-        return self._ends.capacity
-
-    def is_empty(self) -> bool:
-        """Whether there is no message."""
-        return self._ends.used() == 0
-
-    def is_full(self) -> bool:
-        """Whether no byte is left."""
-        return self._ends.used() >= self._ends.capacity
-
-    def close(self) -> None:
-        """Gives up the roles that this process has in the ring; the other end is told."""
-        self._ends.close()
+        return await self._apop_mixed(schema)
 
     def __enter__(self) -> Self:
         return self
@@ -153,17 +84,15 @@ class SpscRingBuffer:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SharedMemory.spsc, (self._memory,)
+        return _again, (self._name, self._number)
 
     def __repr__(self) -> str:
-        used = self.used()
-        capacity = self._ends.capacity
+        used, capacity = self.used(), self.capacity()
         return f"SpscRingBuffer(capacity={capacity}, used={used}, free={max(capacity - used, 0)})"
 
 
-def _by_tag(tag: str | None) -> Callable[[bytes], Any]:
-    return bytes if tag is None else lambda data: _packed.unpack(data, tag)[0]
-
-
-def _by_schema(schema: list[tuple[str, int]]) -> Callable[[bytes], list[Any]]:
-    return lambda data: _packed.unpack_items(data, schema)[0]
+def _again(name: str, number: int) -> SpscRingBuffer:
+    memory = SharedMemory.open(name)
+    if memory._number != number:
+        raise ringspan.Removed(f"shared memory {name}: it was removed and made anew; open it")
+    return memory.spsc()

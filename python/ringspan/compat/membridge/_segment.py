@@ -15,10 +15,13 @@ import os
 import struct
 import weakref
 from collections.abc import Iterator
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import ringspan
 from ringspan._ringspan import _Block
+
+#: What can be packed; a bool is an int, and an int is a float to type checkers.
+Value: TypeAlias = float | str | bytes | bytearray
 
 #: What the original keeps before the bytes of a view, and before those of a ring.
 VIEW_HEAD: Final = 4
@@ -28,9 +31,9 @@ RING_HEAD: Final = 24
 META: Final = struct.Struct("<12sQQ")
 MAGIC: Final = b"membridge/1\0"
 
-#: Words of a control block, each on a cache line of its own.
-USE, PUSHED, POPPED = 0, 16, 32
-CONTROL_SIZE: Final = 384
+#: The word of a control block.
+USE: Final = 0
+CONTROL_SIZE: Final = 8
 
 #: What a control block says in its first word.
 UNDECIDED, MAPPED, RING, REMOVED = range(4)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import ringspan
 from ringspan._ringspan import Guard, _Block, _PackedView
-from ringspan.compat.membridge._packed import Value
-from ringspan.compat.membridge._segment import VIEW_HEAD
+from ringspan.compat.membridge._segment import VIEW_HEAD, Value
 
 if TYPE_CHECKING:
     from ringspan.compat.membridge._memory import SharedMemory
