@@ -70,7 +70,13 @@ def _attrs(spec: Any) -> dict[Any, Any]:
 
 def _fitting(data: Any, dtype: Any, places: list[NDArray]) -> list[NDArray | None]:
     """The arrays of a Series, for these places; None where they are others now."""
-    arrays = taken_apart(data)[1] if data.dtype == dtype else []
+    arrays = []
+    if data.dtype == dtype:
+        # Without an order, the same categories in another one make the same dtype.
+        named = getattr(dtype, "categories", None)
+        if named is not None and not data.dtype.categories.equals(named):
+            data = data.cat.set_categories(named)
+        arrays = taken_apart(data)[1]
     if [array.shape for array in arrays] == [place.shape for place in places]:
         return [*arrays]
     return [None for _ in places]

@@ -45,9 +45,7 @@ class Bound(Generic[_T]):
     def detached(self) -> list[Any]:
         """The labels whose data lies elsewhere by now."""
         return [
-            label
-            for label, now, place in self.pieces()
-            if now is None or (place.size and not np.may_share_memory(now, place))
+            label for label, now, place in self.pieces() if now is None or not _in_place(now, place)
         ]
 
     def end(self, release: Callable[[], None]) -> str | None:
@@ -61,15 +59,53 @@ class Bound(Generic[_T]):
         fault = self.changes()
         if fault is not None:
             return fault
-        unfit = []
-        for label, now, place in self.pieces():
-            if now is None:
-                unfit.append(label)
-            elif not np.may_share_memory(now, place):
-                np.copyto(place, now)
+        pieces = self.pieces()
+        unfit = [label for label, now, _ in pieces if now is None]
         if unfit:
             return f"what stands at {unfit!r} is of another type now and cannot be shared"
+        moved = [(now, place) for _, now, place in pieces if now is not None]
+        moved = [(now, place) for now, place in moved if not _in_place(now, place)]
+        low, high = _extent([place for _, _, place in pieces])
+        # What comes from another place has to be read before that is written.
+        news = [now.copy() if _touches(now, low, high) else now for now, _ in moved]
+        for new, (_, place) in zip(news, moved, strict=True):
+            np.copyto(place, new)
         return None
+
+
+def _in_place(now: NDArray, place: NDArray) -> bool:
+    """Whether this is the very array of the place, element for element."""
+    if (now.dtype, now.shape) != (place.dtype, place.shape):
+        return False
+    if not place.size:
+        return True
+    steps = zip(now.shape, now.strides, place.strides, strict=True)
+    return _address(now) == _address(place) and all(
+        size == 1 or one == other for size, one, other in steps
+    )
+
+
+def _address(array: NDArray) -> int:
+    """Of the first element."""
+    found: int = array.__array_interface__["data"][0]
+    return found
+
+
+def _extent(places: list[NDArray]) -> tuple[int, int]:
+    """Addresses of the first byte of arrays in one piece each, and of the one behind the last."""
+    ends = [(_address(place), place.nbytes) for place in places]
+    if not ends:
+        return 0, 0
+    return min(start for start, _ in ends), max(start + size for start, size in ends)
+
+
+def _touches(array: NDArray, low: int, high: int) -> bool:
+    """Whether elements of it may lie between these addresses."""
+    steps = [(size - 1) * step for size, step in zip(array.shape, array.strides, strict=True)]
+    first = _address(array)
+    start = first + sum(step for step in steps if step < 0)
+    end = first + sum(step for step in steps if step > 0) + array.itemsize
+    return start < high and low < end
 
 
 class Labelled(Shared[_T]):
