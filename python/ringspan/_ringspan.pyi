@@ -3504,7 +3504,6 @@ class _PackedRing:
         """Whether it was closed here."""
 
 @disjoint_base
-@disjoint_base
 class _Exported:
     """Lends what `source` lends; with `readonly` nobody can write through its views."""
 
