@@ -194,6 +194,7 @@ impl RawConsumer {
     }
 
     /// What everything published and not released counts against the quota. Looks at the shared tail.
+    #[cfg(any(test, feature = "python"))]
     pub(crate) fn used(&mut self) -> Result<u64, Damage> {
         self.refresh()?;
         let tally = self.tally.get_or_insert(Tally::new(self.head));

@@ -280,6 +280,7 @@ impl RawProducer {
 
     /// What everything published and not released (and what is staged) counts against the quota; 0
     /// where there is none. Looks at the shared head.
+    #[cfg(any(test, feature = "python"))]
     pub(crate) fn used(&mut self) -> Result<u64, Damage> {
         self.refresh()?;
         Ok(self.tally.as_ref().map_or(0, Tally::sum))

@@ -61,6 +61,7 @@ impl Tally {
     }
 
     /// What they count as.
+    #[cfg(any(test, feature = "python"))]
     pub(super) fn sum(&self) -> u64 {
         self.sum
     }
