@@ -251,8 +251,10 @@ def test_readonly_is_a_matter_of_this_handle(name: str) -> None:
     for array in (arr, arr.value, arr[1:], pickle.loads(pickle.dumps(arr))):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
-    with arr.blocking_write() as held, pytest.raises(ValueError, match="read-only"):
-        held[0] = 1
+    for take in (arr.blocking_write, arr.try_write, arr.write):
+        with pytest.raises(ValueError, match=f"{name}: read-only"):
+            take()
+    assert arr.holders() == []
 
 
 # ---- damage ------------------------------------------------------------------------------------

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 
 from ringspan._arrays import index as labels
 from ringspan._arrays.columns import arrays_of, described, pandas, put_together, taken_apart
-from ringspan._arrays.labelled import VERSION, Bound, Labelled
+from ringspan._arrays.labelled import VERSION, Bound, Labelled, told
 from ringspan._arrays.ndarray import NDArray
 from ringspan._arrays.parts import Parts, Place, Plan, entry
 from ringspan._exceptions import Unsupported
@@ -64,7 +65,7 @@ def _block(plan: Plan, frame: Any, dtype: np.dtype[Any], numbers: list[int]) -> 
 
 
 def _attrs(spec: Any) -> dict[Any, Any]:
-    attrs: dict[Any, Any] = entry(spec, "attrs", dict)
+    attrs: dict[Any, Any] = deepcopy(entry(spec, "attrs", dict))
     return attrs
 
 
@@ -82,15 +83,37 @@ def _fitting(data: Any, dtype: Any, places: list[NDArray]) -> list[NDArray | Non
     return [None for _ in places]
 
 
+def _renamed(before: bytes | None, now: bytes | None) -> str | None:
+    if now is not None and now == before:
+        return None
+    return "it has other names or attrs now, and those cannot be shared"
+
+
+def _freeze(value: Any) -> None:
+    """Makes the arrays that pandas has read-only; there is no public way."""
+    for data in value._mgr.arrays:
+        for array in (data, *(getattr(data, at, None) for at in ("_ndarray", "_data", "_mask"))):
+            if isinstance(array, np.ndarray):
+                array.flags.writeable = False
+
+
 class _BoundSeries(Bound[Any]):
     def __init__(self, series: Any, places: list[NDArray], writes: bool) -> None:
         super().__init__(series, writes)
         self._places, self._dtype, self._index = places, series.dtype, series.index
+        self._told = self._tell()
+
+    def _tell(self) -> bytes | None:
+        series = self.value
+        return told([series.name, list(series.index.names), dict(series.attrs)])
 
     def changes(self) -> str | None:
-        if self.value.index is self._index or self.value.index.equals(self._index):
-            return None
-        return "the series has other labels now, which cannot be shared"
+        if self.value.index is not self._index and not self.value.index.equals(self._index):
+            return "the series has other labels now, which cannot be shared"
+        return _renamed(self._told, self._tell())
+
+    def freeze(self) -> None:
+        _freeze(self.value)
 
     def pieces(self) -> list[tuple[Any, NDArray | None, NDArray]]:
         now = _fitting(self.value, self._dtype, self._places)
@@ -113,7 +136,7 @@ class SharedSeries(Labelled[Any]):
         pd = pandas()
         places = arrays_of(parts, entry(spec, "data", dict), writes=writes)
         data = put_together(parts, spec["data"], places)
-        index = labels.built(parts, spec.get("index"))
+        index = labels.built(parts, spec.get("index")).view()
         series = pd.Series(data, index=index, name=spec.get("name"), dtype=data.dtype, copy=False)
         series.attrs.update(_attrs(spec))
         return _checked(_BoundSeries(series, places, writes))
@@ -124,12 +147,21 @@ class _BoundFrame(Bound[Any]):
         super().__init__(frame, writes)
         self._places, self._dtypes = places, list(frame.dtypes)
         self._index, self._columns = frame.index, frame.columns
+        self._told = self._tell()
+
+    def _tell(self) -> bytes | None:
+        frame = self.value
+        names = [list(axis.names) for axis in (frame.index, frame.columns)]
+        return told([names, dict(frame.attrs)])
 
     def changes(self) -> str | None:
         for axis, now in ((self._columns, self.value.columns), (self._index, self.value.index)):
             if now is not axis and not now.equals(axis):
                 return "the frame has other rows or columns now, which cannot be shared"
-        return None
+        return _renamed(self._told, self._tell())
+
+    def freeze(self) -> None:
+        _freeze(self.value)
 
     def pieces(self) -> list[tuple[Any, NDArray | None, NDArray]]:
         every: list[tuple[Any, NDArray | None, NDArray]] = []
@@ -162,8 +194,8 @@ class SharedDataFrame(Labelled[Any]):
     def bind(cls, parts: Parts, spec: dict[str, Any], writes: bool) -> Bound[Any]:
         """Builds it over the parts."""
         pd = pandas()
-        index = labels.built(parts, spec.get("index"))
-        columns = labels.built(parts, spec.get("columns"))
+        index = labels.built(parts, spec.get("index")).view()
+        columns = labels.built(parts, spec.get("columns")).view()
         if len(index) != entry(spec, "rows", int):
             raise ValueError(f"it has {spec['rows']} rows and {len(index)} labels")
         places, data, whole = _columns(parts, spec, len(columns), writes)

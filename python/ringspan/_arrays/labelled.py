@@ -10,15 +10,24 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
+from ringspan._arrays.held import lent
 from ringspan._arrays.ndarray import NDArray
-from ringspan._arrays.parts import Parts, decoded, entry
+from ringspan._arrays.parts import Parts, decoded, encoded, entry
 from ringspan._arrays.shared import Shared, damaged, mismatch
 from ringspan._exceptions import RingspanError
-from ringspan._ringspan import RwLock, _Block
+from ringspan._ringspan import Guard, RwLock, _Block
 
 _T = TypeVar("_T")
 
 VERSION = 1
+
+
+def told(attrs: Any) -> bytes | None:
+    """Attributes or names in the codec, to see whether they change; None where they cannot be."""
+    try:
+        return encoded("", attrs)
+    except TypeError:
+        return None
 
 
 class Bound(Generic[_T]):
@@ -48,11 +57,16 @@ class Bound(Generic[_T]):
             label for label, now, place in self.pieces() if now is None or not _in_place(now, place)
         ]
 
-    def end(self, release: Callable[[], None]) -> str | None:
+    def freeze(self) -> None:
+        """Makes what the value has in the shared memory read-only."""
+        raise NotImplementedError
+
+    def end(self, release: Callable[[], None], failed: bool) -> str | None:  # noqa: ARG002
         """Writes back what lies elsewhere, and gives the lock back."""
         try:
             return self._settle() if self._writes else None
         finally:
+            self.freeze()
             release()
 
     def _settle(self) -> str | None:
@@ -75,14 +89,13 @@ class Bound(Generic[_T]):
 
 def _in_place(now: NDArray, place: NDArray) -> bool:
     """Whether this is the very array of the place, element for element."""
-    if (now.dtype, now.shape) != (place.dtype, place.shape):
+    if now.shape != place.shape or now.dtype != place.dtype:
         return False
     if not place.size:
         return True
     steps = zip(now.shape, now.strides, place.strides, strict=True)
-    return _address(now) == _address(place) and all(
-        size == 1 or one == other for size, one, other in steps
-    )
+    same = all(size == 1 or one == other for size, one, other in steps)
+    return same and _address(now) == _address(place)
 
 
 def _address(array: NDArray) -> int:
@@ -105,7 +118,7 @@ def _touches(array: NDArray, low: int, high: int) -> bool:
     first = _address(array)
     start = first + sum(step for step in steps if step < 0)
     end = first + sum(step for step in steps if step > 0) + array.itemsize
-    return start < high and low < end
+    return bool(start < high and low < end)
 
 
 class Labelled(Shared[_T]):
@@ -126,7 +139,7 @@ class Labelled(Shared[_T]):
         self._description = description
         self._parts = Parts(block)
         # At once, so that whoever opens what is damaged is told.
-        self._bound = self._build(not readonly)
+        self._bound = self._build(self._parts, not readonly)
 
     @classmethod
     def bind(cls, parts: Parts, spec: dict[str, Any], writes: bool) -> Bound[_T]:
@@ -136,16 +149,20 @@ class Labelled(Shared[_T]):
         """
         raise NotImplementedError
 
-    def _build(self, writes: bool) -> Bound[_T]:
+    def _build(self, parts: Parts, writes: bool) -> Bound[_T]:
         try:
-            return self.bind(self._parts, self._description, writes)
+            return self.bind(parts, self._description, writes)
         except (RingspanError, ImportError, MemoryError):
             raise
         except Exception as err:  # whatever the libraries say of a description that lies
             raise damaged(self.name, err) from err
 
-    def _loan(self, writes: bool) -> Bound[_T]:
-        return self._build(writes and not self._readonly)
+    def _is_readonly(self) -> bool:
+        return self._readonly
+
+    def _loan(self, guard: Guard, writes: bool) -> Bound[_T]:
+        memory = lent(self._named(), guard, writes)
+        return self._build(Parts(memory, self._parts.labels), writes)
 
     @property
     def value(self) -> _T:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, SupportsIndex, TypeAlias
 
 import numpy as np
 
+from ringspan._arrays.held import lent
 from ringspan._arrays.shared import Shared, damaged
 from ringspan._exceptions import InvalidOption
-from ringspan._ringspan import RwLock, _array_meta, _array_over, _Block
+from ringspan._ringspan import Guard, RwLock, _array_meta, _array_over, _Block
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
+    from typing_extensions import Buffer
 
 NDArray: TypeAlias = np.ndarray[Any, Any]
 
@@ -49,8 +50,11 @@ class Array(np.ndarray[Any, Any], Shared[NDArray]):
         """The same memory as a plain ndarray."""
         return self.view(np.ndarray)
 
-    def _loan(self, writes: bool) -> _Loan:
-        return _Loan(self, writes)
+    def _is_readonly(self) -> bool:
+        return not self.flags.writeable
+
+    def _loan(self, guard: Guard, writes: bool) -> _Loan:
+        return _Loan(self, guard, writes)
 
     def __array_finalize__(self, obj: NDArray | None, /) -> None:
         """Views and copies have no name: `_block` is that of the class, None."""
@@ -86,31 +90,34 @@ class _Loan:
     """An array of its own over the memory; the views made of it can be counted.
 
     `value` is a view of `root`, and numpy gives every view of `value` the base `root` as well: so
-    the references to `root` tell how many live.
+    the references to `root` tell how many live. Rows of a structured array refer to `value`, as do
+    its names, of which one is allowed. All of them hold the lock, by the lender.
     """
 
-    def __init__(self, array: Array, writes: bool) -> None:
+    def __init__(self, array: Array, guard: Guard, writes: bool) -> None:
         block = array._named()
         self._name = block.name
-        self._root = over(block)
-        self._root.flags.writeable = writes and array.flags.writeable
+        self._root = over(block, lent(block, guard, writes))
         self.value: NDArray = self._root[...]
         self._before = self._references()
 
-    def _references(self) -> int:
-        return sys.getrefcount(self._root)
+    def _references(self) -> tuple[int, int]:
+        return sys.getrefcount(self._root), sys.getrefcount(self.value)
 
-    def end(self, release: Callable[[], None]) -> str | None:
-        views = self._references() - self._before
+    def end(self, release: Callable[[], None], failed: bool) -> str | None:
+        views, others = (
+            now - before for now, before in zip(self._references(), self._before, strict=True)
+        )
+        if self.value.dtype.kind == "V" and not failed:
+            views += max(others - 1, 0)
         self.value.flags.writeable = False
         if views <= 0:
             release()
             return None
-        weakref.finalize(self._root, release)
         return (
             f"array {self._name}: at least {views} view(s) of the array that the guard handed out "
-            "live on (slices, other shapes); drop them and that array, or copy. The lock is given "
-            "back when the last one is gone"
+            "live on (slices, other shapes, rows of a structured one); drop them and that array, "
+            "or copy. The lock is given back when the last one is gone"
         )
 
 
@@ -119,10 +126,10 @@ def _again(name: str, lock: RwLock | None, readonly: bool) -> Array:
     return Array(_Block.open(name), lock, readonly)
 
 
-def over(block: _Block) -> NDArray:
-    """The array that the meta of the block tells of."""
+def over(block: _Block, memory: Buffer | None = None) -> NDArray:
+    """The array that the meta of the block tells of, over what lends its bytes."""
     try:
-        array: NDArray = _array_over(block.meta, block)
+        array: NDArray = _array_over(block.meta, block if memory is None else memory)
     except (ValueError, TypeError) as err:
         raise damaged(block.name, err) from err
     return array
