@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from ringspan._arrays import index as labels
-from ringspan._arrays.labelled import VERSION, Bound, Labelled, told
+from ringspan._arrays.labelled import VERSION, Bound, Labelled, checked, told
 from ringspan._arrays.ndarray import NDArray
 from ringspan._arrays.parts import Parts, Plan, entry
-from ringspan._exceptions import Unsupported
 
 
 def xarray() -> Any:
@@ -82,8 +81,9 @@ def _coords(plan: Plan, owner: Any) -> list[Any]:
             spec = labels.described(plan, f"the labels of {dim!r}", index)
             found.append([dim, {"multi": spec, "attrs": attrs}])
             continue
-        if kind is not None and type(kind) is not known.PandasIndex:
-            text = f"array {plan.name}: coordinate {name!r} has a {type(kind).__name__}"
+        if kind is not None and (type(kind) is not known.PandasIndex or coord.dims != (name,)):
+            of = type(kind).__name__
+            text = f"array {plan.name}: coordinate {name!r} over {coord.dims!r} has a {of}"
             raise TypeError(f"{text}, which cannot be shared; drop it (drop_indexes)")
         spec = _variable(plan, f"coordinate {name!r}", coord.variable, True)
         if kind is None and coord.dims == (name,):
@@ -214,7 +214,9 @@ class SharedDataArray(Labelled[Any]):
     def bind(cls, parts: Parts, spec: dict[str, Any], writes: bool) -> Bound[Any]:
         """Builds it over the parts."""
         data = entry(spec, "data", dict)
-        taken = {name for name, _ in entry(spec, "coords", list)}.union(entry(data, "dims", list))
+        taken = set(entry(data, "dims", list))
+        for name, one in entry(spec, "coords", list):
+            taken |= {name, *(one["multi"]["names"] if "multi" in one else ())}
         key = "data"
         while key in taken:
             key += "_"
@@ -223,7 +225,7 @@ class SharedDataArray(Labelled[Any]):
         array = dataset[key]
         array.name = spec.get("name")
         places = [(None if name == key else name, place) for name, place in places]
-        return _checked(_BoundVariables(array, places, writes))
+        return checked(_BoundVariables(array, places, writes), xarray())
 
 
 class SharedDataset(Labelled[Any]):
@@ -241,12 +243,4 @@ class SharedDataset(Labelled[Any]):
         """Builds it over the parts."""
         variables, attrs = entry(spec, "variables", list), deepcopy(entry(spec, "attrs", dict))
         dataset, places = _dataset(parts, spec, variables, attrs, writes)
-        return _checked(_BoundVariables(dataset, places, writes))
-
-
-def _checked(bound: Bound[Any]) -> Bound[Any]:
-    """Makes sure that xarray took the memory and not a copy of it."""
-    if bound.detached():
-        text = f"this xarray ({xarray().__version__}) copies what it should take"
-        raise Unsupported(f"{text}: {bound.detached()}")
-    return bound
+        return checked(_BoundVariables(dataset, places, writes), xarray())

@@ -9,10 +9,9 @@ import numpy as np
 
 from ringspan._arrays import index as labels
 from ringspan._arrays.columns import arrays_of, described, pandas, put_together, taken_apart
-from ringspan._arrays.labelled import VERSION, Bound, Labelled, told
+from ringspan._arrays.labelled import VERSION, Bound, Labelled, checked, told
 from ringspan._arrays.ndarray import NDArray
 from ringspan._arrays.parts import Parts, Place, Plan, entry
-from ringspan._exceptions import Unsupported
 
 
 def plan_series(plan: Plan, series: Any, copies: bool) -> dict[str, Any]:
@@ -139,7 +138,7 @@ class SharedSeries(Labelled[Any]):
         index = labels.built(parts, spec.get("index")).view()
         series = pd.Series(data, index=index, name=spec.get("name"), dtype=data.dtype, copy=False)
         series.attrs.update(_attrs(spec))
-        return _checked(_BoundSeries(series, places, writes))
+        return checked(_BoundSeries(series, places, writes), pandas())
 
 
 class _BoundFrame(Bound[Any]):
@@ -207,14 +206,14 @@ class SharedDataFrame(Labelled[Any]):
         else:
             frame = pd.DataFrame(index=index, columns=columns)
         frame.attrs.update(_attrs(spec))
-        return _checked(_BoundFrame(frame, places, writes))
+        return checked(_BoundFrame(frame, places, writes), pandas())
 
 
 def _numbers(runs: Any, count: int) -> list[int]:
     """The numbers of some of `count` columns, told by their first ones and how many."""
     numbers: list[int] = []
     for start, length in runs:
-        if not 0 <= start <= start + length <= count or len(numbers) + length > count:
+        if not 0 <= start <= start + length <= count:
             raise ValueError(f"it tells of columns that are not among its {count}")
         numbers += range(start, start + length)
     return numbers
@@ -225,17 +224,21 @@ def _columns(
 ) -> tuple[list[list[NDArray]], list[Any], NDArray | None]:
     """Arrays and data of each column; and the block, if all columns are one."""
     rows, whole = spec["rows"], None
+    blocks, single = entry(spec, "blocks", list), entry(spec, "single", list)
+    told_of = len(single) + sum(length for _, runs in blocks for _, length in runs)
+    if told_of != count:  # before anything is made for each of them
+        raise ValueError(f"it has {count} columns and data for {told_of}")
+    found = [(parts.array(place, writes=writes), runs) for place, runs in blocks]
+    if any(block.shape != (sum(length for _, length in runs), rows) for block, runs in found):
+        raise ValueError("a block of its columns has another shape than it should")
     places: list[list[NDArray] | None] = [None] * count
     data: list[Any] = [None] * count
-    for place, runs in entry(spec, "blocks", list):
-        block = parts.array(place, writes=writes)
+    for block, runs in found:
         numbers = _numbers(runs, count)
-        if block.shape != (len(numbers), rows):
-            raise ValueError("a block of its columns has another shape than it should")
         for row, number in zip(block, numbers, strict=True):
             data[number], places[number] = row, [row]
         whole = block if numbers == list(range(count)) else None
-    for number, one in entry(spec, "single", list):
+    for number, one in single:
         places[number] = arrays_of(parts, one, writes=writes)
         data[number] = put_together(parts, one, places[number] or [])
         if len(data[number]) != rows:
@@ -245,13 +248,3 @@ def _columns(
     if len(known) != count:
         raise ValueError(f"it has {count} columns and data for {len(known)}")
     return known, data, whole
-
-
-def _checked(bound: Bound[Any]) -> Bound[Any]:
-    """Makes sure that pandas took the memory and not a copy of it."""
-    if bound.detached():
-        text = (
-            f"this pandas ({pandas().__version__}) copies what it should take: {bound.detached()}"
-        )
-        raise Unsupported(text)
-    return bound

@@ -39,6 +39,10 @@ class Lender(_Exported):
 
 def lent(block: _Block, guard: _Guard, writes: bool) -> Lender:
     """Lends the bytes under the guard."""
+    try:
+        memoryview(block).release()
+    except BufferError as err:
+        raise HandleClosed(str(err)) from err
     made = Lender(block, not writes)
     made.guard = guard
     return made

@@ -14,7 +14,7 @@ from ringspan._arrays.held import lent
 from ringspan._arrays.ndarray import NDArray
 from ringspan._arrays.parts import Parts, decoded, encoded, entry
 from ringspan._arrays.shared import Shared, damaged, mismatch
-from ringspan._exceptions import RingspanError
+from ringspan._exceptions import RingspanError, Unsupported
 from ringspan._ringspan import Guard, RwLock, _Block
 
 _T = TypeVar("_T")
@@ -121,6 +121,23 @@ def _touches(array: NDArray, low: int, high: int) -> bool:
     return bool(start < high and low < end)
 
 
+def checked(bound: Bound[_T], library: Any) -> Bound[_T]:
+    """Makes sure that the library took the memory and not a copy of it.
+
+    Raises:
+        ValueError: it cannot hold what is described.
+
+    """
+    elsewhere = bound.detached()
+    if not elsewhere:
+        return bound
+    for label, now, place in bound.pieces():
+        if now is None or now.dtype != place.dtype:
+            raise ValueError(f"{library.__name__} has no data of dtype {place.dtype}, at {label!r}")
+    text = f"this {library.__name__} ({library.__version__}) copies what it should take"
+    raise Unsupported(f"{text}: {elsewhere}")
+
+
 class Labelled(Shared[_T]):
     """A shared array with labels. `value` is the object itself, over the shared memory.
 
@@ -168,6 +185,11 @@ class Labelled(Shared[_T]):
     def value(self) -> _T:
         """The object itself. Reading and writing it takes no part in the lock."""
         return self._bound.value
+
+    @property
+    def name(self) -> str:
+        """The name, with its slash."""
+        return self._named().name
 
     def detached(self) -> list[Any]:
         """Returns the labels of what `value` no longer has in the shared memory.

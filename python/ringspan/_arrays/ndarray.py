@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Self, SupportsIndex, TypeAlias
 import numpy as np
 
 from ringspan._arrays.held import lent
-from ringspan._arrays.shared import Shared, damaged
-from ringspan._exceptions import InvalidOption
+from ringspan._arrays.shared import Shared, checked_lock, damaged, mismatch
+from ringspan._exceptions import InvalidOption, RingspanError
 from ringspan._ringspan import Guard, RwLock, _array_meta, _array_over, _Block
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
     from typing_extensions import Buffer
+
+PLAIN = b"\x93"  # how the meta of a lone array begins: of three, type, shape, order
 
 NDArray: TypeAlias = np.ndarray[Any, Any]
 
@@ -24,8 +26,8 @@ class Array(np.ndarray[Any, Any], Shared[NDArray]):
     """A numpy array whose bytes lie in named shared memory, from `create`, `open` and `from_array`.
 
     It is an ndarray, so whatever takes one takes it, without a copy: numpy, the buffer protocol,
-    the array interface, DLPack (`torch.from_dlpack`, `jax.dlpack`). Slices and results are plain
-    arrays; what numpy derives from it by a view keeps the memory mapped.
+    the array interface, DLPack (`torch.from_dlpack`, `jax.dlpack`). What is indexed or computed is
+    a plain array; `arr.T` and other views are an `Array` without a name. Views keep the memory.
 
     Pickles by name: what comes out is the array of that name, as it is then.
 
@@ -44,6 +46,11 @@ class Array(np.ndarray[Any, Any], Shared[NDArray]):
         self.flags.writeable = not readonly
         self._block, self._lock = block, lock
         return self
+
+    @property
+    def shared_name(self) -> str:
+        """The name, with its slash. Not `name`: pandas and xarray would take it for a label."""
+        return self._named().name
 
     @property
     def value(self) -> NDArray:
@@ -123,13 +130,18 @@ class _Loan:
 
 def _again(name: str, lock: RwLock | None, readonly: bool) -> Array:
     """What pickles call."""
-    return Array(_Block.open(name), lock, readonly)
+    block = _Block.open(name)
+    if block.meta[:1] != PLAIN:
+        raise mismatch(name, "it is no Array of numpy by now")
+    return Array(block, lock, readonly)
 
 
 def over(block: _Block, memory: Buffer | None = None) -> NDArray:
     """The array that the meta of the block tells of, over what lends its bytes."""
     try:
         array: NDArray = _array_over(block.meta, block if memory is None else memory)
+    except RingspanError:  # the handle is closed
+        raise
     except (ValueError, TypeError) as err:
         raise damaged(block.name, err) from err
     return array
@@ -148,7 +160,10 @@ def measured(
     if any(n < 0 for n in shape):
         raise InvalidOption(f"{what}: shape {shape} has a negative length")
     try:
-        return _array_meta(dtype, shape, fortran)
+        meta, size = _array_meta(dtype, shape, fortran)
+        # As whoever opens it will read it.
+        sample, _ = _array_meta(dtype, (0,) * len(shape), fortran)
+        again = _array_over(sample, bytes(dtype.itemsize)).dtype
     except (ValueError, OverflowError) as err:
         raise InvalidOption(f"{what}: {err}") from err
     except TypeError as err:
@@ -157,6 +172,20 @@ def measured(
             "(numpy.lib.recfunctions.repack_fields)"
         )
         raise TypeError(text) from err
+    if again != dtype:
+        raise TypeError(f"{what}: {dtype} would come back as {again}; give every field a name")
+    return meta, size
+
+
+def settled(dtype: DTypeLike, shape: tuple[int, ...]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Type and shape as numpy makes an array of them: text has a width, sub-arrays are axes."""
+    wanted = np.dtype(dtype)
+    while wanted.subdtype is not None:
+        wanted, inner = wanted.subdtype
+        shape = (*shape, *inner)
+    if wanted.kind in "SU" and not wanted.itemsize:
+        wanted = np.dtype(f"{wanted.kind}1")
+    return wanted, shape
 
 
 def is_fortran(order: str) -> bool:
@@ -177,7 +206,8 @@ def make(
     ephemeral: bool,
 ) -> Array:
     """Makes an array; `fill` is broadcast into it before anybody sees it."""
-    wanted = np.dtype(dtype)
+    checked_lock(name, lock)
+    wanted, shape = settled(dtype, shape)
     meta, size = measured(f"array {name}", wanted, shape, fortran)
 
     def write(view: memoryview) -> None:

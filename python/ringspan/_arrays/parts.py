@@ -141,6 +141,8 @@ class Parts:
         offset, meta = _pair(place)
         if not isinstance(meta, bytes):
             raise ValueError("a part of it has no description")
+        if offset % ALIGN:
+            raise ValueError(f"a part of it begins at {offset}, which is no multiple of {ALIGN}")
         found: NDArray = _array_over(meta, self._memory, offset)
         found.flags.writeable = writes
         return found

@@ -60,11 +60,6 @@ class Shared(Generic[_T]):
         raise NotImplementedError
 
     @property
-    def name(self) -> str:
-        """The name, with its slash."""
-        return self._named().name
-
-    @property
     def is_ephemeral(self) -> bool:
         """Whether the last one out removes it."""
         return self._named().is_ephemeral
@@ -255,6 +250,12 @@ class Shared(Generic[_T]):
         /,
     ) -> None:
         self.close()
+
+
+def checked_lock(name: str, lock: object) -> None:
+    """Refuses what is no lock."""
+    if lock is not None and not isinstance(lock, RwLock):
+        raise TypeError(f"array {name}: lock is a ringspan.RwLock, not {type(lock).__name__}")
 
 
 def damaged(name: str, cause: object) -> Damaged:
