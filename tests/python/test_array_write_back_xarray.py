@@ -122,3 +122,13 @@ def test_the_name_of_a_dataarray(name: str) -> None:
     made = shared.from_array(name, xr.DataArray([1, 2, 3], dims="x", name="n"))
     with pytest.raises(BufferError, match="other name"), made.blocking_write() as array:
         array.name = "other"
+
+
+def test_it_is_read_only_behind_the_block(name: str) -> None:
+    made = shared.from_array(name, dataset())
+    with made.blocking_write() as d:
+        d["a"][0] = 8
+    for variable in ("a", "aux"):
+        with pytest.raises(ValueError, match=r"read-only|is a view"):
+            d[variable][0] = 9
+    assert made.value["a"].values.tolist() == [8, 2, 3]

@@ -64,9 +64,10 @@ class Bound(Generic[_T]):
     def end(self, release: Callable[[], None], failed: bool) -> str | None:  # noqa: ARG002
         """Writes back what lies elsewhere, and gives the lock back."""
         try:
-            return self._settle() if self._writes else None
-        finally:
+            fault = self._settle() if self._writes else None
             self.freeze()
+            return fault
+        finally:
             release()
 
     def _settle(self) -> str | None:
