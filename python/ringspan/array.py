@@ -23,9 +23,9 @@ except ImportError as _err:
 
 from ringspan._arrays.held import Acquire, Held
 from ringspan._arrays.labelled import Labelled, description_of
-from ringspan._arrays.ndarray import Array, is_fortran, make
+from ringspan._arrays.ndarray import PLAIN, Array, is_fortran, make, settled
 from ringspan._arrays.parts import Plan
-from ringspan._arrays.shared import Shared, mismatch
+from ringspan._arrays.shared import Shared, checked_lock, mismatch
 from ringspan._exceptions import AlreadyExists, InvalidOption, NotFound
 from ringspan._ringspan import RwLock, _Block
 
@@ -99,7 +99,8 @@ def open_or_create(
         arr = ringspan.array.open_or_create("/a", "f8", (3, 5))
 
     """
-    sizes, fortran, wanted = _shape(shape), is_fortran(order), np.dtype(dtype)
+    fortran = is_fortran(order)
+    wanted, sizes = settled(dtype, _shape(shape))
     for _ in range(_REOPENS):
         try:
             found = open(name, lock=lock)
@@ -135,8 +136,9 @@ def open(  # noqa: A001 # as everywhere in ringspan
         arr = ringspan.array.open("/a")
 
     """
+    checked_lock(name, lock)
     block = _Block.open(name)
-    if block.meta[:1] == b"\x93":  # of three: type, shape, order
+    if block.meta[:1] == PLAIN:
         return Array(block, lock, readonly)
     return _laid_over(block, lock, readonly)
 
@@ -171,6 +173,7 @@ def from_array(
     """
     if unshared not in ("refuse", "copy"):
         raise InvalidOption(f"unshared {unshared!r}: 'refuse' or 'copy' is wanted")
+    checked_lock(name, lock)
     plan, copies = Plan(name), unshared == "copy"
     kind = _kind(obj)
     if kind == "array":
@@ -215,10 +218,12 @@ def _same(
         raise mismatch(name, f"it is a {type(found).__name__}, not an Array")
     # In an array of one dimension, or none, both orders are the same.
     other = found.flags.c_contiguous if fortran else found.flags.f_contiguous
-    if (found.dtype, found.shape) != (dtype, shape) or (other and not _both(found)):
-        raise mismatch(
-            name, f"{dtype} of shape {shape} was asked for, it is {found.dtype} of {found.shape}"
-        )
+    if found.dtype != dtype or found.shape != shape:
+        text = f"{dtype} of shape {shape} was asked for, it is {found.dtype} of {found.shape}"
+        raise mismatch(name, text)
+    if other and not _both(found):
+        asked, has = ("F", "C") if fortran else ("C", "F")
+        raise mismatch(name, f"order {asked!r} was asked for, it is of order {has!r}")
     return found
 
 

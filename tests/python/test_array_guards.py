@@ -172,3 +172,58 @@ def test_changed_is_awaited_across_processes(name: str, child: Any, run: Run) ->
     run(wait())
     other.say("end")
     other.finish()
+
+
+def test_the_array_of_a_dropped_guard_keeps_the_lock(name: str, run: Run) -> None:
+    arr, other = shared.create(name, "f8", 3), shared.open(name)
+    held = arr.blocking_write().value
+    gc.collect()
+    assert other.try_write() is None
+    held[0] = 9
+    del held
+    gc.collect()
+    with other.blocking_write(timeout=0):
+        pass
+
+    async def wait() -> Any:
+        return (await arr.read()).value
+
+    held = run(wait())
+    assert other.try_write() is None
+    with pytest.raises(ValueError, match=r"WRITEABLE|writeable|read-only"):
+        held.flags.writeable = True
+    del held
+    gc.collect()
+    assert other.try_write() is not None
+
+
+def test_rows_of_a_structured_array_keep_the_lock(name: str) -> None:
+    arr, other = shared.create(name, [("x", "i4"), ("y", "f8")], 3), shared.open(name)
+    for derive in (
+        lambda a: a[0],
+        lambda a: a.view(np.recarray),
+        lambda a: memoryview(a),
+        lambda a: np.lib.stride_tricks.as_strided(a, (2,), (16,)),
+    ):
+        with pytest.raises(BufferError, match="1 view") as raised, arr.blocking_write() as a:
+            part = derive(a)
+        assert other.try_read() is None
+        del a, part, raised
+        gc.collect()
+        with other.blocking_write(timeout=0):
+            pass
+    with arr.blocking_write() as a:
+        a[0] = (1, 2.0)
+    assert other.try_read() is not None
+
+
+def test_a_guard_that_failed_hands_nothing_out(name: str) -> None:
+    arr, other = shared.create(name, "f8", 5), shared.open(name)
+    guard = arr.blocking_write()
+    with pytest.raises(BufferError), guard as a:
+        part = a[1:]
+    with pytest.raises(ringspan.HandleClosed):
+        _ = guard.value
+    assert (guard.mode, part[0]) == ("write", 0)
+    guard.release()
+    assert other.try_read() is None

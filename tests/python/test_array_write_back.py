@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -91,3 +92,58 @@ def test_nothing_is_written_where_something_does_not_fit(name: str) -> None:
         table["b"] = ["x", "y", "z"]
     assert shared.open(name).value["a"].tolist() == [1, 2, 3]
     assert np.array_equal(shared.open(name).value["b"], [4, 5, 6])
+
+
+def frame_attrs(t: Any) -> None:
+    t.attrs["unit"] = "m"
+
+
+def nested_attrs(t: Any) -> None:
+    t.attrs["of"]["n"] = 2
+
+
+def index_name(t: Any) -> None:
+    t.index.name = "i"
+
+
+def columns_name(t: Any) -> None:
+    t.columns.name = "c"
+
+
+@pytest.mark.parametrize("change", [frame_attrs, nested_attrs, index_name, columns_name])
+def test_names_and_attrs_are_refused(name: str, change: Callable[[Any], None]) -> None:
+    source = pd.DataFrame(FRAME)
+    source.attrs["of"] = {"n": 1}
+    frame = shared.from_array(name, source)
+    with pytest.raises(BufferError, match="names or attrs"), frame.blocking_write() as table:
+        change(table)
+    with frame.blocking_write() as table:
+        assert table.attrs == {"of": {"n": 1}}
+        assert (table.index.name, table.columns.name) == (None, None)
+
+
+@pytest.mark.parametrize("columns", [list("abc"), list("abxck")], ids=["one block", "several"])
+def test_a_frame_is_read_only_behind_the_block(name: str, columns: list[str]) -> None:
+    source = pd.DataFrame(FRAME).assign(
+        k=pd.Categorical(["u", "v", "u"]), i=pd.array([1, None, 3], dtype="Int64")
+    )
+    frame = shared.from_array(name, source[columns])
+    with frame.blocking_write() as table:
+        table.loc[0, "a"] = 8
+    for column, new in zip(columns, [1, 1, 0.0, 1, "v", 1], strict=False):
+        with pytest.raises(ValueError, match="read-only"):
+            table.loc[0, column] = new
+    assert frame.value.loc[0, "a"] == 8
+
+
+def test_the_table_of_a_dropped_guard_keeps_the_lock(name: str) -> None:
+    frame = shared.from_array(name, pd.DataFrame(FRAME))
+    other = shared.open(name)
+    table = frame.blocking_write().value
+    gc.collect()
+    assert other.try_write() is None
+    table.loc[0, "a"] = 8
+    del table
+    gc.collect()
+    with other.blocking_write(timeout=0) as found:
+        assert found.loc[0, "a"] == 8

@@ -71,10 +71,22 @@ def described(plan: Plan, what: str, data: Any, copies: bool) -> dict[str, Any]:
     spec: dict[str, Any] = {"t": kind, "at": [plan.array(what, array) for array in arrays]}
     if kind in ("zoned", "period", "masked"):
         spec["dtype"] = str(data.dtype)
+        if not _comes_back(data.dtype):
+            raise TypeError(
+                f"array {plan.name}: {what}: nothing can be made of the words {spec['dtype']!r}, "
+                "such as its time zone; convert it (tz_convert) to one that has a name or offset"
+            )
     if kind == "category":
         spec["categories"] = labels(plan, f"categories of {what}", data.array.categories)
         spec["ordered"] = bool(data.array.ordered)
     return spec
+
+
+def _comes_back(dtype: Any) -> bool:
+    try:
+        return bool(pandas().api.types.pandas_dtype(str(dtype)) == dtype)
+    except (TypeError, ValueError, KeyError):
+        return False
 
 
 def values(plan: Plan, what: str, data: Any, copies: bool) -> dict[str, Any]:

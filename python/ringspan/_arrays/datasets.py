@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from ringspan._arrays import index as labels
-from ringspan._arrays.labelled import VERSION, Bound, Labelled
+from ringspan._arrays.labelled import VERSION, Bound, Labelled, checked, told
 from ringspan._arrays.ndarray import NDArray
 from ringspan._arrays.parts import Parts, Plan, entry
-from ringspan._exceptions import Unsupported
 
 
 def xarray() -> Any:
@@ -81,8 +81,9 @@ def _coords(plan: Plan, owner: Any) -> list[Any]:
             spec = labels.described(plan, f"the labels of {dim!r}", index)
             found.append([dim, {"multi": spec, "attrs": attrs}])
             continue
-        if kind is not None and type(kind) is not known.PandasIndex:
-            text = f"array {plan.name}: coordinate {name!r} has a {type(kind).__name__}"
+        if kind is not None and (type(kind) is not known.PandasIndex or coord.dims != (name,)):
+            of = type(kind).__name__
+            text = f"array {plan.name}: coordinate {name!r} over {coord.dims!r} has a {of}"
             raise TypeError(f"{text}, which cannot be shared; drop it (drop_indexes)")
         spec = _variable(plan, f"coordinate {name!r}", coord.variable, True)
         if kind is None and coord.dims == (name,):
@@ -93,7 +94,7 @@ def _coords(plan: Plan, owner: Any) -> list[Any]:
 
 def _built(parts: Parts, spec: Any, writes: bool) -> tuple[Any, NDArray | None]:
     """The variable again, and its place."""
-    dims, attrs = entry(spec, "dims", list), entry(spec, "attrs", dict)
+    dims, attrs = entry(spec, "dims", list), deepcopy(entry(spec, "attrs", dict))
     if "at" in spec:
         place = parts.array(spec["at"], writes=writes)
         return xarray().Variable(dims, place, attrs), place
@@ -136,6 +137,13 @@ def _dataset(
     return (dataset.drop_indexes(bare) if bare else dataset), places
 
 
+def _variables(value: Any) -> dict[Any, Any]:
+    """All variables by their names; the data of a DataArray by None."""
+    if isinstance(value, xarray().DataArray):
+        return {**value.coords.variables, None: value.variable}
+    return dict(value.variables)
+
+
 class _BoundVariables(Bound[Any]):
     """`places` by the names of variables; None stands for the data of a DataArray."""
 
@@ -143,6 +151,21 @@ class _BoundVariables(Bound[Any]):
         super().__init__(value, writes)
         self._places = places
         self._sizes = dict(value.sizes)
+        self._labels = {name: value.coords[name].variable for name in value.xindexes}
+        self._told = self._tell()
+
+    def _tell(self) -> dict[Any, Any]:
+        """Names, dimensions and attributes: what cannot be written back."""
+        value, coords = self.value, set(self.value.coords)
+        variables = _variables(value)
+        attrs = {name: told(dict(one.attrs)) for name, one in variables.items()}
+        return {
+            "variables": {name: name in coords for name in variables},
+            "dimensions": {name: one.dims for name, one in variables.items()},
+            "indexes": set(value.xindexes),
+            "attrs": {**attrs, "": told(dict(value.attrs))},
+            "name": told(value.name if None in variables else None),
+        }
 
     def _now(self, name: Any, place: NDArray) -> NDArray | None:
         try:
@@ -153,9 +176,23 @@ class _BoundVariables(Bound[Any]):
         return np.asarray(found.data) if fits else None
 
     def changes(self) -> str | None:
-        if dict(self.value.sizes) == self._sizes:
-            return None
-        return "it has another shape now, which cannot be shared"
+        if dict(self.value.sizes) != self._sizes:
+            return "it has another shape now, which cannot be shared"
+        now = self._tell()
+        # Assignments drop them; they stay as they were.
+        kept = {key: one for key, one in now["attrs"].items() if one != told({})}
+        now["attrs"] = {**self._told["attrs"], **kept}
+        other = [what for what in now if now[what] != self._told[what]]
+        if not other and any(
+            not self.value.coords[name].variable.equals(one) for name, one in self._labels.items()
+        ):
+            other = ["labels"]
+        return f"it has other {', '.join(other)} now, which cannot be shared" if other else None
+
+    def freeze(self) -> None:
+        for one in _variables(self.value).values():
+            if isinstance(one.data, np.ndarray):
+                one.data.flags.writeable = False
 
     def pieces(self) -> list[tuple[Any, NDArray | None, NDArray]]:
         return [
@@ -177,7 +214,9 @@ class SharedDataArray(Labelled[Any]):
     def bind(cls, parts: Parts, spec: dict[str, Any], writes: bool) -> Bound[Any]:
         """Builds it over the parts."""
         data = entry(spec, "data", dict)
-        taken = {name for name, _ in entry(spec, "coords", list)}.union(entry(data, "dims", list))
+        taken = set(entry(data, "dims", list))
+        for name, one in entry(spec, "coords", list):
+            taken |= {name, *(one["multi"]["names"] if "multi" in one else ())}
         key = "data"
         while key in taken:
             key += "_"
@@ -186,7 +225,7 @@ class SharedDataArray(Labelled[Any]):
         array = dataset[key]
         array.name = spec.get("name")
         places = [(None if name == key else name, place) for name, place in places]
-        return _checked(_BoundVariables(array, places, writes))
+        return checked(_BoundVariables(array, places, writes), xarray())
 
 
 class SharedDataset(Labelled[Any]):
@@ -202,14 +241,6 @@ class SharedDataset(Labelled[Any]):
     @classmethod
     def bind(cls, parts: Parts, spec: dict[str, Any], writes: bool) -> Bound[Any]:
         """Builds it over the parts."""
-        variables, attrs = entry(spec, "variables", list), entry(spec, "attrs", dict)
+        variables, attrs = entry(spec, "variables", list), deepcopy(entry(spec, "attrs", dict))
         dataset, places = _dataset(parts, spec, variables, attrs, writes)
-        return _checked(_BoundVariables(dataset, places, writes))
-
-
-def _checked(bound: Bound[Any]) -> Bound[Any]:
-    """Makes sure that xarray took the memory and not a copy of it."""
-    if bound.detached():
-        text = f"this xarray ({xarray().__version__}) copies what it should take"
-        raise Unsupported(f"{text}: {bound.detached()}")
-    return bound
+        return checked(_BoundVariables(dataset, places, writes), xarray())

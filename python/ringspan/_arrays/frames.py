@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 
 from ringspan._arrays import index as labels
 from ringspan._arrays.columns import arrays_of, described, pandas, put_together, taken_apart
-from ringspan._arrays.labelled import VERSION, Bound, Labelled
+from ringspan._arrays.labelled import VERSION, Bound, Labelled, checked, told
 from ringspan._arrays.ndarray import NDArray
 from ringspan._arrays.parts import Parts, Place, Plan, entry
-from ringspan._exceptions import Unsupported
 
 
 def plan_series(plan: Plan, series: Any, copies: bool) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _block(plan: Plan, frame: Any, dtype: np.dtype[Any], numbers: list[int]) -> 
 
 
 def _attrs(spec: Any) -> dict[Any, Any]:
-    attrs: dict[Any, Any] = entry(spec, "attrs", dict)
+    attrs: dict[Any, Any] = deepcopy(entry(spec, "attrs", dict))
     return attrs
 
 
@@ -82,15 +82,37 @@ def _fitting(data: Any, dtype: Any, places: list[NDArray]) -> list[NDArray | Non
     return [None for _ in places]
 
 
+def _renamed(before: bytes | None, now: bytes | None) -> str | None:
+    if now is not None and now == before:
+        return None
+    return "it has other names or attrs now, and those cannot be shared"
+
+
+def _freeze(value: Any) -> None:
+    """Makes the arrays that pandas has read-only; there is no public way."""
+    for data in value._mgr.arrays:
+        for array in (data, *(getattr(data, at, None) for at in ("_ndarray", "_data", "_mask"))):
+            if isinstance(array, np.ndarray):
+                array.flags.writeable = False
+
+
 class _BoundSeries(Bound[Any]):
     def __init__(self, series: Any, places: list[NDArray], writes: bool) -> None:
         super().__init__(series, writes)
         self._places, self._dtype, self._index = places, series.dtype, series.index
+        self._told = self._tell()
+
+    def _tell(self) -> bytes | None:
+        series = self.value
+        return told([series.name, list(series.index.names), dict(series.attrs)])
 
     def changes(self) -> str | None:
-        if self.value.index is self._index or self.value.index.equals(self._index):
-            return None
-        return "the series has other labels now, which cannot be shared"
+        if self.value.index is not self._index and not self.value.index.equals(self._index):
+            return "the series has other labels now, which cannot be shared"
+        return _renamed(self._told, self._tell())
+
+    def freeze(self) -> None:
+        _freeze(self.value)
 
     def pieces(self) -> list[tuple[Any, NDArray | None, NDArray]]:
         now = _fitting(self.value, self._dtype, self._places)
@@ -113,10 +135,10 @@ class SharedSeries(Labelled[Any]):
         pd = pandas()
         places = arrays_of(parts, entry(spec, "data", dict), writes=writes)
         data = put_together(parts, spec["data"], places)
-        index = labels.built(parts, spec.get("index"))
+        index = labels.built(parts, spec.get("index")).view()
         series = pd.Series(data, index=index, name=spec.get("name"), dtype=data.dtype, copy=False)
         series.attrs.update(_attrs(spec))
-        return _checked(_BoundSeries(series, places, writes))
+        return checked(_BoundSeries(series, places, writes), pandas())
 
 
 class _BoundFrame(Bound[Any]):
@@ -124,12 +146,21 @@ class _BoundFrame(Bound[Any]):
         super().__init__(frame, writes)
         self._places, self._dtypes = places, list(frame.dtypes)
         self._index, self._columns = frame.index, frame.columns
+        self._told = self._tell()
+
+    def _tell(self) -> bytes | None:
+        frame = self.value
+        names = [list(axis.names) for axis in (frame.index, frame.columns)]
+        return told([names, dict(frame.attrs)])
 
     def changes(self) -> str | None:
         for axis, now in ((self._columns, self.value.columns), (self._index, self.value.index)):
             if now is not axis and not now.equals(axis):
                 return "the frame has other rows or columns now, which cannot be shared"
-        return None
+        return _renamed(self._told, self._tell())
+
+    def freeze(self) -> None:
+        _freeze(self.value)
 
     def pieces(self) -> list[tuple[Any, NDArray | None, NDArray]]:
         every: list[tuple[Any, NDArray | None, NDArray]] = []
@@ -162,8 +193,8 @@ class SharedDataFrame(Labelled[Any]):
     def bind(cls, parts: Parts, spec: dict[str, Any], writes: bool) -> Bound[Any]:
         """Builds it over the parts."""
         pd = pandas()
-        index = labels.built(parts, spec.get("index"))
-        columns = labels.built(parts, spec.get("columns"))
+        index = labels.built(parts, spec.get("index")).view()
+        columns = labels.built(parts, spec.get("columns")).view()
         if len(index) != entry(spec, "rows", int):
             raise ValueError(f"it has {spec['rows']} rows and {len(index)} labels")
         places, data, whole = _columns(parts, spec, len(columns), writes)
@@ -175,14 +206,14 @@ class SharedDataFrame(Labelled[Any]):
         else:
             frame = pd.DataFrame(index=index, columns=columns)
         frame.attrs.update(_attrs(spec))
-        return _checked(_BoundFrame(frame, places, writes))
+        return checked(_BoundFrame(frame, places, writes), pandas())
 
 
 def _numbers(runs: Any, count: int) -> list[int]:
     """The numbers of some of `count` columns, told by their first ones and how many."""
     numbers: list[int] = []
     for start, length in runs:
-        if not 0 <= start <= start + length <= count or len(numbers) + length > count:
+        if not 0 <= start <= start + length <= count:
             raise ValueError(f"it tells of columns that are not among its {count}")
         numbers += range(start, start + length)
     return numbers
@@ -193,17 +224,21 @@ def _columns(
 ) -> tuple[list[list[NDArray]], list[Any], NDArray | None]:
     """Arrays and data of each column; and the block, if all columns are one."""
     rows, whole = spec["rows"], None
+    blocks, single = entry(spec, "blocks", list), entry(spec, "single", list)
+    told_of = len(single) + sum(length for _, runs in blocks for _, length in runs)
+    if told_of != count:  # before anything is made for each of them
+        raise ValueError(f"it has {count} columns and data for {told_of}")
+    found = [(parts.array(place, writes=writes), runs) for place, runs in blocks]
+    if any(block.shape != (sum(length for _, length in runs), rows) for block, runs in found):
+        raise ValueError("a block of its columns has another shape than it should")
     places: list[list[NDArray] | None] = [None] * count
     data: list[Any] = [None] * count
-    for place, runs in entry(spec, "blocks", list):
-        block = parts.array(place, writes=writes)
+    for block, runs in found:
         numbers = _numbers(runs, count)
-        if block.shape != (len(numbers), rows):
-            raise ValueError("a block of its columns has another shape than it should")
         for row, number in zip(block, numbers, strict=True):
             data[number], places[number] = row, [row]
         whole = block if numbers == list(range(count)) else None
-    for number, one in entry(spec, "single", list):
+    for number, one in single:
         places[number] = arrays_of(parts, one, writes=writes)
         data[number] = put_together(parts, one, places[number] or [])
         if len(data[number]) != rows:
@@ -213,13 +248,3 @@ def _columns(
     if len(known) != count:
         raise ValueError(f"it has {count} columns and data for {len(known)}")
     return known, data, whole
-
-
-def _checked(bound: Bound[Any]) -> Bound[Any]:
-    """Makes sure that pandas took the memory and not a copy of it."""
-    if bound.detached():
-        text = (
-            f"this pandas ({pandas().__version__}) copies what it should take: {bound.detached()}"
-        )
-        raise Unsupported(text)
-    return bound

@@ -6,8 +6,10 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar, final
 
+from ringspan._exceptions import HandleClosed
 from ringspan._ringspan import Acquire as _Acquire
 from ringspan._ringspan import Guard as _Guard
+from ringspan._ringspan import _Block, _Exported
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -20,49 +22,70 @@ class Loan(Protocol[_T_co]):
     def value(self) -> _T_co:
         """The array, or whatever it is."""
 
-    def end(self, release: Callable[[], None]) -> str | None:
-        """Takes it back, and gives the lock back by `release`, now or with the last view of it.
+    def end(self, release: Callable[[], None], failed: bool) -> str | None:
+        """Takes it back, and gives the lock back by `release`, unless views of it live on.
+
+        failed: by an exception, whose traceback may hold more than the program does.
 
         Returns what is wrong, if anything.
         """
+
+
+class Lender(_Exported):
+    """The bytes of a block, and the lock, which is held as long as anything lies over these."""
+
+    guard: _Guard
+
+
+def lent(block: _Block, guard: _Guard, writes: bool) -> Lender:
+    """Lends the bytes under the guard."""
+    try:
+        memoryview(block).release()
+    except BufferError as err:
+        raise HandleClosed(str(err)) from err
+    made = Lender(block, not writes)
+    made.guard = guard
+    return made
 
 
 @final
 class Held(Generic[_T]):
     """A lock that is held, with the array under it. From `read`, `write` and their other forms.
 
-    `with guard as a:` gives the lock back at the end; so does `guard.release()`, and the guard's
-    own end.
+    `with guard as a:` gives the lock back at the end; so does `guard.release()`. Without either it
+    is given back when the guard and what it handed out are gone.
     """
 
     __module__ = "ringspan.array"
 
-    def __init__(self, guard: _Guard, lend: Callable[[], Loan[_T]]) -> None:
-        self._guard = guard
+    def __init__(self, guard: _Guard, lend: Callable[[_Guard], Loan[_T]]) -> None:
+        self._guard: _Guard | None = guard  # until it is over
+        self._mode = guard.mode
+        self._told = repr(guard)
         self._lend = lend
         self._loan: Loan[_T] | None = None
-        self._over = False
 
     @property
     def value(self) -> _T:
         """The array; made when it is first asked for. Read-only under a lock for reading."""
+        if self._guard is None:
+            raise HandleClosed(f"{self._told}: this guard is over; take the lock again")
         if self._loan is None:
-            _ = self._guard.view  # raises where the guard was released already
-            self._loan = self._lend()
+            self._loan = self._lend(self._guard)
         return self._loan.value
 
     @property
     def mode(self) -> str:
         """The word "read" or "write"."""
-        return self._guard.mode
+        return self._mode
 
     def __enter__(self) -> _T:
-        self._guard.__enter__()
+        if self._guard is not None:
+            self._guard.__enter__()
         try:
             return self.value
         except BaseException:
-            self._over = True
-            self._guard.release()
+            self._end(True)
             raise
 
     def __exit__(
@@ -72,16 +95,22 @@ class Held(Generic[_T]):
         traceback: TracebackType | None = None,
         /,
     ) -> None:
-        if self._over:
-            return
-        self._over = True
-        loan, self._loan = self._loan, None
-        if loan is None:
-            self._guard.release()
-            return
-        fault = loan.end(self._guard.release)
+        fault = self._end(exc_type is not None)
         if fault is not None and exc_type is None:
             raise BufferError(fault)
+
+    def _end(self, failed: bool) -> str | None:
+        loan, self._loan = self._loan, None
+        guard, self._guard = self._guard, None
+        if guard is None:
+            return None
+        try:
+            if loan is not None:
+                return loan.end(guard.release, failed)
+            guard.release()
+            return None
+        finally:
+            self._told = repr(guard)
 
     def release(self) -> None:
         """Gives the lock back, as leaving the block does.
@@ -93,7 +122,7 @@ class Held(Generic[_T]):
         self.__exit__()
 
     def __repr__(self) -> str:
-        return f"<ringspan.array.Held: {self._guard!r}>"
+        return f"<ringspan.array.Held: {self._guard or self._told!s}>"
 
 
 @final
@@ -102,7 +131,7 @@ class Acquire(Generic[_T]):
 
     __module__ = "ringspan.array"
 
-    def __init__(self, acquire: _Acquire, lend: Callable[[], Loan[_T]]) -> None:
+    def __init__(self, acquire: _Acquire, lend: Callable[[_Guard], Loan[_T]]) -> None:
         self._acquire = acquire
         self._lend = lend
         self._held: Held[_T] | None = None

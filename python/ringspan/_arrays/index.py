@@ -42,8 +42,20 @@ def described(plan: Plan, what: str, index: Any) -> dict[str, Any]:
             "name": index.name,
         }
     spec = data_described(plan, what, index, True)
-    freq = getattr(index, "freqstr", None) if spec["t"] in ("numpy", "zoned") else None
+    freq = _freq(index) if spec["t"] in ("numpy", "zoned") else None
     return {**spec, "name": index.name, "freq": freq}
+
+
+def _freq(index: Any) -> str | None:
+    """The step of times in words, where the words say all of it."""
+    text: str | None = getattr(index, "freqstr", None)
+    if text is None:
+        return None
+    try:
+        again = pandas().tseries.frequencies.to_offset(text)
+    except ValueError:
+        return None
+    return text if again == index.freq else None
 
 
 def _array(codes: Any) -> Any:

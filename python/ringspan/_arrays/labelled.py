@@ -10,15 +10,24 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
+from ringspan._arrays.held import lent
 from ringspan._arrays.ndarray import NDArray
-from ringspan._arrays.parts import Parts, decoded, entry
+from ringspan._arrays.parts import Parts, decoded, encoded, entry
 from ringspan._arrays.shared import Shared, damaged, mismatch
-from ringspan._exceptions import RingspanError
-from ringspan._ringspan import RwLock, _Block
+from ringspan._exceptions import RingspanError, Unsupported
+from ringspan._ringspan import Guard, RwLock, _Block
 
 _T = TypeVar("_T")
 
 VERSION = 1
+
+
+def told(attrs: Any) -> bytes | None:
+    """Attributes or names in the codec, to see whether they change; None where they cannot be."""
+    try:
+        return encoded("", attrs)
+    except TypeError:
+        return None
 
 
 class Bound(Generic[_T]):
@@ -48,10 +57,16 @@ class Bound(Generic[_T]):
             label for label, now, place in self.pieces() if now is None or not _in_place(now, place)
         ]
 
-    def end(self, release: Callable[[], None]) -> str | None:
+    def freeze(self) -> None:
+        """Makes what the value has in the shared memory read-only."""
+        raise NotImplementedError
+
+    def end(self, release: Callable[[], None], failed: bool) -> str | None:  # noqa: ARG002
         """Writes back what lies elsewhere, and gives the lock back."""
         try:
-            return self._settle() if self._writes else None
+            fault = self._settle() if self._writes else None
+            self.freeze()
+            return fault
         finally:
             release()
 
@@ -75,14 +90,13 @@ class Bound(Generic[_T]):
 
 def _in_place(now: NDArray, place: NDArray) -> bool:
     """Whether this is the very array of the place, element for element."""
-    if (now.dtype, now.shape) != (place.dtype, place.shape):
+    if now.shape != place.shape or now.dtype != place.dtype:
         return False
     if not place.size:
         return True
     steps = zip(now.shape, now.strides, place.strides, strict=True)
-    return _address(now) == _address(place) and all(
-        size == 1 or one == other for size, one, other in steps
-    )
+    same = all(size == 1 or one == other for size, one, other in steps)
+    return same and _address(now) == _address(place)
 
 
 def _address(array: NDArray) -> int:
@@ -105,7 +119,24 @@ def _touches(array: NDArray, low: int, high: int) -> bool:
     first = _address(array)
     start = first + sum(step for step in steps if step < 0)
     end = first + sum(step for step in steps if step > 0) + array.itemsize
-    return start < high and low < end
+    return bool(start < high and low < end)
+
+
+def checked(bound: Bound[_T], library: Any) -> Bound[_T]:
+    """Makes sure that the library took the memory and not a copy of it.
+
+    Raises:
+        ValueError: it cannot hold what is described.
+
+    """
+    elsewhere = bound.detached()
+    if not elsewhere:
+        return bound
+    for label, now, place in bound.pieces():
+        if now is None or now.dtype != place.dtype:
+            raise ValueError(f"{library.__name__} has no data of dtype {place.dtype}, at {label!r}")
+    text = f"this {library.__name__} ({library.__version__}) copies what it should take"
+    raise Unsupported(f"{text}: {elsewhere}")
 
 
 class Labelled(Shared[_T]):
@@ -126,7 +157,7 @@ class Labelled(Shared[_T]):
         self._description = description
         self._parts = Parts(block)
         # At once, so that whoever opens what is damaged is told.
-        self._bound = self._build(not readonly)
+        self._bound = self._build(self._parts, not readonly)
 
     @classmethod
     def bind(cls, parts: Parts, spec: dict[str, Any], writes: bool) -> Bound[_T]:
@@ -136,21 +167,30 @@ class Labelled(Shared[_T]):
         """
         raise NotImplementedError
 
-    def _build(self, writes: bool) -> Bound[_T]:
+    def _build(self, parts: Parts, writes: bool) -> Bound[_T]:
         try:
-            return self.bind(self._parts, self._description, writes)
+            return self.bind(parts, self._description, writes)
         except (RingspanError, ImportError, MemoryError):
             raise
         except Exception as err:  # whatever the libraries say of a description that lies
             raise damaged(self.name, err) from err
 
-    def _loan(self, writes: bool) -> Bound[_T]:
-        return self._build(writes and not self._readonly)
+    def _is_readonly(self) -> bool:
+        return self._readonly
+
+    def _loan(self, guard: Guard, writes: bool) -> Bound[_T]:
+        memory = lent(self._named(), guard, writes)
+        return self._build(Parts(memory, self._parts.labels), writes)
 
     @property
     def value(self) -> _T:
         """The object itself. Reading and writing it takes no part in the lock."""
         return self._bound.value
+
+    @property
+    def name(self) -> str:
+        """The name, with its slash."""
+        return self._named().name
 
     def detached(self) -> list[Any]:
         """Returns the labels of what `value` no longer has in the shared memory.

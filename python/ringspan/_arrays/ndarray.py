@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, SupportsIndex, TypeAlias
 
 import numpy as np
 
-from ringspan._arrays.shared import Shared, damaged
-from ringspan._exceptions import InvalidOption
-from ringspan._ringspan import RwLock, _array_meta, _array_over, _Block
+from ringspan._arrays.held import lent
+from ringspan._arrays.shared import Shared, checked_lock, damaged, mismatch
+from ringspan._exceptions import InvalidOption, RingspanError
+from ringspan._ringspan import Guard, RwLock, _array_meta, _array_over, _Block
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
+    from typing_extensions import Buffer
+
+PLAIN = b"\x93"  # how the meta of a lone array begins: of three, type, shape, order
 
 NDArray: TypeAlias = np.ndarray[Any, Any]
 
@@ -23,8 +26,8 @@ class Array(np.ndarray[Any, Any], Shared[NDArray]):
     """A numpy array whose bytes lie in named shared memory, from `create`, `open` and `from_array`.
 
     It is an ndarray, so whatever takes one takes it, without a copy: numpy, the buffer protocol,
-    the array interface, DLPack (`torch.from_dlpack`, `jax.dlpack`). Slices and results are plain
-    arrays; what numpy derives from it by a view keeps the memory mapped.
+    the array interface, DLPack (`torch.from_dlpack`, `jax.dlpack`). What is indexed or computed is
+    a plain array; `arr.T` and other views are an `Array` without a name. Views keep the memory.
 
     Pickles by name: what comes out is the array of that name, as it is then.
 
@@ -45,12 +48,20 @@ class Array(np.ndarray[Any, Any], Shared[NDArray]):
         return self
 
     @property
+    def shared_name(self) -> str:
+        """The name, with its slash. Not `name`: pandas and xarray would take it for a label."""
+        return self._named().name
+
+    @property
     def value(self) -> NDArray:
         """The same memory as a plain ndarray."""
         return self.view(np.ndarray)
 
-    def _loan(self, writes: bool) -> _Loan:
-        return _Loan(self, writes)
+    def _is_readonly(self) -> bool:
+        return not self.flags.writeable
+
+    def _loan(self, guard: Guard, writes: bool) -> _Loan:
+        return _Loan(self, guard, writes)
 
     def __array_finalize__(self, obj: NDArray | None, /) -> None:
         """Views and copies have no name: `_block` is that of the class, None."""
@@ -86,43 +97,51 @@ class _Loan:
     """An array of its own over the memory; the views made of it can be counted.
 
     `value` is a view of `root`, and numpy gives every view of `value` the base `root` as well: so
-    the references to `root` tell how many live.
+    the references to `root` tell how many live. Rows of a structured array refer to `value`, as do
+    its names, of which one is allowed. All of them hold the lock, by the lender.
     """
 
-    def __init__(self, array: Array, writes: bool) -> None:
+    def __init__(self, array: Array, guard: Guard, writes: bool) -> None:
         block = array._named()
         self._name = block.name
-        self._root = over(block)
-        self._root.flags.writeable = writes and array.flags.writeable
+        self._root = over(block, lent(block, guard, writes))
         self.value: NDArray = self._root[...]
         self._before = self._references()
 
-    def _references(self) -> int:
-        return sys.getrefcount(self._root)
+    def _references(self) -> tuple[int, int]:
+        return sys.getrefcount(self._root), sys.getrefcount(self.value)
 
-    def end(self, release: Callable[[], None]) -> str | None:
-        views = self._references() - self._before
+    def end(self, release: Callable[[], None], failed: bool) -> str | None:
+        views, others = (
+            now - before for now, before in zip(self._references(), self._before, strict=True)
+        )
+        if self.value.dtype.kind == "V" and not failed:
+            views += max(others - 1, 0)
         self.value.flags.writeable = False
         if views <= 0:
             release()
             return None
-        weakref.finalize(self._root, release)
         return (
             f"array {self._name}: at least {views} view(s) of the array that the guard handed out "
-            "live on (slices, other shapes); drop them and that array, or copy. The lock is given "
-            "back when the last one is gone"
+            "live on (slices, other shapes, rows of a structured one); drop them and that array, "
+            "or copy. The lock is given back when the last one is gone"
         )
 
 
 def _again(name: str, lock: RwLock | None, readonly: bool) -> Array:
     """What pickles call."""
-    return Array(_Block.open(name), lock, readonly)
+    block = _Block.open(name)
+    if block.meta[:1] != PLAIN:
+        raise mismatch(name, "it is no Array of numpy by now")
+    return Array(block, lock, readonly)
 
 
-def over(block: _Block) -> NDArray:
-    """The array that the meta of the block tells of."""
+def over(block: _Block, memory: Buffer | None = None) -> NDArray:
+    """The array that the meta of the block tells of, over what lends its bytes."""
     try:
-        array: NDArray = _array_over(block.meta, block)
+        array: NDArray = _array_over(block.meta, block if memory is None else memory)
+    except RingspanError:  # the handle is closed
+        raise
     except (ValueError, TypeError) as err:
         raise damaged(block.name, err) from err
     return array
@@ -141,7 +160,10 @@ def measured(
     if any(n < 0 for n in shape):
         raise InvalidOption(f"{what}: shape {shape} has a negative length")
     try:
-        return _array_meta(dtype, shape, fortran)
+        meta, size = _array_meta(dtype, shape, fortran)
+        # As whoever opens it will read it.
+        sample, _ = _array_meta(dtype, (0,) * len(shape), fortran)
+        again = _array_over(sample, bytes(dtype.itemsize)).dtype
     except (ValueError, OverflowError) as err:
         raise InvalidOption(f"{what}: {err}") from err
     except TypeError as err:
@@ -150,6 +172,20 @@ def measured(
             "(numpy.lib.recfunctions.repack_fields)"
         )
         raise TypeError(text) from err
+    if again != dtype:
+        raise TypeError(f"{what}: {dtype} would come back as {again}; give every field a name")
+    return meta, size
+
+
+def settled(dtype: DTypeLike, shape: tuple[int, ...]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Type and shape as numpy makes an array of them: text has a width, sub-arrays are axes."""
+    wanted = np.dtype(dtype)
+    while wanted.subdtype is not None:
+        wanted, inner = wanted.subdtype
+        shape = (*shape, *inner)
+    if wanted.kind in "SU" and not wanted.itemsize:
+        wanted = np.dtype(f"{wanted.kind}1")
+    return wanted, shape
 
 
 def is_fortran(order: str) -> bool:
@@ -170,7 +206,8 @@ def make(
     ephemeral: bool,
 ) -> Array:
     """Makes an array; `fill` is broadcast into it before anybody sees it."""
-    wanted = np.dtype(dtype)
+    checked_lock(name, lock)
+    wanted, shape = settled(dtype, shape)
     meta, size = measured(f"array {name}", wanted, shape, fortran)
 
     def write(view: memoryview) -> None:

@@ -8,13 +8,16 @@ opener gets a copy of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ringspan._arrays.ndarray import NDArray, measured
 from ringspan._exceptions import InvalidOption
 from ringspan._ringspan import _array_over, _Block, _decode, _encode
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 ALIGN = 64
 MSGPACK = 1
@@ -129,15 +132,17 @@ class Parts:
     labels: those that were built, by the identity of their description; they never change.
     """
 
-    def __init__(self, memory: _Block | memoryview) -> None:
+    def __init__(self, memory: Buffer, labels: dict[int, Any] | None = None) -> None:
         self._memory = memory
-        self.labels: dict[int, Any] = {}
+        self.labels: dict[int, Any] = {} if labels is None else labels
 
     def array(self, place: Any, *, writes: bool) -> NDArray:
         """The array that lies there."""
         offset, meta = _pair(place)
         if not isinstance(meta, bytes):
             raise ValueError("a part of it has no description")
+        if offset % ALIGN:
+            raise ValueError(f"a part of it begins at {offset}, which is no multiple of {ALIGN}")
         found: NDArray = _array_over(meta, self._memory, offset)
         found.flags.writeable = writes
         return found
@@ -145,10 +150,10 @@ class Parts:
     def packed(self, place: Any) -> Any:
         """A copy of the value that lies there."""
         offset, length = _pair(place)
-        if not isinstance(length, int) or not 0 <= length <= len(self._memory) - offset:
-            raise ValueError("a part of it lies outside")
-        with memoryview(self._memory) as view, view[offset : offset + length] as part:
-            return decoded(bytes(part))
+        with memoryview(self._memory) as view:
+            if not isinstance(length, int) or not 0 <= length <= view.nbytes - offset:
+                raise ValueError("a part of it lies outside")
+            return decoded(bytes(view[offset : offset + length]))
 
 
 def _pair(place: Any) -> tuple[int, Any]:

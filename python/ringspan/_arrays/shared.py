@@ -8,7 +8,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from ringspan._arrays.held import Acquire, Held, Loan
 from ringspan._exceptions import Damaged, HandleClosed, Mismatch
-from ringspan._ringspan import Holder, RwLock, _Block
+from ringspan._ringspan import Guard, Holder, RwLock, _Block
 
 _T = TypeVar("_T")
 
@@ -42,18 +42,22 @@ class Shared(Generic[_T]):
     def _locked(self) -> _Block | RwLock:
         return self._named() if self._lock is None else self._lock
 
-    def _loan(self, writes: bool) -> Loan[_T]:
+    def _is_readonly(self) -> bool:
+        raise NotImplementedError
+
+    def _for_writing(self) -> _Block | RwLock:
+        if self._is_readonly():
+            text = f"array {self._named().name}: read-only through this handle; open it anew"
+            raise ValueError(text)
+        return self._locked()
+
+    def _loan(self, guard: Guard, writes: bool) -> Loan[_T]:
         raise NotImplementedError
 
     @property
     def value(self) -> _T:
         """The array itself. Reading and writing it takes no part in the lock."""
         raise NotImplementedError
-
-    @property
-    def name(self) -> str:
-        """The name, with its slash."""
-        return self._named().name
 
     @property
     def is_ephemeral(self) -> bool:
@@ -121,18 +125,21 @@ class Shared(Generic[_T]):
 
         """
         acquire = self._locked().read(allow_poisoned=allow_poisoned)
-        return Acquire(acquire, lambda: self._loan(False))
+        return Acquire(acquire, lambda held: self._loan(held, False))
 
     def write(self, *, allow_poisoned: bool = False) -> Acquire[_T]:
         """Waits until nobody reads or writes, and hands the array out. As `read`.
+
+        Raises:
+            ValueError: the handle is read-only.
 
         Example:
             async with arr.write() as a:
                 a += 1
 
         """
-        acquire = self._locked().write(allow_poisoned=allow_poisoned)
-        return Acquire(acquire, lambda: self._loan(True))
+        acquire = self._for_writing().write(allow_poisoned=allow_poisoned)
+        return Acquire(acquire, lambda held: self._loan(held, True))
 
     def try_read(self, *, allow_poisoned: bool = False) -> Held[_T] | None:
         """As `read`, if nobody writes or waits to write; else None.
@@ -143,7 +150,7 @@ class Shared(Generic[_T]):
 
         """
         guard = self._locked().try_read(allow_poisoned=allow_poisoned)
-        return None if guard is None else Held(guard, lambda: self._loan(False))
+        return None if guard is None else Held(guard, lambda held: self._loan(held, False))
 
     def try_write(self, *, allow_poisoned: bool = False) -> Held[_T] | None:
         """As `write`, if nobody reads or writes; else None.
@@ -153,8 +160,8 @@ class Shared(Generic[_T]):
                 with guard as a: ...
 
         """
-        guard = self._locked().try_write(allow_poisoned=allow_poisoned)
-        return None if guard is None else Held(guard, lambda: self._loan(True))
+        guard = self._for_writing().try_write(allow_poisoned=allow_poisoned)
+        return None if guard is None else Held(guard, lambda held: self._loan(held, True))
 
     def blocking_read(
         self, timeout: float | None = None, *, allow_poisoned: bool = False
@@ -169,7 +176,7 @@ class Shared(Generic[_T]):
 
         """
         guard = self._locked().blocking_read(timeout, allow_poisoned=allow_poisoned)
-        return Held(guard, lambda: self._loan(False))
+        return Held(guard, lambda held: self._loan(held, False))
 
     def blocking_write(
         self, timeout: float | None = None, *, allow_poisoned: bool = False
@@ -183,8 +190,8 @@ class Shared(Generic[_T]):
             with arr.blocking_write(timeout=1) as a: ...
 
         """
-        guard = self._locked().blocking_write(timeout, allow_poisoned=allow_poisoned)
-        return Held(guard, lambda: self._loan(True))
+        guard = self._for_writing().blocking_write(timeout, allow_poisoned=allow_poisoned)
+        return Held(guard, lambda held: self._loan(held, True))
 
     @property
     def is_poisoned(self) -> bool:
@@ -243,6 +250,12 @@ class Shared(Generic[_T]):
         /,
     ) -> None:
         self.close()
+
+
+def checked_lock(name: str, lock: object) -> None:
+    """Refuses what is no lock."""
+    if lock is not None and not isinstance(lock, RwLock):
+        raise TypeError(f"array {name}: lock is a ringspan.RwLock, not {type(lock).__name__}")
 
 
 def damaged(name: str, cause: object) -> Damaged:
