@@ -123,7 +123,7 @@ def originals(run: Runner) -> Outcome:
     total.skips.clear()
     # The snippets of membridge's documents are in its package; they run on ringspan.
     snippets = str(TESTS / "test_compat_membridge_life.py")
-    total.add(pytest(run, interpreter, snippets, "-k", "document"))
+    total.add(pytest(run, interpreter, snippets, "-k", "snippets"))
     return total
 
 
