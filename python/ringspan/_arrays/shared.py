@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ringspan._arrays.held import Acquire, Held, Loan
+from ringspan._closing import Closing
 from ringspan._exceptions import Damaged, HandleClosed, Mismatch
 from ringspan._ringspan import Guard, Holder, RwLock, _Block
 
 _T = TypeVar("_T")
 
 
-class Shared(Generic[_T]):
+class Shared(Closing, Generic[_T]):
     """A named array that processes share. `value` is the array itself, without the lock.
 
     Whoever writes tells the others by `notify`; they wait by `changed`. The lock is there for those
@@ -238,18 +238,6 @@ class Shared(Generic[_T]):
 
         """
         self._named().close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc: BaseException | None = None,
-        traceback: TracebackType | None = None,
-        /,
-    ) -> None:
-        self.close()
 
 
 def checked_lock(name: str, lock: object) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import operator
 import secrets
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import ringspan
+from ringspan._closing import Closing
 from ringspan._ringspan import _Block
 from ringspan.compat.membridge import _segment
 from ringspan.compat.membridge._segment import RING_HEAD, VIEW_HEAD, ring_capacity
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ringspan.compat.membridge._ring import SpscRingBuffer
 
 
-class SharedMemory:
+class SharedMemory(Closing):
     """A named segment of shared memory, from `create` or `open`.
 
     It stays until `remove`, also when every process that used it has ended. `with` closes the
@@ -181,17 +181,6 @@ class SharedMemory:
                 raise AttributeError(f"'SharedMemory' object has no attribute {name!r}")
             self._block = _segment.open_again(self._name, self._number)
             return self._block
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedMemory.open, (self._name,)

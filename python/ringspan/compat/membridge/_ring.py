@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from types import TracebackType
 from typing import Any, Self
 
 import ringspan
+from ringspan._closing import Closing
 from ringspan._ringspan import _PackedRing
 from ringspan.compat.membridge._memory import SharedMemory
 from ringspan.compat.membridge._segment import RING, RING_HEAD, Value, decided, open_again
@@ -15,7 +15,7 @@ from ringspan.compat.membridge._segment import RING, RING_HEAD, Value, decided, 
 _rings: weakref.WeakValueDictionary[tuple[str, int], SpscRingBuffer] = weakref.WeakValueDictionary()
 
 
-class SpscRingBuffer(_PackedRing):
+class SpscRingBuffer(_PackedRing, Closing):
     """A ring of messages from one producer to one consumer, from `SharedMemory.spsc`.
 
     The first `push` makes this process the producer, the first `pop` the consumer, until the handle
@@ -71,17 +71,6 @@ class SpscRingBuffer(_PackedRing):
     async def apop_mixed(self, schema: list[tuple[str, int]]) -> list[Any]:
         """As `pop_mixed`, waiting for a message. Cancelled, it has taken nothing."""
         return await self._apop_mixed(schema)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self._name, self._number)

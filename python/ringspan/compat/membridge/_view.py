@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import ringspan
+from ringspan._closing import Closing
 from ringspan._ringspan import Guard, _Block, _PackedView
 from ringspan.compat.membridge._segment import VIEW_HEAD, Value
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ringspan.compat.membridge._memory import SharedMemory
 
 
-class MappedView(_PackedView):
+class MappedView(_PackedView, Closing):
     """A view of a segment, from `SharedMemory.map`, with a cursor of its own.
 
     Every call reads or writes under the lock of the segment: many may read at once, one writes
@@ -165,17 +165,6 @@ class MappedView(_PackedView):
         block = self._give_up()
         if block is not None and block is not self._memory._block:
             block.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self._memory, self.tell())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ringspan._closing import Closing
 from ringspan._ringspan import _Block
 from ringspan.compat.shared_memory._errors import Removed, runtime_errors
 
@@ -23,7 +24,7 @@ def _look() -> None:
 os.register_at_fork(after_in_child=_look)
 
 
-class Handle:
+class Handle(Closing):
     """Has a block, of this process."""
 
     _opened: _Block

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any, Self
 
 from ringspan._ringspan import _Block, _Exported
@@ -82,18 +81,6 @@ class SharedMemory(Handle, _Exported):
     def close(self) -> None:
         """Gives this handle up. Views that are out keep the memory."""
         self._block.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc: BaseException | None = None,
-        traceback: TracebackType | None = None,
-        /,
-    ) -> None:
-        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).open, (self._block.name, self._read_only)

@@ -18,7 +18,6 @@ import threading
 import time
 import zlib
 from collections.abc import AsyncIterator
-from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from ringspan._exceptions import Timeout
@@ -294,18 +293,6 @@ class _Queue(Handle):
         """Gives the queue up; it stays for everybody else."""
         self._mem.release()
         self._block.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc: BaseException | None = None,
-        traceback: TracebackType | None = None,
-        /,
-    ) -> None:
-        self.close()
 
     async def __aenter__(self) -> Self:
         return self
