@@ -199,7 +199,7 @@ class SharedBytes(_Shared[bytearray, native.Value]):
         if not isinstance(found, bytes) or len(found) != self.size_in_bytes:
             raise self._damaged(found)
 
-    def write(self, data: Buffer, *, timeout: float | None = None) -> bool:
+    def write(self, rsp_stream: Buffer, *, timeout: float | None = None) -> bool:
         """Writes from the start of the block on; what is behind stays. Returns True.
 
         Others who write take turns; `timeout` is how many seconds to wait for one.
@@ -207,16 +207,16 @@ class SharedBytes(_Shared[bytearray, native.Value]):
         Raises ValueError for more than the block takes, and for None (a TypeError too),
         TimeoutError when the time is over; the old bytes stand.
         """
-        shared, new = self._native(), self._bytes(data)
+        shared, new = self._native(), self._bytes(rsp_stream)
         if len(new) == self.size_in_bytes:
             shared.blocking_set(new, timeout)
         elif new:
             shared.blocking_update(self._over(new), _NEVER, timeout=timeout)
         return True
 
-    async def awrite(self, data: Buffer) -> bool:
+    async def awrite(self, rsp_stream: Buffer) -> bool:
         """As `write`, awaiting the turn. Cancelled, it has written nothing."""
-        shared, new = self._native(), self._bytes(data)
+        shared, new = self._native(), self._bytes(rsp_stream)
         if len(new) == self.size_in_bytes:
             await shared.set(new)
         elif new:
