@@ -71,7 +71,7 @@ def python(run: Runner) -> Outcome:
 def python_pipe(run: Runner) -> Outcome:
     """The core of the Python suite with the doorbell of the other unixes."""
     # The older libraries wait by the objects that the other tests are about.
-    left_out = [*again(), "--ignore-glob=*/test_compat_*.py"]
+    left_out = [*again(), "--ignore-glob=*/test_compat_*.py", "--ignore-glob=*/conformance/*"]
     return pytest(run, VENV_PYTHON, *left_out, RINGSPAN_DOORBELL="pipe")
 
 
@@ -116,14 +116,18 @@ def originals(run: Runner) -> Outcome:
     env = ROOT / ".venv-originals"
     interpreter = str(environments.ensure(env, "originals"))
     environments.install_wheel(env, one_wheel())
-    names = ("membridge", "membridge_ring", "multiprocessing", "multiprocessing_list")
-    paths = [str(TESTS / f"test_compat_{name}.py") for name in names]
+    # The others are not on PyPI, and the details of sysframe are what its bugs break.
+    conform = [
+        f"conformance/test_{name}.py" for name in ("sysframe", "membridge", "multiprocessing")
+    ]
+    details = ("membridge", "membridge_ring", "multiprocessing_better", "multiprocessing_list")
+    paths = [str(TESTS / name) for name in [*conform, *(f"test_compat_{n}.py" for n in details)]]
     total = pytest(run, interpreter, *paths, RINGSPAN_COMPAT_ORIGINAL="1")
     run.note(f"{len(total.skips)} tests are about what the original lacks or gets wrong")
     total.skips.clear()
-    # The snippets of membridge's documents are in its package; they run on ringspan.
-    snippets = str(TESTS / "test_compat_membridge_life.py")
-    total.add(pytest(run, interpreter, snippets, "-k", "snippets"))
+    # The documents of membridge are in its package: here they run on ringspan.
+    documents = str(TESTS / "conformance" / "test_membridge.py")
+    total.add(pytest(run, interpreter, documents, "-k", "snippets or programs"))
     return total
 
 

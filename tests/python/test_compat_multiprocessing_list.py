@@ -66,40 +66,6 @@ def test_all_types_come_back(make: Make, plain: str) -> None:
     assert "none" not in there
 
 
-def test_the_example_of_the_python_documentation() -> None:
-    a = ShareableList(["howdy", b"HoWdY", -273.154, 100, None, True, 42])
-    assert [type(entry) for entry in a] == [str, bytes, float, int, type(None), bool, int]
-    assert a[2] == -273.154
-    a[2] = -78.5
-    a[2] = "dry ice"
-    assert a[2] == "dry ice"
-    a[2] = "larger than previously allocated"[:8]
-    with pytest.raises(ValueError, match="exceeds available storage"):
-        a[2] = "larger than previously allocated storage space"
-    assert a[2] == "larger t"
-    assert (len(a), a.index(42)) == (7, 6)
-    with pytest.raises(ValueError):
-        a.index("none such")
-    b = ShareableList(name=a.shm.name)
-    b[-1] = 999
-    assert (a[6], a.count(True), a.count(5)) == (999, 1, 0)
-    b.shm.close()
-    a.shm.close()
-    a.shm.unlink()
-
-
-@pytest.mark.parametrize("sequence", [None, [], ()])
-def test_an_empty_list(sequence: Any) -> None:
-    made = ShareableList(sequence)
-    there = ShareableList(name=made.shm.name)
-    assert (len(there), list(there), there.format) == (0, [], "")
-    with pytest.raises(IndexError):
-        there[0]
-    there.shm.close()
-    made.shm.close()
-    made.shm.unlink()
-
-
 def test_any_iterable(make: Make) -> None:
     assert list(make(range(3))) == [0, 1, 2]
 

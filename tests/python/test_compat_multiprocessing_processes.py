@@ -1,4 +1,4 @@
-"""`ringspan.compat.multiprocessing.SharedMemory` between processes; the documents of the original.
+"""`ringspan.compat.multiprocessing.SharedMemory` between processes.
 
 With RINGSPAN_COMPAT_ORIGINAL=1 the tests run against the standard class. What it gets wrong is
 marked `wrong_there`, what only ours can do `only_here`.
@@ -6,8 +6,6 @@ marked `wrong_there`, what only ours can do `only_here`.
 
 from __future__ import annotations
 
-import pickle
-import signal
 import subprocess
 import sys
 import time
@@ -26,56 +24,6 @@ else:
     from ringspan.compat.multiprocessing import SharedMemory
 
 Start = Callable[..., Any]
-OLDER = Path(__file__).parent / "older"
-
-
-# ---- processes -----------------------------------------------------------------------------------
-
-
-def test_pickles_by_name(plain: str) -> None:
-    made = SharedMemory(plain, create=True, size=8)
-    there = pickle.loads(pickle.dumps(made))
-    assert type(there) is SharedMemory
-    there.buf[0] = 7
-    assert (made.buf[0], there.name, there.size) == (7, plain, 8)
-    there.close()
-    made.close()
-    made.unlink()
-    with pytest.raises(FileNotFoundError):
-        pickle.loads(pickle.dumps(made))
-
-
-PROGRAM = f"""
-import multiprocessing, sys
-{IMPORT}
-
-def work(block, place, value):
-    block.buf[place] = value
-    block.close()
-
-if __name__ == "__main__":
-    name = sys.argv[1]
-    made = SharedMemory(name, create=True, size=16)
-    for place, method in enumerate(("fork", "spawn", "forkserver")):
-        context = multiprocessing.get_context(method)
-        process = context.Process(target=work, args=(made, place, place + 1))
-        process.start()
-        process.join()
-        assert process.exitcode == 0
-        SharedMemory(name).close()
-    print(list(made.buf[:3]))
-    made.close()
-    made.unlink()
-"""
-
-
-def test_goes_to_children_of_every_kind(plain: str, tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
-    done = subprocess.run(
-        [sys.executable, program, plain], capture_output=True, text=True, timeout=25, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 2, 3]\n", "")
 
 
 LATE = f"""
@@ -112,26 +60,6 @@ def test_a_block_stays_until_the_last_child_has_ended(
     assert await_gone(plain)
 
 
-def test_a_forked_child_uses_what_it_inherits(plain: str, child: Start) -> None:
-    parent = child(
-        f"""
-        import os
-        {IMPORT}
-        made = SharedMemory({plain!r}, create=True, size=8)
-        if os.fork() == 0:
-            made.buf[0] = 9
-            made.close()
-            raise SystemExit
-        os.wait()
-        print(made.buf[0], os.path.exists("/dev/shm/{plain}"))
-        made.close()
-        made.unlink()
-        """
-    )
-    parent.expect("9 True")
-    assert parent.wait() == 0
-
-
 @pytest.mark.parametrize("end", ["exit", "kill"])
 @wrong_there("its tracker destroys what the process had attached to")
 def test_who_attached_destroys_nothing_when_it_ends(plain: str, child: Start, end: str) -> None:
@@ -164,11 +92,6 @@ def await_gone(name: str) -> bool:
             return True
         time.sleep(0.02)
     return False
-
-
-def test_what_a_process_made_goes_when_it_ends_in_order(plain: str, run_python: Start) -> None:
-    run_python(f"{IMPORT}\nmade = SharedMemory({plain!r}, True, 8)")
-    assert await_gone(plain)
 
 
 @pytest.mark.skipif(ORIGINAL and sys.version_info < (3, 13), reason="`track` is of 3.13")
@@ -252,53 +175,3 @@ def test_ours_and_the_standard_class_attach_to_each_other(plain: str, child: Sta
     assert theirs.wait() == 0
     with pytest.raises(FileNotFoundError):
         SharedMemory(plain)
-
-
-# ---- the documents -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("kind", "alone", "together"),
-    [("uint8", "1 0 0 0", "1 2 3 4"), ("float64", "1.5 0.0 0.0 0.0", "1.5 2.5 3.5 4.5")],
-)
-def test_the_example_scripts(
-    plain: str, child: Start, kind: str, alone: str, together: str
-) -> None:
-    def script(number: int) -> str:
-        text = (OLDER / f"process{number}_{kind}.py").read_text()
-        assert text.count(STANDARD) == 1
-        # The name too, for the sake of other programs on this machine.
-        return text.replace(STANDARD, IMPORT).replace("MyMemory", plain)
-
-    def shown(process: Any, wanted: str) -> None:
-        last: list[str] = []
-        while last[-4:] != wanted.split():
-            last = [*last[-3:], process.line()]
-
-    one = child(script(1))
-    shown(one, alone)
-    two = child(script(2))
-    shown(two, together)
-    shown(one, together)
-    two.kill(signal.SIGINT)
-    two.process.stdout.read()
-    two.wait()
-    if not ORIGINAL:
-        # Whoever attached took nothing with it.
-        shown(one, together)
-        assert exists(plain)
-    one.kill(signal.SIGINT)
-    one.process.stdout.read()
-    # The loop goes on behind the handler and raises: a bug of the scripts.
-    assert one.wait() == 1
-    assert await_gone(plain)
-
-
-def test_the_snippets_of_the_document(plain: str) -> None:
-    shared_mem = SharedMemory(name=plain, size=1024, create=True)
-    attached = SharedMemory(name=plain, create=False)
-    shared_mem.buf[0] = 1
-    assert attached.buf[0] == 1
-    attached.close()
-    shared_mem.close()
-    shared_mem.unlink()
