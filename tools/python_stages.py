@@ -16,7 +16,11 @@ TESTS = ROOT / "tests" / "python"
 # Test files that are the same on every interpreter and doorbell.
 ONCE = ("test_readme.py", "test_examples.py")
 # Test files about arrays: these run with each generation of numpy and pandas, and not elsewhere.
-ARRAYS = ("test_array_*.py", "test_compat_shared_memory_arrays*.py")
+ARRAYS = (
+    "test_array_*.py",
+    "test_compat_shared_memory_arrays*.py",
+    "conformance/test_shared_memory.py",
+)
 # The newest CPython that numpy 1.26 has wheels for.
 OLDER_ARRAYS_UP_TO = 12
 

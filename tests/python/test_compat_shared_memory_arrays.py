@@ -43,19 +43,6 @@ def xr() -> Any:
 # ---- numpy ---------------------------------------------------------------------------------------
 
 
-def test_an_array_is_shared(name: str) -> None:
-    array = shm.create(name, shm.NdArrayLayout("float32", (3, 5)))
-    same = shm.load(name)
-    assert type(array) is type(same) is np.ndarray
-    assert (array.dtype, array.shape, array.flags.c_contiguous) == (np.float32, (3, 5), True)
-    assert not array.any()
-    array[1, 2] = 1.5
-    assert same[1, 2] == 1.5
-    same += 1
-    assert array.sum() == 16.5
-    assert shm.load(name, shm.NdArrayLayout)[1, 2] == 2.5
-
-
 def test_another_process_has_the_same_array(name: str, child: Start) -> None:
     array = shm.create(name, shm.NdArrayLayout("int64", (1000,), init_value=7))
     other = child(
@@ -118,13 +105,6 @@ def test_initial_values_are_broadcast(name: str) -> None:
         shm.create(f"{name}-2", shm.NdArrayLayout("i4", (2, 3), init_value=[1, 2]))
     if not ORIGINAL:
         assert not Path("/dev/shm", f"{name[1:]}-2").exists()
-
-
-def test_from_data_takes_dtype_and_shape(name: str) -> None:
-    template = np.arange(6, dtype="i2").reshape(2, 3)
-    array = shm.create(name, shm.NdArrayLayout.from_data(template))
-    assert (array.dtype, array.shape) == (template.dtype, template.shape)
-    assert not array.any()
 
 
 @only_here

@@ -43,10 +43,9 @@ class Planned(Described):
         self._length = self._plan.size
 
     @classmethod
-    def from_data(cls, data: Any) -> Self:
-        """The layout of a copy of such an object, with its labels."""
+    def _copy_of(cls, obj: Any) -> Self:
         self = cls.__new__(cls)
-        self._take(data)
+        self._take(obj)
         return self
 
     def dump(self, mem: memoryview) -> None:
@@ -89,6 +88,11 @@ class SeriesLayout(Planned):
         self._take(_series(dtype, labels, init_value))
 
     @classmethod
+    def from_data(cls, data: Any) -> Self:
+        """The layout of a copy of a Series, with its labels."""
+        return cls._copy_of(data)
+
+    @classmethod
     def _kind(cls) -> tuple[_Planner, type[Labelled[Any]]]:
         needs("pandas", cls.__name__)
         from ringspan._arrays.frames import SharedSeries, plan_series
@@ -126,6 +130,11 @@ class DataFrameLayout(Planned):
         self._take(frame)
 
     @classmethod
+    def from_data(cls, df: Any) -> Self:
+        """The layout of a copy of a DataFrame, with its labels."""
+        return cls._copy_of(df)
+
+    @classmethod
     def _kind(cls) -> tuple[_Planner, type[Labelled[Any]]]:
         needs("pandas", cls.__name__)
         from ringspan._arrays.frames import SharedDataFrame, plan_frame
@@ -154,6 +163,11 @@ class DataArrayLayout(Planned):
         xr = needs("xarray", type(self).__name__)
         data = _spread(dtype, tuple(shape), init_value)
         self._take(xr.DataArray(data, dims=dims, coords=coords))
+
+    @classmethod
+    def from_data(cls, array: Any) -> Self:
+        """The layout of a copy of a DataArray, with its labels."""
+        return cls._copy_of(array)
 
     @classmethod
     def _kind(cls) -> tuple[_Planner, type[Labelled[Any]]]:
