@@ -21,7 +21,7 @@ from itertools import pairwise
 from typing import Any, Generic, SupportsIndex, TypeVar
 
 from ringspan._exceptions import Damaged, TooLarge
-from ringspan.compat.multiprocessing._memory import SharedMemory
+from ringspan.compat.multiprocessing._memory import SharedMemory, reserved
 
 _T = TypeVar("_T", int, float, bool, str, bytes, None)
 
@@ -72,7 +72,7 @@ class ShareableList(Generic[_T]):
     def __init__(self, sequence: Iterable[_T] | None = None, *, name: str | None = None) -> None:
         if name is None or sequence is not None:
             content = _content(list(sequence or ()))
-            self.shm = SharedMemory(name, create=True, size=len(content))
+            self.shm = reserved(name, len(content))
             # The number of items last: who attaches meanwhile is told, instead of seeing none.
             self.shm.buf[8 : len(content)] = content[8:]
             self.shm.buf[:8] = content[:8]

@@ -87,13 +87,19 @@ class SharedMemory:
             size = operator.index(size)
             if size > sys.maxsize:
                 raise OverflowError(f"'size' of {size} is more than any block can have")
-            self._name, segment = _create(name, size)
-            if track and parent_process() is None:
-                _made[_file(self._name)] = segment.file_id
+            self._make(name, size, track, reserve=False)
         else:
             assert name is not None
             self._name = "/" + name
-            segment = _native(Segment.open, self._name, raw=True)
+            self._take(_native(Segment.open, self._name, raw=True))
+
+    def _make(self, name: str | None, size: int, track: bool, reserve: bool) -> None:
+        self._name, segment = _create(name, size, reserve)
+        if track and parent_process() is None:
+            _made[_file(self._name)] = segment.file_id
+        self._take(segment)
+
+    def _take(self, segment: Segment) -> None:
         self._segment = segment
         self._size = len(segment)
         self._buf = memoryview(segment)
@@ -167,11 +173,18 @@ class SharedMemory:
         return f"{self.__class__.__name__}({self.name!r}, size={self.size})"
 
 
-def _create(name: str | None, size: int) -> tuple[str, Segment]:
+def reserved(name: str | None, size: int) -> SharedMemory:
+    """A new block whose memory is all there, for who writes all of it at once."""
+    made = SharedMemory.__new__(SharedMemory)
+    made._make(name, size, track=True, reserve=True)
+    return made
+
+
+def _create(name: str | None, size: int, reserve: bool) -> tuple[str, Segment]:
     while True:
         slashed = "/" + (_PREFIX + secrets.token_hex(4) if name is None else name)
         try:
-            return slashed, _native(Segment.create, slashed, size, raw=True, reserve=False)
+            return slashed, _native(Segment.create, slashed, size, raw=True, reserve=reserve)
         except AlreadyExists:
             if name is not None:
                 raise
