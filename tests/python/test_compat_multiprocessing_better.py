@@ -44,6 +44,7 @@ def test_a_name_beyond_ascii(plain: str) -> None:
 
 @wrong_there("reading the array then is a crash")
 def test_an_array_over_the_buffer_outlives_close(plain: str, run_python: Start) -> None:
+    pytest.importorskip("numpy")
     done = run_python(
         f"""
         {IMPORT}

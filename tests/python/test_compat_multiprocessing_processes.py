@@ -117,6 +117,7 @@ def test_a_block_that_got_the_name_since_is_another(plain: str, child: Start) ->
 
 @wrong_there("it speaks of exported pointers and leaks")
 def test_no_noise_at_exit(plain: str, run_python: Start) -> None:
+    pytest.importorskip("numpy")
     done = run_python(
         f"""
         {IMPORT}
