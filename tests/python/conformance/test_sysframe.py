@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -229,12 +230,21 @@ print(membridge.create_function(name, add_to_number), flush=True)
 """
 
 
+def ready(server: Any, name: str) -> None:
+    """Waits until a function can be called: the original loses a call that is too early."""
+    served(name)
+    asleep = 0
+    while ORIGINAL and asleep < 10:
+        time.sleep(0.02)
+        state = Path(f"/proc/{server.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        asleep = asleep + 1 if state == "S" else 0
+
+
 @pytest.fixture
 def server(child: Start, does: Does, name: str) -> Iterator[Any]:
     """A process that serves the function, to the end of the test at the latest."""
     one = child(PROLOGUE + SERVER + EPILOGUE, name)
-    served(name)
-    time.sleep(0.2 if ORIGINAL else 0)  # the original loses a call that is too early
+    ready(one, name)
     yield one
     if exists(name):
         does("membridge.remove_function(name)")
@@ -336,8 +346,7 @@ membridge.create_function(name, add_to_number)
 """,
         name,
     )
-    served(name)
-    time.sleep(0.2 if ORIGINAL else 0)
+    ready(linked, name)
     said = does("""
 to_add = 3.5
 new_number = membridge.call_function(name, (to_add,))
