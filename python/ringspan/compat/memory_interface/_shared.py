@@ -123,6 +123,8 @@ class _Shared(ABC, Generic[_T, _N]):
     async def achanged(self, since: int | None = None) -> int:
         """Waits until it is written, by anybody, and returns the new version.
 
+        A process that is killed while it has it ends the wait too: it may have written.
+
         since: the version that is known; None for the present one.
 
         Raises Removed when the creator has cleaned up and nobody else has it.
