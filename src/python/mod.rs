@@ -16,6 +16,7 @@
 //! | `scalar` | SharedInt, SharedFloat, SharedBool |
 //! | `changes` | waiting for a change of either; Watch |
 //! | `buffer` | memory of a mapping as an object that exports it |
+//! | `per_process` | what an object has anew in a child that came by fork |
 //! | `cells` | what only one thread at a time can be inside of, told by a flag |
 //! | `locking` | what every class has whose bytes lie under a lock |
 //! | `rwlock`, `rwlock_take`, `rwlock_ops` | RwLock; how it is taken, at once, blocking, awaited |
@@ -64,6 +65,7 @@ mod packed_block;
 mod packed_ends;
 mod packed_ring;
 mod packed_view;
+mod per_process;
 mod producer;
 mod producer_ops;
 mod ring;

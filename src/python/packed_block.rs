@@ -5,13 +5,14 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::block::PyBlock;
 use super::buffer::{self, LARGE};
 use super::errors;
 use super::locking::Locking;
 use super::packed::{self, Entry, Packed, Tag, number};
+use super::per_process::PerProcess;
 use super::rwlock_ops::{Act, acting};
 use super::rwlock_take::refuse_poison;
 use super::seconds::seconds;
@@ -21,25 +22,11 @@ use crate::rwlock::core::Core;
 use crate::rwlock::word::Word;
 use crate::rwlock::{LockMode, ReadGuard, WriteGuard};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
-use crate::sys::fd::fork_count;
 
 /// The block as one process has it.
 pub(super) struct Open {
-    pub(super) forks: u64,
     pub(super) block: Py<PyBlock>,
     pub(super) locking: Arc<Locking>,
-    /// That of a child which came by fork.
-    pub(super) next: OnceLock<Box<Open>>,
-}
-
-impl Open {
-    /// That of the process with so many forks behind it.
-    pub(super) fn of(&self, forks: u64) -> Option<&Open> {
-        match self.forks == forks {
-            true => Some(self),
-            false => self.next.get().and_then(|next| next.of(forks)),
-        }
-    }
 }
 
 /// A view: a block, and the cursor over it.
@@ -50,7 +37,7 @@ pub(super) struct View {
     pub(super) cursor: Cursor,
     /// As the cursor.
     pub(super) closed: AtomicBool,
-    first: OnceLock<Box<Open>>,
+    opened: PerProcess<Open>,
 }
 
 /// Where the cursor stands. It changes with the interpreter attached, so Relaxed everywhere; between
@@ -189,43 +176,27 @@ pub(super) fn clear_with(py: Python<'_>, core: &Core, word: Word) -> PyResult<()
 
 impl View {
     pub(super) fn new(memory: Py<PyAny>, size: usize) -> Self {
-        let (cursor, closed, first) = (Arc::default(), AtomicBool::new(false), OnceLock::new());
-        View { memory, size, cursor, closed, first }
+        let (cursor, closed) = (Arc::default(), AtomicBool::new(false));
+        View { memory, size, cursor, closed, opened: PerProcess::new() }
     }
 
     /// The block of this process, whether or not the view was closed.
     #[inline]
     pub(super) fn attached<'a>(&'a self, py: Python<'_>) -> PyResult<&'a Open> {
-        match self.first.get() {
-            Some(open) if open.forks == fork_count() => Ok(open),
-            _ => self.attach(py),
-        }
+        self.opened.get_or_make(|| self.attach(py))
     }
 
-    #[cold]
-    fn attach<'a>(&'a self, py: Python<'_>) -> PyResult<&'a Open> {
-        let (mut place, forks) = (&self.first, fork_count());
-        loop {
-            if let Some(open) = place.get() {
-                if open.forks == forks {
-                    return Ok(open);
-                }
-                place = &open.next;
-                continue;
-            }
-            let block = self.memory.bind(py).call_method0(intern!(py, "_mapped"))?;
-            let block = block.cast_into::<PyBlock>()?;
-            let locking = Arc::clone(block.get().locking());
-            let region = Arc::clone(locking.inside(py)?.region());
-            let len = region.payload().1;
-            if len != self.size {
-                let cause = format!("{len} bytes are mapped, not {}", self.size);
-                return Err(errors::fault(&region.fault(FaultKind::Damaged, cause)));
-            }
-            let block = block.unbind();
-            // Where another thread was faster, its block is taken and ours goes.
-            let _ = place.set(Box::new(Open { forks, block, locking, next: OnceLock::new() }));
+    fn attach(&self, py: Python<'_>) -> PyResult<Open> {
+        let block = self.memory.bind(py).call_method0(intern!(py, "_mapped"))?;
+        let block = block.cast_into::<PyBlock>()?;
+        let locking = Arc::clone(block.get().locking());
+        let region = Arc::clone(locking.inside(py)?.region());
+        let len = region.payload().1;
+        if len != self.size {
+            let cause = format!("{len} bytes are mapped, not {}", self.size);
+            return Err(errors::fault(&region.fault(FaultKind::Damaged, cause)));
         }
+        Ok(Open { block: block.unbind(), locking })
     }
 
     #[inline]
@@ -319,7 +290,7 @@ impl View {
     /// Whatever is asked of the view later is an error. The block goes if it is the view's alone.
     pub(super) fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.closed.store(true, Ordering::Relaxed); // Relaxed: see `open`
-        let Some(open) = self.first.get().and_then(|first| first.of(fork_count())) else {
+        let Some(open) = self.opened.get() else {
             return Ok(());
         };
         let theirs = self.memory.bind(py).getattr(intern!(py, "_block"))?;

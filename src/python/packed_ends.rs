@@ -30,15 +30,12 @@ pub(super) const ROOM: u64 = 4;
 
 /// The ends as one process has them.
 pub(super) struct Ends {
-    pub(super) forks: u64,
     pub(super) ring: Py<PyRing>,
     /// Says to others that the segment is in use.
     pub(super) block: Py<PyBlock>,
     pub(super) words: OnceLock<Words<RingIndices>>,
     pub(super) tx: OnceLock<Py<PyProducer>>,
     pub(super) rx: OnceLock<Taker>,
-    /// Those of a child which came by fork.
-    pub(super) next: OnceLock<Box<Ends>>,
 }
 
 /// The consuming end.
@@ -68,17 +65,9 @@ impl Taker {
 }
 
 impl Ends {
-    pub(super) fn new(forks: u64, ring: Py<PyRing>, block: Py<PyBlock>) -> Self {
-        let (tx, rx, next) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Ends { forks, ring, block, words: OnceLock::new(), tx, rx, next }
-    }
-
-    /// Those of the process with so many forks behind it.
-    pub(super) fn of(&self, forks: u64) -> Option<&Ends> {
-        match self.forks == forks {
-            true => Some(self),
-            false => self.next.get().and_then(|next| next.of(forks)),
-        }
+    pub(super) fn new(ring: Py<PyRing>, block: Py<PyBlock>) -> Self {
+        let (words, tx, rx) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Ends { ring, block, words, tx, rx }
     }
 
     /// Head and tail, once one of the roles is ours.

@@ -10,12 +10,11 @@ use super::end::{Deadline, Owner, Role};
 use super::errors;
 use super::packed::{self, Packed};
 use super::packed_ends::{Ends, POP, PUSH, Pop, Push, Want, get, push_within, put, within};
+use super::per_process::PerProcess;
 use super::ring::PyRing;
 use super::seconds::seconds;
 use crate::ring::{Consumer, Producer};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
-use crate::sys::fd::fork_count;
-use std::sync::OnceLock;
 
 /// The module whose Python functions make the rest of the class.
 const MODULE: &str = "ringspan.compat.membridge._ring";
@@ -56,43 +55,26 @@ struct PackedRing {
     capacity: usize,
     /// Written and read with the interpreter attached, so Relaxed everywhere.
     closed: AtomicBool,
-    first: OnceLock<Box<Ends>>,
+    ends: PerProcess<Ends>,
     last_sum: LastSum,
 }
 
 impl PackedRing {
     fn new(name: String, number: u64, capacity: usize) -> Self {
         let object = format!("ring {name}");
-        let (closed, first) = (AtomicBool::new(false), OnceLock::new());
-        PackedRing { name, number, object, capacity, closed, first, last_sum: LastSum::default() }
+        let (closed, ends) = (AtomicBool::new(false), PerProcess::new());
+        PackedRing { name, number, object, capacity, closed, ends, last_sum: LastSum::default() }
     }
 
     /// The ends of this process, whether or not they were closed.
     #[inline]
     fn attached<'a>(&'a self, py: Python<'_>) -> PyResult<&'a Ends> {
-        match self.first.get() {
-            Some(ends) if ends.forks == fork_count() => Ok(ends),
-            _ => self.attach(py),
-        }
-    }
-
-    #[cold]
-    fn attach<'a>(&'a self, py: Python<'_>) -> PyResult<&'a Ends> {
-        let (mut place, forks) = (&self.first, fork_count());
-        loop {
-            if let Some(ends) = place.get() {
-                if ends.forks == forks {
-                    return Ok(ends);
-                }
-                place = &ends.next;
-                continue;
-            }
+        self.ends.get_or_make(|| {
             let again = py.import(MODULE)?.getattr("_attach")?;
             let found = again.call1((&self.name, self.number, self.capacity))?;
             let (ring, block) = found.extract::<(Py<PyRing>, Py<PyBlock>)>()?;
-            // Where another thread was faster, its ring is taken and ours goes.
-            let _ = place.set(Box::new(Ends::new(forks, ring, block)));
-        }
+            Ok(Ends::new(ring, block))
+        })
     }
 
     #[inline]
@@ -185,7 +167,7 @@ impl PackedRing {
     /// Gives both roles up: the other end is told.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.closed.store(true, Ordering::Relaxed); // Relaxed: see the field
-        let Some(ends) = self.first.get().and_then(|first| first.of(fork_count())) else {
+        let Some(ends) = self.ends.get() else {
             return Ok(());
         };
         let pushes = ends.tx.get().map_or(Ok(()), |tx| tx.get().handle().close(py, PUSH, true));
