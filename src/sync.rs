@@ -64,6 +64,17 @@ pub(crate) fn load_seqcst(word: &AtomicU64) -> u64 {
     word.fetch_add(0, Ordering::Acquire)
 }
 
+/// A Release store to a word that others load by [`load_seqcst`]. For loom, to which those loads are
+/// read-modify-writes, one as well: it takes a store beside one of these for older than it, although
+/// it overwrote what was read there.
+#[inline(always)]
+pub(crate) fn store_release(word: &AtomicU64, value: u64) {
+    #[cfg(not(ringspan_loom))]
+    word.store(value, Ordering::Release);
+    #[cfg(ringspan_loom)]
+    word.swap(value, Ordering::Release);
+}
+
 /// The part of `event_listener` that we use, on loom's locks.
 #[cfg(ringspan_loom)]
 #[allow(dead_code, reason = "the models use a part of it")]

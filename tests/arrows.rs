@@ -40,6 +40,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("python/awaitable.rs", "the memory of a heap type made by hand"),
     ("python/awaitable_slots.rs", "the C slots of that type, am_send among them"),
     ("python/buffer.rs", "the buffer protocol, lending side"),
+    ("python/cells.rs", "cells that the interpreter lock guards"),
     ("python/convert_buffer.rs", "the buffer protocol, borrowing side"),
     ("python/segment.rs", "the buffer protocol of a segment, lending side"),
     ("python/block.rs", "the buffer protocol of a block, lending side"),

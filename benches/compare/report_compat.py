@@ -59,7 +59,7 @@ def rate(name: str, there: set[str], rounds: list[Round]) -> str:
 
 def summary(judged: list[Judged]) -> str:
     """The line under the tables: how many of the musts are met."""
-    measured = [row for row in judged if row.ratios]
+    measured = [row for row in judged if row.ratios and row.gate.must is not None]
     if not measured:
         return "\nNo original is installed here, so nothing is judged."
     met = [row for row in measured if row.gate.reaches(middle(row.ratios), row.gate.must or 0)]

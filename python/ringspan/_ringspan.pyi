@@ -10,6 +10,7 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import Context as _ContextVars
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar, final, overload
@@ -35,6 +36,7 @@ __all__ = [
     "HandleStat",
     "Holder",
     "Lent",
+    "MappedView",
     "Method",
     "Peer",
     "Producer",
@@ -46,6 +48,7 @@ __all__ = [
     "SharedBool",
     "SharedFloat",
     "SharedInt",
+    "SpscRingBuffer",
     "Value",
     "View",
     "Watch",
@@ -3344,22 +3347,33 @@ class _Block:
     ) -> None: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
-@disjoint_base
-class _PackedView:
-    """A cursor over the bytes of a block that reads and writes packed items under its lock.
+#: What can be packed; a bool is an int, and an int is a float to type checkers.
+_Packed: TypeAlias = float | str | bytes | bytearray
 
-    A class that derives from it gives another block by `_attach()` where `fork` has brought it into
-    a child. `_guard`: a guard of the block that the caller has, whose lock is used.
+@final
+class MappedView:
+    """A view of a segment, from `SharedMemory.map`, with a cursor of its own.
+
+    Every call reads or writes under the lock of the segment: many may read at once, one writes
+    alone. Waiting parks the thread, for `timeout` seconds at most, else `ringspan.Timeout`. A
+    killed reader vanishes from the lock. A writer that is killed inside a write leaves
+    `ringspan.Poisoned` to all who come later, until `zero` or `clear_poison`.
+
+    | Python               | stored as                    | bytes          |
+    |----------------------|------------------------------|----------------|
+    | `bool`               | `u8`, 0 or 1                 | 1              |
+    | `int`                | `i64`                        | 8              |
+    | `float`              | `f64`                        | 8              |
+    | `str`                | `u32` length, then UTF-8     | 4 and the text |
+    | `bytes`, `bytearray` | as they are, without length  | all of them    |
+
+    Tags to read by: "bool", "int" or "i64", "float" or "f64", "f32", "i32", "u8", "u32", "u64",
+    "str". Items lie without gaps, in native byte order. Without `offset` a call works at the
+    cursor and moves it; with it the cursor stays. What fails changes nothing.
     """
 
-    def __new__(cls, block: _Block) -> Self: ...
     def write(
-        self,
-        data: float | str | bytes | bytearray,
-        offset: int | None = None,
-        *,
-        timeout: float | None = None,
-        _guard: Guard | None = None,
+        self, data: _Packed, offset: int | None = None, *, timeout: float | None = None
     ) -> None:
         """Writes one value.
 
@@ -3368,19 +3382,14 @@ class _PackedView:
         """
 
     def write_mixed(
-        self,
-        items: list[Any],
-        offset: int | None = None,
-        *,
-        timeout: float | None = None,
-        _guard: Guard | None = None,
+        self, items: list[Any], offset: int | None = None, *, timeout: float | None = None
     ) -> None:
         """Writes values one behind the other; a list among them counts as its elements.
 
         Raises as `write`.
         """
 
-    def read(self, tag: str, *, timeout: float | None = None, _guard: Guard | None = None) -> Any:
+    def read(self, tag: str, *, timeout: float | None = None) -> Any:
         """Reads one item at the cursor, by the tag of what was written there.
 
         Raises `ValueError` for an unknown tag, and if the view ends before the item.
@@ -3392,30 +3401,22 @@ class _PackedView:
         offset: int | None = None,
         *,
         timeout: float | None = None,
-        _guard: Guard | None = None,
     ) -> list[Any]:
         """Reads items one behind the other: for each `(tag, count)` a list, or one item if 1.
 
         Raises `ValueError` as `read`, and for entries that are no tuples.
         """
 
-    def read_range(
-        self,
-        offset: int,
-        length: int,
-        *,
-        timeout: float | None = None,
-        _guard: Guard | None = None,
-    ) -> bytes:
+    def read_range(self, offset: int, length: int, *, timeout: float | None = None) -> bytes:
         """Copies `length` bytes from `offset` on.
 
         Raises `ValueError` if `length` is 0 or they do not all lie in the view.
         """
 
-    def read_all(self, *, timeout: float | None = None, _guard: Guard | None = None) -> bytes:
+    def read_all(self, *, timeout: float | None = None) -> bytes:
         """Copies all bytes."""
 
-    def zero(self, *, timeout: float | None = None, _guard: Guard | None = None) -> None:
+    def zero(self, *, timeout: float | None = None) -> None:
         """Fills the view with zeros; the cursor stays. Poison is gone then."""
 
     def seek(self, pos: int = 0) -> None:
@@ -3428,34 +3429,103 @@ class _PackedView:
         """Where the cursor is."""
 
     def size(self) -> int:
-        """Bytes in the view, 4 less than in the segment."""
+        """Bytes in the view."""
 
+    def awrite(self, data: _Packed, offset: int | None = None) -> Coroutine[Any, Any, None]:
+        """As `write`, awaiting the lock. Cancelled, it has written nothing."""
+
+    def awrite_mixed(
+        self, items: list[Any], offset: int | None = None
+    ) -> Coroutine[Any, Any, None]:
+        """As `write_mixed`, awaiting the lock. Cancelled, it has written nothing."""
+
+    def aread(self, tag: str) -> Coroutine[Any, Any, Any]:
+        """As `read`, awaiting the lock. Cancelled, it has not moved the cursor."""
+
+    def aread_mixed(
+        self, schema: list[tuple[str, int]], offset: int | None = None
+    ) -> Coroutine[Any, Any, list[Any]]:
+        """As `read_mixed`, awaiting the lock. Cancelled, it has not moved the cursor."""
+
+    def aread_range(self, offset: int, length: int) -> Coroutine[Any, Any, bytes]:
+        """As `read_range`, awaiting the lock."""
+
+    def aread_all(self) -> Coroutine[Any, Any, bytes]:
+        """As `read_all`, awaiting the lock."""
+
+    def azero(self) -> Coroutine[Any, Any, None]:
+        """As `zero`, awaiting the lock."""
+
+    def reader_count(self) -> int:
+        """How many read now; 0 if somebody writes. Threads of one process count as one."""
+
+    def is_write_locked(self) -> bool:
+        """Whether somebody writes now."""
+
+    def version(self) -> int:
+        """How often the view was written, by anybody."""
+
+    def achanged(self, since: int | None = None) -> Coroutine[Any, Any, int]:
+        """Waits until the version differs from `since` (None: from what it is at the start)."""
+
+    def changed(self, since: int | None = None, timeout: float | None = None) -> int:
+        """As `achanged`, parking the thread; `ringspan.Timeout` when the time is over."""
+
+    def reading(self, timeout: float | None = None) -> AbstractContextManager[memoryview]:
+        """The bytes, read-only, while nobody writes: `with view.reading() as buf:`."""
+
+    def writing(self, timeout: float | None = None) -> AbstractContextManager[memoryview]:
+        """The bytes, while nobody else reads or writes: `with view.writing() as buf:`."""
+
+    def areading(self) -> AbstractAsyncContextManager[memoryview]:
+        """As `reading`: `async with view.areading() as buf:`."""
+
+    def awriting(self) -> AbstractAsyncContextManager[memoryview]:
+        """As `writing`: `async with view.awriting() as buf:`."""
+
+    def is_poisoned(self) -> bool:
+        """Whether a writer was killed inside a write, and nobody said since that all is well."""
+
+    def clear_poison(self) -> None:
+        """Says that the bytes are in order, whatever a killed writer left."""
+
+    def close(self) -> None:
+        """Gives the view up; the segment stays open. What is asked of it later is `ValueError`."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
     @property
-    def _block(self) -> _Block:
-        """The block, of this process."""
+    def _block(self) -> _Block: ...
 
-    def _give_up(self) -> _Block | None:
-        """Ends the view. What it was a view of; None if it was closed before."""
+@final
+class SpscRingBuffer:
+    """A ring of messages from one producer to one consumer, from `SharedMemory.spsc`.
 
-@disjoint_base
-class _PackedRing:
-    """Both ends of a ring of packed messages.
+    The first `push` makes this process the producer, the first `pop` the consumer, until the handle
+    and its rings are gone, or `close`; a second live process in the same role gets
+    `ringspan.RoleTaken`. A killed one leaves whole messages, and its role free.
 
-    A class that derives from it makes sure by `_attach()` that the ring is there still, where
-    `fork` has brought it into a child, and gives its name.
+    A message is one value, or a list of values packed without gaps: `bool` (1 byte), `int` (`i64`),
+    `float` (`f64`), `str` (`u32` length and UTF-8), `bytes` and `bytearray` as they are. It counts
+    as 4 bytes and its own.
+
+    With `timeout` (seconds, `math.inf` for ever), `push` and `pop` park the thread while there is
+    no room or no message; `apush` and `apop` await that. Should the other end go meanwhile, those
+    who wait are told: `ringspan.PeerDied`, `ringspan.Closed` or `ringspan.PeerClosed`.
     """
 
-    def __new__(cls, name: str, capacity: int) -> Self: ...
-    def push(
-        self,
-        data: float | str | bytes | bytearray | list[Any],
-        *,
-        timeout: float | None = None,
-    ) -> bool:
+    def push(self, data: _Packed | list[Any], *, timeout: float | None = None) -> bool:
         """Publishes one message. False: there is no room for it (within `timeout`).
 
-        Raises `ringspan.TooLarge` (a `ValueError`) if it can never have room, `ValueError` for a
-        type that cannot be packed.
+        Raises `TooLarge` (a `ValueError`) if it can never have room, `ValueError` for a type that
+        cannot be packed.
         """
 
     def pop(self, tag: str | None = None, *, timeout: float | None = None) -> Any:
@@ -3467,19 +3537,10 @@ class _PackedRing:
     def pop_mixed(
         self, schema: list[tuple[str, int]], *, timeout: float | None = None
     ) -> list[Any] | None:
-        """Takes the oldest message, by a schema as of `MappedView.read_mixed`; None: there is none.
+        """Takes the oldest message, by a schema as of `read_mixed` of a view; None: there is none.
 
         Raises `ValueError` if the message is no such thing; it stays.
         """
-
-    def _apush(self, data: float | str | bytes | bytearray | list[Any]) -> Awaitable[bool]:
-        """As `push`, to be awaited."""
-
-    def _apop(self, tag: str | None = None) -> Awaitable[Any]:
-        """As `pop`, to be awaited."""
-
-    def _apop_mixed(self, schema: list[tuple[str, int]]) -> Awaitable[list[Any]]:
-        """As `pop_mixed`, to be awaited."""
 
     def used(self) -> int:
         """Bytes that the messages in the ring count as."""
@@ -3488,7 +3549,7 @@ class _PackedRing:
         """Bytes that are left."""
 
     def capacity(self) -> int:
-        """Bytes of room: the size of the segment less 24."""
+        """Bytes of room."""
 
     def is_empty(self) -> bool:
         """Whether there is no message."""
@@ -3499,9 +3560,30 @@ class _PackedRing:
     def close(self) -> None:
         """Gives up the roles that this process has in the ring; the other end is told."""
 
+    def apush(self, data: _Packed | list[Any]) -> Coroutine[Any, Any, bool]:
+        """As `push`, waiting for room. Cancelled, it has published nothing."""
+
+    def apop(self, tag: str | None = None) -> Coroutine[Any, Any, Any]:
+        """As `pop`, waiting for a message. Cancelled, it has taken nothing."""
+
+    def apop_mixed(self, schema: list[tuple[str, int]]) -> Coroutine[Any, Any, list[Any]]:
+        """As `pop_mixed`, waiting for a message. Cancelled, it has taken nothing."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
     @property
-    def _closed(self) -> bool:
-        """Whether it was closed here."""
+    def _closed(self) -> bool: ...
+
+def _mapped_view(memory: Any, size: int, /) -> MappedView: ...
+def _packed_ring(name: str, number: int, capacity: int, /) -> SpscRingBuffer: ...
+def _quota_ring(name: str, quota: int, /) -> Ring: ...
 
 @disjoint_base
 class _Exported:

@@ -5,8 +5,6 @@ use crate::error::{Fault, FaultKind, errno};
 use crate::layout::ArrayArea;
 use crate::notify::Endpoint;
 use crate::notify::shared::Blocked;
-#[cfg(feature = "python")]
-use crate::region::map::Words;
 use crate::rwlock::core::{Core, bury};
 use crate::segment::{ChangedError, version};
 use crate::sys::fd::Fd;
@@ -15,9 +13,9 @@ use std::time::{Duration, Instant};
 /// Raises the version and wakes everybody who waits for that. Few steps while nobody sleeps: whoever
 /// does, here or elsewhere, is in the mask of the parked before its last look at the version.
 #[inline]
-pub(crate) fn raise(core: &Core, area: &ArrayArea) -> Result<u64, Fault> {
+pub(crate) fn raise(core: &Core) -> Result<u64, Fault> {
     core.region().check_fork()?;
-    let version = version::raise(&area.bytes);
+    let version = version::raise(&core.region().kind_area::<ArrayArea>().bytes);
     if core.is_anybody_parked() {
         core.shared().with(Endpoint::wake_all)?;
         core.shared().notify_local();
@@ -44,13 +42,7 @@ impl Block {
     /// A notifier killed half-way has raised the version or not. If it has, everybody is woken, be it
     /// by its death.
     pub fn notify(&self) -> Result<u64, Fault> {
-        raise(&*self.core()?, &self.inner.area)
-    }
-
-    /// Where lock and version stand, for good.
-    #[cfg(feature = "python")]
-    pub(crate) fn area(&self) -> Words<ArrayArea> {
-        self.inner.region.kind_words()
+        raise(&*self.core()?)
     }
 
     /// Waits until the version differs from `since` (`None`: from what it is when this is first

@@ -47,7 +47,7 @@ const LOOKS: u32 = 16;
 /// What the face needs of an endpoint. Called by one thread at a time, with the interpreter attached.
 pub(crate) trait Parkable: Send + Sync + 'static {
     /// A new duplicate of the pollable fd (never the public `fileno()`).
-    fn park_fd(&self) -> PyResult<Fd>;
+    fn park_fd(&self, py: Python<'_>) -> PyResult<Fd>;
 
     /// Steps 1 to 4 of the wake protocol. True: a wake will come. False: something happened since
     /// the last [`Parkable::disarm`] that polling will show (a message, room, a death). The
@@ -334,8 +334,8 @@ impl Face {
     }
 
     /// See [`Parkable::park_fd`].
-    pub(super) fn park_fd(&self) -> PyResult<Fd> {
-        self.handle.park_fd()
+    pub(super) fn park_fd(&self, py: Python<'_>) -> PyResult<Fd> {
+        self.handle.park_fd(py)
     }
 
     /// The reader callback.

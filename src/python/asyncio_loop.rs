@@ -29,7 +29,7 @@ impl Reader {
         face: &Arc<Face>,
         name: &str,
     ) -> PyResult<Reader> {
-        let fd = face.park_fd()?;
+        let fd = face.park_fd(py)?;
         let weak: Weak<Face> = Arc::downgrade(face);
         let callback = PyCFunction::new_closure(py, None, None, move |args, _| {
             if let Some(face) = weak.upgrade() {

@@ -198,7 +198,7 @@ impl PyBlock {
 
     /// How often `notify` was called, by anybody.
     #[getter]
-    fn version(&self) -> PyResult<u64> {
+    pub(super) fn version(&self) -> PyResult<u64> {
         Ok(self.locking.block_handle()?.version())
     }
 
@@ -209,14 +209,14 @@ impl PyBlock {
 
     /// Waits until the version differs from `since`, and returns it.
     #[pyo3(signature = (since=None))]
-    fn changed(&self, py: Python<'_>, since: Option<u64>) -> PyResult<Py<PyAny>> {
+    pub(super) fn changed(&self, py: Python<'_>, since: Option<u64>) -> PyResult<Py<PyAny>> {
         let owner = Arc::clone(&self.locking) as Arc<_>;
         changes::awaited(py, owner, "changed", Until::Changed(since))
     }
 
     /// As `changed`, parking the thread.
     #[pyo3(signature = (since=None, timeout=None))]
-    fn blocking_changed(
+    pub(super) fn blocking_changed(
         &self,
         py: Python<'_>,
         since: Option<u64>,
@@ -274,12 +274,12 @@ impl PyBlock {
 
     /// Whether a writer died and nobody cleared that since.
     #[getter]
-    fn is_poisoned(&self) -> PyResult<bool> {
+    pub(super) fn is_poisoned(&self) -> PyResult<bool> {
         Ok(self.locking.block_handle()?.is_poisoned())
     }
 
     /// Says that the bytes are in order again.
-    fn clear_poison(&self) -> PyResult<()> {
+    pub(super) fn clear_poison(&self) -> PyResult<()> {
         self.locking.open_handle()?.clear_poison().map_err(|fault| errors::fault(&fault))
     }
 

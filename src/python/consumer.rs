@@ -341,7 +341,7 @@ impl PyConsumer {
         self.handle.core.config.reduce(py, "Consumer")
     }
 
-    fn __repr__(&self) -> String {
-        self.handle.describe()
+    fn __repr__(&self, py: Python<'_>) -> String {
+        self.handle.describe(py)
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::asyncio::{Face, Parkable};
 use super::awaitable::{Operation, awaitable};
 use super::buffer::GiveBack;
+use super::cells::{LoneCell, LoneGuard};
 use super::errors;
 use super::ring::Config;
 use super::signals;
@@ -17,7 +18,7 @@ use crate::error::OpenError;
 use crate::region::Region;
 use crate::ring::bind::{End, Signals};
 use crate::ring::{Ring, Stop};
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, try_lock};
+use crate::sync::{AtomicU64, Ordering};
 use crate::sys::fd::Fd;
 
 /// An end of a ring, as the binding sees it.
@@ -42,7 +43,7 @@ enum Stage<R> {
     Gone(&'static str),
 }
 
-/// What the lock of an end protects.
+/// What one call at a time has to itself.
 pub(crate) struct State<R: Role> {
     stage: Stage<R>,
     /// The piece of the ring that is lent, by its number.
@@ -52,11 +53,11 @@ pub(crate) struct State<R: Role> {
     leaving: Option<bool>,
 }
 
-/// The Rust end of a Python object, and its lock.
+/// The Rust end of a Python object.
 pub(crate) struct Core<R: Role> {
     pub(crate) config: Arc<Config>,
     object: String,
-    state: Mutex<State<R>>,
+    state: LoneCell<State<R>>,
     /// The number of the lent piece that came back last. Written and read with the interpreter
     /// attached, so Relaxed everywhere.
     back: AtomicU64,
@@ -77,9 +78,9 @@ pub(crate) trait Owner: PyClass<Frozen = True> + Send + Sync {
     fn handle(&self) -> &Handle<Self::R>;
 }
 
-/// The lock of an end is held, its role is attached, nothing is lent.
+/// The call is inside the end, its role is attached, nothing is lent.
 pub(crate) struct Inside<'a, R: Role> {
-    state: MutexGuard<'a, State<R>>,
+    state: LoneGuard<'a, State<R>>,
     core: &'a Core<R>,
 }
 
@@ -124,15 +125,18 @@ impl<R: Role> Inside<'_, R> {
     }
 }
 
+#[cold]
+fn busy(verb: &str) -> PyErr {
+    PyRuntimeError::new_err(format!(
+        "{verb}: another call is inside this handle; one thread at a time, and not from a signal \
+         handler or a finalizer (open a handle per thread, or hold a lock around it)"
+    ))
+}
+
 impl<R: Role> Core<R> {
     #[inline]
-    fn lock(&self, verb: &str) -> PyResult<MutexGuard<'_, State<R>>> {
-        try_lock(&self.state).ok_or_else(|| {
-            PyRuntimeError::new_err(format!(
-                "{verb}: another call is inside this handle; one thread at a time, and not from a \
-                 signal handler or a finalizer (open a handle per thread, or hold a lock around it)"
-            ))
-        })
+    fn lock<'a>(&'a self, py: Python<'a>, verb: &str) -> PyResult<LoneGuard<'a, State<R>>> {
+        self.state.enter(py).ok_or_else(|| busy(verb))
     }
 
     fn attach(&self) -> PyResult<R> {
@@ -185,27 +189,29 @@ impl<R: Role> GiveBack for Core<R> {
     fn give_back(&self, number: u64) {
         self.back.store(number, Ordering::Relaxed); // Relaxed: see the field
         // Whoever is inside settles when it leaves, or at its next verb.
-        if let Some(mut state) = try_lock(&self.state) {
-            self.settle(&mut state);
-        }
+        Python::try_attach(|py| {
+            if let Some(mut state) = self.state.enter(py) {
+                self.settle(&mut state);
+            }
+        });
     }
 }
 
 impl<R: Role> Parkable for Core<R> {
-    fn park_fd(&self) -> PyResult<Fd> {
-        let mut state = self.lock(R::NOUN)?;
+    fn park_fd(&self, py: Python<'_>) -> PyResult<Fd> {
+        let mut state = self.lock(py, R::NOUN)?;
         let Stage::Live(role) = &mut state.stage else { return Err(self.gone("closed")) };
         role.base().park_fd().map_err(|err| errors::fault(&err))
     }
 
-    fn arm(&self, _py: Python<'_>) -> PyResult<bool> {
-        let mut state = self.lock(R::NOUN)?;
+    fn arm(&self, py: Python<'_>) -> PyResult<bool> {
+        let mut state = self.lock(py, R::NOUN)?;
         let Stage::Live(role) = &mut state.stage else { return Ok(false) };
         role.base().arm_only().map_err(|stop| R::stopped(stop, &self.object))
     }
 
-    fn disarm(&self, _py: Python<'_>) -> PyResult<()> {
-        let mut state = self.lock(R::NOUN)?;
+    fn disarm(&self, py: Python<'_>) -> PyResult<()> {
+        let mut state = self.lock(py, R::NOUN)?;
         let Stage::Live(role) = &mut state.stage else { return Ok(()) };
         role.base().disarm_only().map_err(|err| errors::fault(&err))
     }
@@ -217,7 +223,7 @@ impl<R: Role> Handle<R> {
         let core = Arc::new(Core {
             object: format!("ring {slash}{}", config.name),
             config,
-            state: Mutex::new(State { stage, out: None, last_out: 0, leaving: None }),
+            state: LoneCell::new(State { stage, out: None, last_out: 0, leaving: None }),
             back: AtomicU64::new(0),
         });
         Handle { face: Face::new(Arc::clone(&core) as Arc<dyn Parkable>), core }
@@ -233,18 +239,18 @@ impl<R: Role> Handle<R> {
         Self::new(config, Stage::Later)
     }
 
-    /// Takes the lock for a verb that does not wait.
+    /// Lets a verb in that does not wait.
     ///
     /// # Errors
     ///
     /// RuntimeError that names the thread inside; BufferError while something is lent; the handle is
     /// closed; the role cannot be attached.
     #[inline]
-    pub(crate) fn enter(&self, py: Python<'_>, verb: &str) -> PyResult<Inside<'_, R>> {
+    pub(crate) fn enter<'a>(&'a self, py: Python<'a>, verb: &str) -> PyResult<Inside<'a, R>> {
         if self.face.is_busy() {
             self.face.check(py, verb)?;
         }
-        let mut inside = Inside { state: self.core.lock(verb)?, core: &self.core };
+        let mut inside = Inside { state: self.core.lock(py, verb)?, core: &self.core };
         if inside.state.out.is_some() || matches!(inside.state.stage, Stage::Later) {
             inside.make_ready()?;
         }
@@ -252,32 +258,24 @@ impl<R: Role> Handle<R> {
     }
 
     /// As [`Handle::enter`], but something may be lent: for what does not touch the messages.
-    pub(crate) fn look_in(&self, py: Python<'_>, verb: &str) -> PyResult<Inside<'_, R>> {
+    pub(crate) fn look_in<'a>(&'a self, py: Python<'a>, verb: &str) -> PyResult<Inside<'a, R>> {
         self.face.check(py, verb)?;
-        let mut inside = Inside { state: self.core.lock(verb)?, core: &self.core };
+        let mut inside = Inside { state: self.core.lock(py, verb)?, core: &self.core };
         if matches!(inside.state.stage, Stage::Later) {
             inside.make_ready()?;
         }
         Ok(inside)
     }
 
-    /// Looks at the end by `look` if it has its role, and nobody is inside.
-    pub(crate) fn glance<T>(&self, look: impl FnOnce(&mut R) -> T) -> Option<T> {
-        match &mut try_lock(&self.core.state)?.stage {
-            Stage::Live(role) => Some(look(role)),
-            _ => None,
-        }
-    }
-
     /// The piece that is lent under `number`, to be committed.
-    pub(crate) fn take_lent(
-        &self,
-        py: Python<'_>,
+    pub(crate) fn take_lent<'a>(
+        &'a self,
+        py: Python<'a>,
         verb: &str,
         number: u64,
-    ) -> PyResult<(Inside<'_, R>, R::Out)> {
+    ) -> PyResult<(Inside<'a, R>, R::Out)> {
         self.face.check(py, verb)?;
-        let mut inside = Inside { state: self.core.lock(verb)?, core: &self.core };
+        let mut inside = Inside { state: self.core.lock(py, verb)?, core: &self.core };
         match inside.state.out.take_if(|(out, _)| *out == number) {
             Some((_, out)) => Ok((inside, out)),
             None => Err(self.core.gone("closed")),
@@ -311,9 +309,11 @@ impl<R: Role> Handle<R> {
             }
         };
         let bell = listening.bell();
+        // Another one may have come in since; it is told below.
+        let mut inside = core.state.enter(py);
+        let state = inside.as_deref_mut();
         let outcome = py.detach(|| {
-            let mut state = try_lock(&core.state)?;
-            let Stage::Live(role) = &mut state.stage else { return None };
+            let Stage::Live(role) = &mut state?.stage else { return None };
             let mut ask = || {
                 // While the interpreter shuts down nobody handles signals.
                 raised = Python::try_attach(|py| {
@@ -325,13 +325,16 @@ impl<R: Role> Handle<R> {
             };
             Some(wait(role, &mut Signals { bell, ask: &mut ask }))
         });
+        drop(inside);
         listening.end(py);
         self.face.leave(py);
         match (raised, outcome) {
             (Some(err), _) => Err(err),
             (None, Some(Ok(found))) => Ok(found),
             (None, Some(Err(stop))) => Err(R::stopped(stop, &core.object)),
-            (None, None) => Err(self.core.lock(verb).err().unwrap_or_else(|| core.gone("closed"))),
+            (None, None) => {
+                Err(self.core.lock(py, verb).err().unwrap_or_else(|| core.gone("closed")))
+            }
         }
     }
 
@@ -356,7 +359,7 @@ impl<R: Role> Handle<R> {
     pub(crate) fn close(&self, py: Python<'_>, verb: &str, closed: bool) -> PyResult<()> {
         self.face.check(py, verb)?;
         {
-            let mut state = self.core.lock(verb)?;
+            let mut state = self.core.lock(py, verb)?;
             self.core.settle(&mut state);
             if matches!(state.stage, Stage::Gone(_)) {
                 return Ok(());
@@ -373,7 +376,7 @@ impl<R: Role> Handle<R> {
         }
         self.face.close(py);
         let how = if closed { "closed" } else { "detached" };
-        let old = std::mem::replace(&mut self.core.lock(verb)?.stage, Stage::Gone(how));
+        let old = std::mem::replace(&mut self.core.lock(py, verb)?.stage, Stage::Gone(how));
         // Tasks that wait find the handle closed.
         self.face.kick(py);
         match old {
@@ -383,8 +386,8 @@ impl<R: Role> Handle<R> {
     }
 
     /// How `__repr__` describes the handle.
-    pub(crate) fn describe(&self) -> String {
-        let how = match try_lock(&self.core.state).as_deref() {
+    pub(crate) fn describe(&self, py: Python<'_>) -> String {
+        let how = match self.core.state.enter(py).as_deref() {
             Some(State { stage: Stage::Later, .. }) => "not attached yet",
             Some(State { stage: Stage::Live(_), .. }) => "attached",
             Some(State { stage: Stage::Gone(how), .. }) => how,

@@ -132,12 +132,6 @@ pub(crate) fn too_large(fault: &Fault, len: usize, max: u64) -> PyErr {
     class::TooLarge::new_err((fault.to_string(), fault.errno(), len, max))
 }
 
-/// Nobody takes what is pushed.
-#[cold]
-pub(crate) fn peer_closed(fault: &Fault) -> PyErr {
-    class::PeerClosed::new_err((fault.to_string(), fault.errno()))
-}
-
 /// The time-out of a `blocking_` verb is over.
 pub(crate) fn timeout(fault: &Fault) -> PyErr {
     class::Timeout::new_err((fault.to_string(), fault.errno()))
@@ -162,6 +156,22 @@ pub(crate) fn codec(py: Python<'_>, object: &str, cause: PyErr) -> PyErr {
     let err = class::CodecError::new_err((format!("{object}: {}", cause.value(py)),));
     err.set_cause(py, Some(cause));
     err
+}
+
+/// A message that a ring with a quota can never take, with what it counts as.
+#[cold]
+pub(crate) fn frame(object: &str, frame: usize, capacity: usize) -> PyErr {
+    let text = format!("{object}: message too large: frame_len={frame} > capacity={capacity}");
+    class::TooLarge::new_err((text, libc::EMSGSIZE, frame, capacity))
+}
+
+/// A push that waited would wait for somebody who has gone.
+#[cold]
+pub(crate) fn deserted(object: &str) -> PyErr {
+    class::PeerClosed::new_err((
+        format!("{object}: it is full, and its consumer has gone"),
+        libc::EPIPE,
+    ))
 }
 
 /// A view that was not read, written or moved.

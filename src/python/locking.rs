@@ -4,6 +4,7 @@
 use pyo3::prelude::*;
 use std::sync::Arc;
 
+use super::cells::{KeptCell, KeptGuard};
 use super::changes::{Changing, Source};
 use super::end::Deadline;
 use super::errors;
@@ -33,6 +34,8 @@ pub(crate) struct Locking {
     faces: LoopFaces,
     /// None once closed. Taken with the interpreter attached, for plain statements only.
     handle: Mutex<Option<Locked>>,
+    /// The attached handle, for verbs that are over soon; from the first of them on.
+    core: KeptCell<Arc<Core>>,
     pub(super) holding: Arc<Holding>,
     /// "lock /l".
     pub(super) object: Arc<str>,
@@ -51,7 +54,14 @@ impl Locking {
         }
         let is_block = matches!(handle, Locked::Block(_));
         let handle = Mutex::new(Some(handle));
-        Locking { faces, handle, holding: Arc::default(), object, is_block }
+        Locking {
+            faces,
+            handle,
+            core: KeptCell::empty(),
+            holding: Arc::default(),
+            object,
+            is_block,
+        }
     }
 
     /// What was opened.
@@ -82,6 +92,23 @@ impl Locking {
         }
     }
 
+    /// The attached handle of this process, kept while a verb is inside. In a child that came by fork
+    /// it is the parent's: who may be in one asks for that first.
+    #[inline]
+    pub(crate) fn inside<'a>(&'a self, py: Python<'a>) -> PyResult<KeptGuard<'a, Arc<Core>>> {
+        match self.core.enter(py) {
+            Some(core) => Ok(core),
+            None => self.attach_inside(py),
+        }
+    }
+
+    #[cold]
+    fn attach_inside<'a>(&'a self, py: Python<'a>) -> PyResult<KeptGuard<'a, Arc<Core>>> {
+        self.core.put(py, Arc::clone(self.open_handle()?.core()));
+        let closed = || errors::closed_handle(&self.object, "handle", "closed");
+        self.core.enter(py).ok_or_else(closed)
+    }
+
     pub(crate) fn faces(&self) -> &LoopFaces {
         &self.faces
     }
@@ -92,6 +119,7 @@ impl Locking {
 
     /// Gives the handle up. Guards that are out keep the lock, tasks that wait get an error.
     pub(crate) fn close(&self, py: Python<'_>) {
+        self.core.end(py);
         let handle = lock(&self.handle).take();
         self.faces.close(py);
         drop(handle);

@@ -150,7 +150,7 @@ impl Waits {
 }
 
 impl Parkable for Waits {
-    fn park_fd(&self) -> PyResult<Fd> {
+    fn park_fd(&self, _py: Python<'_>) -> PyResult<Fd> {
         let fd = self.with(|live| {
             live.set.fd().duplicate().map_err(|err| live.region.os_fault("dup", &err))
         })?;
@@ -174,7 +174,7 @@ impl Parkable for Waits {
 struct Nowhere;
 
 impl Parkable for Nowhere {
-    fn park_fd(&self) -> PyResult<Fd> {
+    fn park_fd(&self, _py: Python<'_>) -> PyResult<Fd> {
         Err(PyRuntimeError::new_err("nothing waits here"))
     }
 

@@ -16,11 +16,14 @@
 //! | `scalar` | SharedInt, SharedFloat, SharedBool |
 //! | `changes` | waiting for a change of either; Watch |
 //! | `buffer` | memory of a mapping as an object that exports it |
+//! | `per_process` | what an object has anew in a child that came by fork |
+//! | `cells` | what only one thread at a time can be inside of, told by a flag |
 //! | `locking` | what every class has whose bytes lie under a lock |
 //! | `rwlock`, `rwlock_take`, `rwlock_ops` | RwLock; how it is taken, at once, blocking, awaited |
 //! | `block` | _Block, of which arrays are made |
 //! | `packed` | the packed items of membridge |
-//! | `packed_view`, `packed_ring`, `packed_ring_ops` | _PackedView, a cursor over them in a block; _PackedRing, messages of them |
+//! | `packed_block`, `packed_view` | what is done with them in a block; MappedView, a cursor over it |
+//! | `packed_ends`, `packed_ring` | what is done with them in a ring; SpscRingBuffer, messages of them |
 //! | `exported` | _Exported, for Python classes that lend the bytes of a block |
 //! | `rwlock_guard`, `rwlock_hold` | its guards, and what the views of the bytes keep |
 //! | `holding` | who holds guards of a handle, so that nobody waits for himself |
@@ -37,6 +40,7 @@ mod awaitable;
 mod awaitable_slots;
 mod block;
 mod buffer;
+mod cells;
 mod changes;
 mod consumer;
 mod consumer_ops;
@@ -57,9 +61,11 @@ mod lent;
 mod locking;
 mod loop_faces;
 mod packed;
+mod packed_block;
+mod packed_ends;
 mod packed_ring;
-mod packed_ring_ops;
 mod packed_view;
+mod per_process;
 mod producer;
 mod producer_ops;
 mod ring;
@@ -111,8 +117,8 @@ fn ringspan_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<segment::PySegment>()?;
     m.add_class::<rwlock::PyRwLock>()?;
     m.add_class::<block::PyBlock>()?;
-    m.add_class::<packed_view::PyPackedView>()?;
-    m.add_class::<packed_ring::PyPackedRing>()?;
+    packed_view::register(m)?;
+    packed_ring::register(m)?;
     m.add_class::<exported::Exported>()?;
     m.add_class::<rwlock_ops::PyAcquire>()?;
     m.add_class::<rwlock_guard::PyGuard>()?;

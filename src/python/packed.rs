@@ -1,22 +1,203 @@
-//! The packed items of membridge: native byte order, no gaps, no tags.
+//! The packed items of `ringspan.compat.membridge`: native byte order, no gaps, no tags. A bool is a
+//! byte, an int an i64, a float an f64, a str its UTF-8 behind a u32 length; bytes and bytearrays stand
+//! as they are, without a length.
 //!
-//! A bool is a byte, an int an i64, a float an f64, a str its UTF-8 behind a u32 length; bytes and
-//! bytearrays stand as they are, without a length. Tags name more numbers to read than are written.
+//! Values become bytes before the memory is touched, and bytes become values from a slice whose bounds
+//! are checked on every use.
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyList, PyString, PyTuple};
-use std::borrow::Cow;
 
-/// Bytes of the length before a str.
-const PREFIX: usize = 4;
+/// Bytes of the length of a str.
+const LENGTH: usize = 4;
 
-/// What an item is read as.
+/// What was packed.
+pub(super) enum Packed<'a> {
+    /// The first so many bytes, as they lie in memory. (A word of its own: pieces of it would be moved
+    /// about one by one.)
+    Number(u64, usize),
+    /// Without its length.
+    Text(&'a str),
+    Raw(&'a [u8]),
+    Owned(Vec<u8>),
+}
+
+impl<'a> Packed<'a> {
+    /// The bytes of one value.
+    ///
+    /// # Errors
+    ///
+    /// ValueError for a type that has no form, OverflowError for an int beyond 64 bits.
+    #[inline(always)] // else what it returns goes through memory
+    pub(super) fn of(value: &'a Bound<'_, PyAny>) -> PyResult<Self> {
+        if value.is_exact_instance_of::<PyInt>() {
+            return int(value).map(|number| Packed::Number(number.cast_unsigned(), 8));
+        }
+        if let Ok(bytes) = value.cast::<PyBytes>() {
+            return Ok(Packed::Raw(bytes.as_bytes()));
+        }
+        if let Ok(text) = value.cast::<PyString>() {
+            let text = text.to_str()?;
+            if u32::try_from(text.len()).is_err() {
+                return Err(PyValueError::new_err("a str of 4 GiB or more cannot be packed"));
+            }
+            return Ok(Packed::Text(text));
+        }
+        if let Ok(float) = value.cast::<PyFloat>() {
+            return Ok(Packed::Number(float.value().to_bits(), 8));
+        }
+        Self::rare(value)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn rare(value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Ok(flag) = value.cast::<PyBool>() {
+            let mut byte = [0; 8];
+            byte[0] = u8::from(flag.is_true());
+            return Ok(Packed::Number(u64::from_ne_bytes(byte), 1));
+        }
+        if value.is_instance_of::<PyInt>() {
+            return int(value).map(|number| Packed::Number(number.cast_unsigned(), 8));
+        }
+        if let Ok(bytes) = value.cast::<PyByteArray>() {
+            return Ok(Packed::Owned(bytes.to_vec())); // it may change under us
+        }
+        Err(PyValueError::new_err(format!(
+            "unsupported type '{}'; supported: bool, int, float, str, bytes, bytearray",
+            value.get_type().name()?
+        )))
+    }
+
+    /// The bytes of values one behind the other; a list among them counts as its elements.
+    ///
+    /// # Errors
+    ///
+    /// As [`Packed::of`], and TypeError for what is no list.
+    pub(super) fn items(items: &Bound<'_, PyAny>) -> PyResult<Packed<'static>> {
+        let Ok(items) = items.cast::<PyList>() else {
+            return Err(no_list("items", items));
+        };
+        let mut out = Vec::with_capacity(64);
+        for item in items {
+            match item.cast::<PyList>() {
+                Ok(inner) => append(inner, &mut out)?,
+                Err(_) => Packed::of(&item)?.append(&mut out),
+            }
+        }
+        Ok(Packed::Owned(out))
+    }
+
+    /// The payload of a message: one value, or those of a list, which has no lists in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Packed::of`].
+    #[inline(always)] // as above
+    pub(super) fn message(data: &'a Bound<'_, PyAny>) -> PyResult<Self> {
+        match data.cast_exact::<PyList>() {
+            Err(_) if !data.is_instance_of::<PyList>() => Packed::of(data),
+            _ => {
+                let mut out = Vec::with_capacity(64);
+                append(data.cast::<PyList>()?, &mut out)?;
+                Ok(Packed::Owned(out))
+            }
+        }
+    }
+
+    /// How many bytes.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Packed::Number(_, len) => *len,
+            Packed::Text(text) => LENGTH + text.len(),
+            Packed::Raw(bytes) => bytes.len(),
+            Packed::Owned(bytes) => bytes.len(),
+        }
+    }
+
+    /// The parts of which it is made.
+    #[inline]
+    fn parts(&self) -> ([u8; 8], usize, &[u8]) {
+        match self {
+            Packed::Number(word, len) => (word.to_ne_bytes(), *len, &[]),
+            Packed::Text(text) => {
+                let mut length = [0; 8];
+                // It fits: checked when it was packed.
+                length[..LENGTH].copy_from_slice(&(text.len() as u32).to_ne_bytes());
+                (length, LENGTH, text.as_bytes())
+            }
+            Packed::Raw(bytes) => ([0; 8], 0, bytes),
+            Packed::Owned(bytes) => ([0; 8], 0, bytes),
+        }
+    }
+
+    /// Copies it to the beginning of `to`, which is as long at least.
+    #[inline]
+    pub(super) fn put(&self, to: &mut [u8]) {
+        if let Packed::Number(word, 8) = self
+            && let Some(to) = to.first_chunk_mut::<8>()
+        {
+            *to = word.to_ne_bytes();
+            return;
+        }
+        let (head, len, rest) = self.parts();
+        to[..len].copy_from_slice(&head[..len]);
+        to[len..len + rest.len()].copy_from_slice(rest);
+    }
+
+    fn append(&self, to: &mut Vec<u8>) {
+        let (head, len, rest) = self.parts();
+        to.extend_from_slice(&head[..len]);
+        to.extend_from_slice(rest);
+    }
+
+    /// The same without what it borrows, for a wait.
+    pub(super) fn into_owned(self) -> Packed<'static> {
+        match self {
+            Packed::Number(word, len) => Packed::Number(word, len),
+            Packed::Owned(bytes) => Packed::Owned(bytes),
+            borrowed => {
+                let mut bytes = Vec::with_capacity(borrowed.len());
+                borrowed.append(&mut bytes);
+                Packed::Owned(bytes)
+            }
+        }
+    }
+}
+
+fn int(value: &Bound<'_, PyAny>) -> PyResult<i64> {
+    value.extract::<i64>().map_err(|err| {
+        if !err.is_instance_of::<PyOverflowError>(value.py()) {
+            return err;
+        }
+        let shown = value.call_method1("__format__", ("#x",)).map(|shown| shown.to_string());
+        let shown = shown.unwrap_or_default();
+        PyOverflowError::new_err(format!("int {shown} does not fit 64 bits"))
+    })
+}
+
+fn append(items: &Bound<'_, PyList>, out: &mut Vec<u8>) -> PyResult<()> {
+    for item in items {
+        Packed::of(&item)?.append(out);
+    }
+    Ok(())
+}
+
+fn no_list(what: &str, given: &Bound<'_, PyAny>) -> PyErr {
+    match given.get_type().name() {
+        Ok(class) => PyTypeError::new_err(format!("{what} must be a list, not {class}")),
+        Err(err) => err,
+    }
+}
+
+/// How an item is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tag {
     Bool,
-    I64(&'static str),
-    F64(&'static str),
+    I64,
+    F64,
     F32,
     I32,
     U8,
@@ -26,21 +207,21 @@ pub(super) enum Tag {
 }
 
 impl Tag {
-    /// The tag of that name.
+    /// By its name.
     ///
     /// # Errors
     ///
     /// TypeError for what is no str, ValueError for another name.
-    pub(super) fn of(given: &Bound<'_, PyAny>) -> PyResult<Tag> {
-        let name = given.cast::<PyString>().map_err(|_| {
-            PyTypeError::new_err(format!("a type tag must be a str, not {}", class(given)))
-        })?;
-        Ok(match &*name.to_cow()? {
-            "int" => Tag::I64("int"),
-            "i64" => Tag::I64("i64"),
-            "float" => Tag::F64("float"),
-            "f64" => Tag::F64("f64"),
+    #[inline]
+    pub(super) fn named(given: &Bound<'_, PyAny>) -> PyResult<Tag> {
+        let Ok(name) = given.cast::<PyString>() else {
+            let class = given.get_type().name()?;
+            return Err(PyTypeError::new_err(format!("a type tag must be a str, not {class}")));
+        };
+        Ok(match name.to_str()? {
+            "int" | "i64" => Tag::I64,
             "str" => Tag::Str,
+            "float" | "f64" => Tag::F64,
             "bool" => Tag::Bool,
             "f32" => Tag::F32,
             "i32" => Tag::I32,
@@ -51,311 +232,212 @@ impl Tag {
                 return Err(PyValueError::new_err(format!(
                     "unknown type tag {}; supported: bool, int, float, f32, f64, i32, i64, u8, u32, \
                      u64, str",
-                    name.repr()?
+                    given.repr()?
                 )));
             }
         })
     }
 
-    fn name(self) -> &'static str {
+    /// Bytes of an item; of a str, of its length.
+    fn size(self) -> usize {
         match self {
-            Tag::Bool => "bool",
-            Tag::I64(name) | Tag::F64(name) => name,
-            Tag::F32 => "f32",
-            Tag::I32 => "i32",
-            Tag::U8 => "u8",
-            Tag::U32 => "u32",
-            Tag::U64 => "u64",
-            Tag::Str => "str",
+            Tag::Bool | Tag::U8 => 1,
+            Tag::F32 | Tag::I32 | Tag::U32 | Tag::Str => 4,
+            Tag::I64 | Tag::F64 | Tag::U64 => 8,
         }
     }
 
-    /// Bytes of one item; None for a str.
-    fn size(self) -> Option<usize> {
+    /// For messages.
+    fn shown(self) -> &'static str {
         match self {
-            Tag::Bool | Tag::U8 => Some(1),
-            Tag::F32 | Tag::I32 | Tag::U32 => Some(4),
-            Tag::I64(_) | Tag::F64(_) | Tag::U64 => Some(8),
-            Tag::Str => None,
+            Tag::Bool => "'bool'",
+            Tag::I64 => "'i64'",
+            Tag::F64 => "'f64'",
+            Tag::F32 => "'f32'",
+            Tag::I32 => "'i32'",
+            Tag::U8 => "'u8'",
+            Tag::U32 => "'u32'",
+            Tag::U64 => "'u64'",
+            Tag::Str => "the length of a str",
         }
     }
-}
-
-/// One entry of a schema: an item, or a list of so many if that is not 1.
-pub(super) type Entry = (Tag, usize);
-
-/// The entries of a schema.
-///
-/// # Errors
-///
-/// TypeError for what is no list, ValueError for an entry that is no `(tag, count)`.
-pub(super) fn schema(given: &Bound<'_, PyAny>) -> PyResult<Vec<Entry>> {
-    let list = given.cast::<PyList>().map_err(|_| {
-        PyTypeError::new_err(format!("a schema must be a list, not {}", class(given)))
-    })?;
-    list.iter().map(|entry| self::entry(&entry)).collect()
-}
-
-fn entry(given: &Bound<'_, PyAny>) -> PyResult<Entry> {
-    let pair = given.cast::<PyTuple>().ok().filter(|pair| pair.len() >= 2);
-    let pair = pair
-        .ok_or_else(|| PyValueError::new_err("schema entries must be (type_tag, count) tuples"))?;
-    Ok((Tag::of(&pair.get_item(0)?)?, pair.get_item(1)?.extract()?))
-}
-
-fn class(given: &Bound<'_, PyAny>) -> String {
-    given.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string())
-}
-
-/// Values as they are stored.
-pub(super) struct Packed<'a> {
-    head: [u8; 8],
-    /// Bytes of it that count.
-    headed: usize,
-    body: Cow<'a, [u8]>,
-}
-
-impl<'a> Packed<'a> {
-    fn head<const N: usize>(bytes: [u8; N]) -> Self {
-        let mut head = [0; 8];
-        head[..N].copy_from_slice(&bytes);
-        Packed { head, headed: N, body: Cow::Borrowed(&[]) }
-    }
-
-    fn body(body: Cow<'a, [u8]>) -> Self {
-        Packed { head: [0; 8], headed: 0, body }
-    }
-
-    /// One value.
-    ///
-    /// # Errors
-    ///
-    /// ValueError for a type that membridge does not know, OverflowError for an int beyond 64 bits.
-    #[inline]
-    pub(super) fn value(value: &'a Bound<'_, PyAny>) -> PyResult<Self> {
-        if let Ok(bytes) = value.cast::<PyBytes>() {
-            return Ok(Packed::body(Cow::Borrowed(bytes.as_bytes())));
-        }
-        if let Ok(text) = value.cast::<PyString>() {
-            let text = text.to_str()?;
-            let len = u32::try_from(text.len())
-                .map_err(|_| PyValueError::new_err("a str of 4 GiB or more"))?;
-            let body = Cow::Borrowed(text.as_bytes());
-            return Ok(Packed { body, ..Packed::head(len.to_ne_bytes()) });
-        }
-        if let Ok(flag) = value.cast::<PyBool>() {
-            return Ok(Packed::head([u8::from(flag.is_true())]));
-        }
-        if value.is_instance_of::<PyInt>() {
-            let number = value.extract::<i64>().map_err(|err| beyond(value, err))?;
-            return Ok(Packed::head(number.to_ne_bytes()));
-        }
-        if let Ok(number) = value.cast::<PyFloat>() {
-            return Ok(Packed::head(number.value().to_ne_bytes()));
-        }
-        if let Ok(bytes) = value.cast::<PyByteArray>() {
-            return Ok(Packed::body(Cow::Owned(bytes.to_vec())));
-        }
-        Err(PyValueError::new_err(format!(
-            "unsupported type '{}'; supported: bool, int, float, str, bytes, bytearray",
-            class(value)
-        )))
-    }
-
-    /// Values one behind the other; a list among them counts as its elements.
-    ///
-    /// # Errors
-    ///
-    /// As [`Packed::value`]; TypeError for what is no list.
-    pub(super) fn items(items: &Bound<'_, PyAny>) -> PyResult<Packed<'static>> {
-        let items = items.cast::<PyList>().map_err(|_| {
-            PyTypeError::new_err(format!("items must be a list, not {}", class(items)))
-        })?;
-        let mut all = Vec::new();
-        for item in items.iter() {
-            match item.cast::<PyList>() {
-                Ok(list) => add(list, &mut all)?,
-                Err(_) => Packed::value(&item)?.append(&mut all),
-            }
-        }
-        Ok(Packed::body(Cow::Owned(all)))
-    }
-
-    /// A message: one value, or those of a list, which has no lists in it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Packed::value`].
-    #[inline]
-    pub(super) fn message(data: &'a Bound<'_, PyAny>) -> PyResult<Self> {
-        let Ok(list) = data.cast::<PyList>() else {
-            return Packed::value(data);
-        };
-        let mut all = Vec::new();
-        add(list, &mut all)?;
-        Ok(Packed::body(Cow::Owned(all)))
-    }
-
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.headed + self.body.len()
-    }
-
-    /// Fills `out`, which is as long.
-    #[inline]
-    pub(super) fn put(&self, out: &mut [u8]) {
-        let (head, body) = out.split_at_mut(self.headed);
-        head.copy_from_slice(&self.head[..self.headed]);
-        body.copy_from_slice(&self.body);
-    }
-
-    fn append(&self, all: &mut Vec<u8>) {
-        all.extend_from_slice(&self.head[..self.headed]);
-        all.extend_from_slice(&self.body);
-    }
-
-    /// The same without a hold on the values.
-    pub(super) fn into_owned(self) -> Packed<'static> {
-        Packed { body: Cow::Owned(self.body.into_owned()), ..self }
-    }
-}
-
-fn add(list: &Bound<'_, PyList>, all: &mut Vec<u8>) -> PyResult<()> {
-    for item in list.iter() {
-        Packed::value(&item)?.append(all);
-    }
-    Ok(())
 }
 
 #[cold]
-fn beyond(value: &Bound<'_, PyAny>, err: PyErr) -> PyErr {
-    if !err.is_instance_of::<PyOverflowError>(value.py()) {
-        return err;
-    }
-    let shown = value.call_method1("__format__", ("#x",));
-    let shown = shown.map_or_else(|_| "?".to_owned(), |text| text.to_string());
-    PyOverflowError::new_err(format!("int {shown} does not fit 64 bits"))
-}
-
-#[cold]
-fn too_short(what: &str, need: usize, have: usize) -> PyErr {
+fn too_short(what: impl std::fmt::Display, need: usize, data: &[u8], at: usize) -> PyErr {
+    let have = data.len().saturating_sub(at);
     PyValueError::new_err(format!("not enough data to read {what}: need {need}, have {have}"))
 }
 
-/// The `len` bytes at `at`, if they are there.
+/// `N` bytes at `at`.
 #[inline]
-fn part(data: &[u8], at: usize, len: usize) -> Option<&[u8]> {
-    data.get(at..at.checked_add(len)?)
+fn chunk<const N: usize>(data: &[u8], at: usize, tag: Tag) -> PyResult<[u8; N]> {
+    match data.get(at..).and_then(|rest| rest.first_chunk::<N>()) {
+        Some(chunk) => Ok(*chunk),
+        None => Err(too_short(tag.shown(), N, data, at)),
+    }
 }
 
-/// Where the item at `at` ends.
+/// The item at `at`, and where it ends.
 ///
 /// # Errors
 ///
 /// ValueError where the data ends before the item.
 #[inline]
-pub(super) fn end(data: &[u8], at: usize, tag: Tag) -> PyResult<usize> {
-    let have = data.len().saturating_sub(at);
-    let size = match tag.size() {
-        Some(size) if size <= have => size,
-        Some(size) => return Err(too_short(&format!("'{}'", tag.name()), size, have)),
-        None => {
-            let prefix = part(data, at, PREFIX).and_then(|prefix| prefix.first_chunk());
-            let prefix = prefix.ok_or_else(|| too_short("the length of a str", PREFIX, have))?;
-            let size = (u32::from_ne_bytes(*prefix) as usize).saturating_add(PREFIX);
-            if size > have {
-                return Err(too_short("a str", size, have));
-            }
-            size
+pub(super) fn unpack<'py>(
+    py: Python<'py>,
+    data: &[u8],
+    tag: Tag,
+    at: usize,
+) -> PyResult<(Bound<'py, PyAny>, usize)> {
+    macro_rules! number {
+        ($type:ty) => {
+            <$type>::from_ne_bytes(chunk(data, at, tag)?).into_pyobject(py)?.into_any()
+        };
+    }
+    let item = match tag {
+        Tag::Bool => PyBool::new(py, chunk::<1>(data, at, tag)? != [0]).to_owned().into_any(),
+        Tag::I64 => number!(i64),
+        Tag::F64 => number!(f64),
+        Tag::F32 => {
+            f64::from(f32::from_ne_bytes(chunk(data, at, tag)?)).into_pyobject(py)?.into_any()
         }
+        Tag::I32 => number!(i32),
+        Tag::U8 => number!(u8),
+        Tag::U32 => number!(u32),
+        Tag::U64 => number!(u64),
+        Tag::Str => return text(py, data, at),
     };
-    Ok(at + size)
+    Ok((item, at + tag.size()))
 }
 
-/// Where what a schema says of the data from `at` on ends.
+/// The str at `at`, and where it ends. Bytes that are no UTF-8 are replaced.
+fn text<'py>(py: Python<'py>, data: &[u8], at: usize) -> PyResult<(Bound<'py, PyAny>, usize)> {
+    let length = u32::from_ne_bytes(chunk(data, at, Tag::Str)?) as usize;
+    let start = at + LENGTH;
+    let Some(bytes) = data[start..].get(..length) else {
+        return Err(too_short("a str", LENGTH.saturating_add(length), data, at));
+    };
+    let text = match PyString::from_bytes(py, bytes) {
+        Ok(text) => text,
+        Err(_) => {
+            // Of a copy, since another process may write there between the check and the use.
+            let copy = bytes.to_vec();
+            PyString::new(py, &String::from_utf8_lossy(&copy))
+        }
+    };
+    Ok((text.into_any(), start + length))
+}
+
+/// An entry of a schema.
+pub(super) struct Entry {
+    tag: Tag,
+    count: usize,
+}
+
+/// The entries of a schema.
 ///
 /// # Errors
 ///
-/// As [`end`].
-pub(super) fn end_of_all(data: &[u8], mut at: usize, schema: &[Entry]) -> PyResult<usize> {
-    for &(tag, count) in schema {
-        let size = tag.size().map(|size| size.saturating_mul(count));
-        match size.filter(|_| count != 1) {
-            None => {
-                for _ in 0..count {
-                    at = end(data, at, tag)?;
-                }
-            }
-            Some(size) => {
-                let have = data.len().saturating_sub(at);
-                if size > have {
-                    return Err(too_short(&format!("{count} of '{}'", tag.name()), size, have));
-                }
-                at += size;
-            }
+/// TypeError for what is no list and for counts that are no ints, ValueError for entries that are no
+/// tuples of a tag and a count, OverflowError for a negative count.
+pub(super) fn schema(given: &Bound<'_, PyAny>) -> PyResult<Vec<Entry>> {
+    let Ok(entries) = given.cast::<PyList>() else {
+        return Err(no_list("a schema", given));
+    };
+    let entry = |entry: Bound<'_, PyAny>| match entry.cast::<PyTuple>() {
+        Ok(pair) if pair.len() >= 2 => {
+            let tag = Tag::named(&pair.get_item(0)?)?;
+            Ok(Entry { tag, count: number(&pair.get_item(1)?, "schema: a count")? })
         }
+        _ => Err(PyValueError::new_err("schema entries must be (type_tag, count) tuples")),
+    };
+    entries.iter().map(entry).collect()
+}
+
+/// Where the items end that a schema says begin at `at`.
+///
+/// # Errors
+///
+/// As [`unpack`].
+pub(super) fn end_of_items(data: &[u8], schema: &[Entry], mut at: usize) -> PyResult<usize> {
+    for &Entry { tag, count } in schema {
+        if tag == Tag::Str {
+            for _ in 0..count {
+                let length = u32::from_ne_bytes(chunk(data, at, tag)?) as usize;
+                let need = LENGTH.saturating_add(length);
+                if need > data.len() - at {
+                    return Err(too_short("a str", need, data, at));
+                }
+                at += need;
+            }
+            continue;
+        }
+        let need = tag.size().saturating_mul(count);
+        if need > data.len().saturating_sub(at) {
+            let what = if count == 1 { String::new() } else { format!("{count} of ") };
+            return Err(too_short(format_args!("{what}{}", tag.shown()), need, data, at));
+        }
+        at += need;
     }
     Ok(at)
 }
 
-/// The bytes of a number, which [`end`] has found to be there.
-#[inline]
-fn number<const N: usize>(item: &[u8]) -> [u8; N] {
-    item.first_chunk().copied().unwrap_or([0; N])
-}
-
-/// The item that `item` is, as [`end`] has measured it. A str that is no UTF-8 is mended.
+/// What a schema says of the data from `at` on, and where that ends: for each entry a list of `count`
+/// items, for a count of 1 the item itself.
 ///
 /// # Errors
 ///
-/// MemoryError.
-#[inline]
-pub(super) fn item<'py>(py: Python<'py>, item: &[u8], tag: Tag) -> PyResult<Bound<'py, PyAny>> {
-    Ok(match tag {
-        Tag::I64(_) => i64::from_ne_bytes(number(item)).into_pyobject(py)?.into_any(),
-        Tag::F64(_) => PyFloat::new(py, f64::from_ne_bytes(number(item))).into_any(),
-        Tag::Str => text(py, item.get(PREFIX..).unwrap_or_default().to_vec()),
-        Tag::Bool => PyBool::new(py, number::<1>(item) != [0]).to_owned().into_any(),
-        Tag::F32 => PyFloat::new(py, f32::from_ne_bytes(number(item)).into()).into_any(),
-        Tag::I32 => i32::from_ne_bytes(number(item)).into_pyobject(py)?.into_any(),
-        Tag::U8 => u8::from_ne_bytes(number(item)).into_pyobject(py)?.into_any(),
-        Tag::U32 => u32::from_ne_bytes(number(item)).into_pyobject(py)?.into_any(),
-        Tag::U64 => u64::from_ne_bytes(number(item)).into_pyobject(py)?.into_any(),
-    })
-}
-
-/// A str from a copy of its bytes, which nobody changes while they are looked at.
-fn text(py: Python<'_>, bytes: Vec<u8>) -> Bound<'_, PyAny> {
-    PyString::new(py, &String::from_utf8_lossy(&bytes)).into_any()
-}
-
-/// What a schema says of `data`, as [`end_of_all`] has measured it: an item for each entry, or a list.
-///
-/// # Errors
-///
-/// As [`item`] and [`end`].
-pub(super) fn items<'py>(
+/// As [`unpack`].
+pub(super) fn unpack_items<'py>(
     py: Python<'py>,
     data: &[u8],
     schema: &[Entry],
-) -> PyResult<Bound<'py, PyList>> {
+    mut at: usize,
+) -> PyResult<(Bound<'py, PyList>, usize)> {
     let found = PyList::empty(py);
-    let mut at = 0;
-    for &(tag, count) in schema {
-        let mut next = || {
-            let (start, end) = (at, end(data, at, tag)?);
-            at = end;
-            item(py, part(data, start, end - start).unwrap_or_default(), tag)
-        };
+    for &Entry { tag, count } in schema {
         if count == 1 {
-            found.append(next()?)?;
-        } else {
-            let row = PyList::empty(py);
-            for _ in 0..count {
-                row.append(next()?)?;
-            }
-            found.append(row)?;
+            let (item, next) = unpack(py, data, tag, at)?;
+            found.append(item)?;
+            at = next;
+            continue;
         }
+        // Before any of them is made.
+        let need = tag.size().saturating_mul(count);
+        if need > data.len().saturating_sub(at) {
+            return Err(too_short(format_args!("{count} of {}", tag.shown()), need, data, at));
+        }
+        let row = PyList::empty(py);
+        for _ in 0..count {
+            let (item, next) = unpack(py, data, tag, at)?;
+            row.append(item)?;
+            at = next;
+        }
+        found.append(row)?;
     }
-    Ok(found)
+    Ok((found, at))
+}
+
+/// A number from 0 on; one beyond what memory has is as good as the largest.
+///
+/// # Errors
+///
+/// OverflowError for a negative one, TypeError for what is no int.
+#[inline]
+pub(super) fn number(given: &Bound<'_, PyAny>, what: &str) -> PyResult<usize> {
+    // The quickest of the ways to a number; what is none falls through.
+    if let Ok(Ok(number)) = given.extract::<i64>().map(usize::try_from) {
+        return Ok(number);
+    }
+    match given.extract::<usize>() {
+        Ok(number) => Ok(number),
+        Err(err) if err.is_instance_of::<PyOverflowError>(given.py()) => {
+            if given.lt(0)? {
+                return Err(PyOverflowError::new_err(format!("{what} of {given} is negative")));
+            }
+            Ok(usize::MAX)
+        }
+        Err(err) => Err(err),
+    }
 }

@@ -1,355 +1,341 @@
-//! The class `_PackedRing`: both ends of a ring of packed messages, each of which takes its role at its
-//! first use.
-//!
-//! A message is decoded before it is released, so one that is not what was asked for stays.
+//! The class `SpscRingBuffer` of `ringspan.compat.membridge`: a ring with a quota, whose messages are
+//! packed items. The class is the one that programs have in hand; see `packed_view.rs`.
 
 use pyo3::prelude::*;
-use pyo3::{PyTraverseError, PyVisit};
-use std::num::NonZeroU64;
-use std::ops::Deref;
-use std::sync::Arc;
+use pyo3::types::{PyList, PyTuple};
 
 use super::awaitable::awaitable;
-use super::consumer::PyConsumer;
-use super::end::{Deadline, Handle, Owner, Role};
+use super::block::PyBlock;
+use super::end::{Deadline, Owner, Role};
 use super::errors;
 use super::packed::{self, Packed};
-use super::packed_ring_ops::{As, Putting, Taking, put, take};
-use super::producer::PyProducer;
-use super::ring::Config;
+use super::packed_ends::{Ends, POP, PUSH, Pop, Push, Want, get, push_within, put, within};
+use super::per_process::PerProcess;
+use super::ring::PyRing;
 use super::seconds::seconds;
-use crate::error::{FaultKind, errno};
-use crate::region::Region;
-use crate::ring::{Consumer, Producer, Ring, Stop};
-use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock};
+use crate::ring::{Consumer, Producer};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
-/// What a message counts as besides its payload.
-const BESIDES: usize = 4;
-/// A message of one byte takes 16 in the ring and counts as 5; a large one must fit at any offset, with a
-/// filler before it.
-const ROOM: u64 = 4;
+/// The module whose Python functions make the rest of the class.
+const MODULE: &str = "ringspan.compat.membridge._ring";
 
-/// The ends in one process.
-struct Ends {
-    tx: Py<PyProducer>,
-    rx: Py<PyConsumer>,
-    ring: Ring,
-    region: Arc<Region>,
-    misses: AtomicU64,
+/// The sum for two indices, kept for who asks again before anybody pushed or popped. Changed with the
+/// interpreter attached, so Relaxed everywhere.
+#[derive(Default)]
+struct LastSum {
+    head: AtomicU64,
+    tail: AtomicU64,
+    sum: AtomicU64,
 }
 
-impl Ends {
-    /// Made if need be with `create`.
-    fn of(py: Python<'_>, name: &str, capacity: NonZeroU64, create: bool) -> PyResult<Ends> {
-        let bytes = capacity.get();
-        let options = Ring::options().capacity(bytes.saturating_mul(ROOM)).max_message(bytes);
-        let options = options.quota(capacity);
-        let ring = if create { options.open_or_create(name) } else { options.open(name) };
-        let ring = ring.map_err(|err| errors::open(&err, ""))?;
-        let config = Config::existing(name);
-        Ok(Ends {
-            tx: Py::new(py, PyProducer::later(Arc::clone(&config)))?,
-            rx: Py::new(py, PyConsumer::later(config))?,
-            region: ring.region(),
-            ring,
-            misses: AtomicU64::new(0),
+impl LastSum {
+    #[inline]
+    fn of(&self, (head, tail): (u64, u64)) -> Option<u64> {
+        // Relaxed: see the type.
+        let same =
+            self.head.load(Ordering::Relaxed) == head && self.tail.load(Ordering::Relaxed) == tail;
+        same.then(|| self.sum.load(Ordering::Relaxed))
+    }
+
+    fn note(&self, (head, tail): (u64, u64), sum: u64) {
+        // Relaxed: see the type.
+        self.head.store(head, Ordering::Relaxed);
+        self.tail.store(tail, Ordering::Relaxed);
+        self.sum.store(sum, Ordering::Relaxed);
+    }
+}
+
+/// A ring: both ends of it, in whichever process asks.
+struct PackedRing {
+    /// That of the segment, and its number.
+    name: String,
+    number: u64,
+    /// "ring /r".
+    object: String,
+    capacity: usize,
+    /// Written and read with the interpreter attached, so Relaxed everywhere.
+    closed: AtomicBool,
+    ends: PerProcess<Ends>,
+    last_sum: LastSum,
+}
+
+impl PackedRing {
+    fn new(name: String, number: u64, capacity: usize) -> Self {
+        let object = format!("ring {name}");
+        let (closed, ends) = (AtomicBool::new(false), PerProcess::new());
+        PackedRing { name, number, object, capacity, closed, ends, last_sum: LastSum::default() }
+    }
+
+    /// The ends of this process, whether or not they were closed.
+    #[inline]
+    fn attached<'a>(&'a self, py: Python<'_>) -> PyResult<&'a Ends> {
+        self.ends.get_or_make(|| {
+            let again = py.import(MODULE)?.getattr("_attach")?;
+            let found = again.call1((&self.name, self.number, self.capacity))?;
+            let (ring, block) = found.extract::<(Py<PyRing>, Py<PyBlock>)>()?;
+            Ok(Ends::new(ring, block))
         })
     }
 
-    fn tx(&self) -> &Handle<Producer> {
-        self.tx.get().handle()
-    }
-
-    fn rx(&self) -> &Handle<Consumer> {
-        self.rx.get().handle()
-    }
-
-    fn used(&self, py: Python<'_>) -> PyResult<u64> {
-        let told = |stop| Producer::stopped(stop, self.tx().core.object());
-        if let Some(used) = self.tx().glance(Producer::used) {
-            return used.map_err(told);
-        }
-        if let Some(used) = self.rx().glance(Consumer::used) {
-            return used.map_err(told);
-        }
-        py.detach(|| self.ring.used()).map_err(|fault| errors::fault(&fault))
-    }
-}
-
-/// Those of this process.
-enum Here<'a> {
-    First(&'a Ends),
-    /// Attached anew after a fork.
-    Again(Arc<Ends>),
-}
-
-impl Deref for Here<'_> {
-    type Target = Ends;
-
     #[inline]
-    fn deref(&self) -> &Ends {
-        match self {
-            Here::First(ends) => ends,
-            Here::Again(ends) => ends,
+    fn open<'a>(&'a self, py: Python<'_>) -> PyResult<&'a Ends> {
+        if self.is_closed() {
+            return Err(errors::closed_handle(&self.object, "ring", "closed"));
         }
-    }
-}
-
-/// What ended a wait for room.
-enum Woken {
-    Room,
-    /// The consumer has gone.
-    News,
-    Late,
-}
-
-/// Both ends of a ring of packed messages.
-///
-/// A class of Python's that derives from it makes sure by `_attach()` that the ring is there still, where
-/// `fork` has brought it into a child, and gives its name.
-#[pyclass(frozen, subclass, name = "_PackedRing", module = "ringspan._ringspan")]
-pub(crate) struct PyPackedRing {
-    ends: Ends,
-    /// In a child that came by fork. Taken with the interpreter attached, for plain statements only.
-    again: Mutex<Option<Arc<Ends>>>,
-    /// Written with the interpreter attached, so Relaxed everywhere.
-    closed: AtomicBool,
-    capacity: NonZeroU64,
-}
-
-impl PyPackedRing {
-    #[inline]
-    fn ends<'a>(slf: &'a Bound<'_, Self>) -> PyResult<Here<'a>> {
-        let this = slf.get();
-        if this.ends.region.is_inherited() {
-            return Self::again(slf).map(Here::Again);
-        }
-        Ok(Here::First(&this.ends))
-    }
-
-    #[cold]
-    fn again(slf: &Bound<'_, Self>) -> PyResult<Arc<Ends>> {
-        let this = slf.get();
-        let found = lock(&this.again).clone();
-        if let Some(ends) = found.filter(|ends| !ends.region.is_inherited()) {
-            return Ok(ends);
-        }
-        let name: String = slf.call_method0("_attach")?.extract()?;
-        let ends = Arc::new(Ends::of(slf.py(), &name, this.capacity, false)?);
-        if this.closed.load(Ordering::Relaxed) {
-            ends.tx().close(slf.py(), "close", true)?;
-            ends.rx().close(slf.py(), "close", true)?;
-        }
-        let old = lock(&this.again).replace(Arc::clone(&ends));
-        drop(old);
-        Ok(ends)
+        self.attached(py)
     }
 
     /// Refuses what can never have room.
     #[inline]
-    fn check(&self, packed: &Packed<'_>) -> PyResult<()> {
-        let frame = packed.len() + BESIDES;
-        if frame as u64 <= self.capacity.get() {
-            return Ok(());
+    fn check(&self, payload: &Packed<'_>) -> PyResult<()> {
+        let frame = payload.len().saturating_add(4);
+        if frame > self.capacity {
+            return Err(errors::frame(&self.object, frame, self.capacity));
         }
-        Err(self.too_large(frame))
-    }
-
-    #[cold]
-    fn too_large(&self, frame: usize) -> PyErr {
-        let capacity = self.capacity;
-        let cause = format!("message too large: frame_len={frame} > capacity={capacity}");
-        let fault = self.ends.region.fault(FaultKind::InvalidOption, cause);
-        errors::too_large(&fault.with_errno(errno::EMSGSIZE), frame, capacity.get())
-    }
-
-    /// Waits until a message of `packed` has room, and puts it. False: the time is over.
-    #[cold]
-    fn put_within(
-        py: Python<'_>,
-        ends: &Ends,
-        packed: &Packed<'_>,
-        timeout: &Bound<'_, PyAny>,
-    ) -> PyResult<bool> {
-        const VERB: &str = "push";
-        let deadline = Deadline::after(seconds(Some(timeout), "timeout")?);
-        loop {
-            if put(py, ends.tx(), VERB, packed, Some(&ends.misses))? {
-                return Ok(true);
-            }
-            ends.check_consumer(py, VERB)?;
-            let woken = ends.tx().wait(py, VERB, |role, signals| {
-                match role.park(packed.len(), deadline.left(), signals) {
-                    Ok(()) => Ok(Woken::Room),
-                    Err(Stop::Closed | Stop::PeerDied { .. }) => Ok(Woken::News),
-                    Err(Stop::TimedOut) => Ok(Woken::Late),
-                    Err(stop) => Err(stop),
-                }
-            })?;
-            if matches!(woken, Woken::Late) {
-                return Ok(false);
-            }
-        }
+        Ok(())
     }
 
     #[inline]
-    fn get(
-        slf: &Bound<'_, Self>,
-        how: &As,
+    fn take(
+        &self,
+        py: Python<'_>,
+        want: &Want,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<Py<PyAny>>> {
-        const VERB: &str = "pop";
-        let (py, ends) = (slf.py(), Self::ends(slf)?);
-        let found = take(py, ends.rx(), VERB, how, true, Some(&ends.misses))?;
-        let Some(timeout) = timeout.filter(|_| found.is_none()) else { return Ok(found) };
+        let rx = self.open(py)?.consumer(py)?;
+        let timeout = timeout.filter(|given| !given.is_none());
+        if timeout.is_none() && rx.is_dry() {
+            return Ok(None);
+        }
+        let handle = rx.end.get().handle();
+        let found = get(py, handle, want, false)?;
+        let Some(timeout) = timeout.filter(|_| found.is_none()) else {
+            return Ok(found);
+        };
         let deadline = Deadline::after(seconds(Some(timeout), "timeout")?);
         loop {
-            let came = ends.rx().wait(py, VERB, |role, signals| {
-                match role.park(deadline.left(), signals) {
-                    Ok(()) => Ok(true),
-                    Err(Stop::TimedOut) => Ok(false),
-                    Err(stop) => Err(stop),
-                }
-            })?;
+            let left = deadline.left();
+            let came = handle.wait(py, POP, |rx, signals| within(rx.park(left, signals)))?;
             if !came {
                 return Ok(None);
             }
-            if let Some(value) = take(py, ends.rx(), VERB, how, false, Some(&ends.misses))? {
+            if let Some(value) = get(py, handle, want, true)? {
                 return Ok(Some(value));
             }
         }
     }
 
-    fn taking(slf: &Bound<'_, Self>, how: As) -> PyResult<Py<PyAny>> {
-        let (py, ends) = (slf.py(), Self::ends(slf)?);
-        let rx = ends.rx.clone_ref(py);
-        awaitable(py, Box::new(Taking { rx, how, first: true }))
-    }
-}
-
-impl Ends {
-    fn check_consumer(&self, py: Python<'_>, verb: &str) -> PyResult<()> {
-        if !self.tx().look_in(py, verb)?.role()?.is_closed() {
-            return Ok(());
-        }
-        let cause = "it is full, and its consumer has gone";
-        Err(errors::peer_closed(&self.region.fault(FaultKind::Os, cause)))
-    }
-}
-
-#[pymethods]
-impl PyPackedRing {
-    #[new]
-    fn new(py: Python<'_>, name: &str, capacity: NonZeroU64) -> PyResult<Self> {
-        let ends = Ends::of(py, name, capacity, true)?;
-        Ok(PyPackedRing { ends, again: Mutex::new(None), closed: AtomicBool::new(false), capacity })
-    }
-
-    /// Publishes one message. False: there is no room for it (within `timeout`).
-    ///
-    /// Raises `ringspan.TooLarge` (a `ValueError`) if it can never have room, `ValueError` for a
-    /// type that cannot be packed.
-    #[pyo3(signature = (data, *, timeout=None))]
-    fn push(
-        slf: &Bound<'_, Self>,
-        data: &Bound<'_, PyAny>,
-        timeout: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<bool> {
-        let packed = Packed::message(data)?;
-        slf.get().check(&packed)?;
-        let (py, ends) = (slf.py(), Self::ends(slf)?);
-        match timeout {
-            None => put(py, ends.tx(), "push", &packed, Some(&ends.misses)),
-            Some(timeout) => Self::put_within(py, &ends, &packed, timeout),
-        }
-    }
-
-    /// Takes the oldest message: its bytes, or the value that `tag` says. None: there is none.
-    ///
-    /// Raises `ValueError` for an unknown tag, or one that needs more bytes; the message stays.
-    #[pyo3(signature = (tag=None, *, timeout=None))]
-    fn pop(
-        slf: &Bound<'_, Self>,
-        tag: Option<&Bound<'_, PyAny>>,
-        timeout: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Option<Py<PyAny>>> {
-        Self::get(slf, &As::tag(tag)?, timeout)
-    }
-
-    /// Takes the oldest message, by a schema as of `MappedView.read_mixed`; None: there is none.
-    ///
-    /// Raises `ValueError` if the message is no such thing; it stays.
-    #[pyo3(signature = (schema, *, timeout=None))]
-    fn pop_mixed(
-        slf: &Bound<'_, Self>,
-        schema: &Bound<'_, PyAny>,
-        timeout: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Option<Py<PyAny>>> {
-        Self::get(slf, &As::Items(packed::schema(schema)?), timeout)
-    }
-
-    /// As `push`, to be awaited.
-    fn _apush(slf: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        let packed = Packed::message(data)?;
-        slf.get().check(&packed)?;
-        let (py, ends) = (slf.py(), Self::ends(slf)?);
-        let ends = (ends.tx.clone_ref(py), Arc::clone(&ends.region));
-        awaitable(py, Box::new(Putting { ends, packed: packed.into_owned() }))
-    }
-
-    /// As `pop`, to be awaited.
-    #[pyo3(signature = (tag=None))]
-    fn _apop(slf: &Bound<'_, Self>, tag: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
-        Self::taking(slf, As::tag(tag)?)
-    }
-
-    /// As `pop_mixed`, to be awaited.
-    fn _apop_mixed(slf: &Bound<'_, Self>, schema: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        Self::taking(slf, As::Items(packed::schema(schema)?))
+    fn apop(&self, py: Python<'_>, want: Want) -> PyResult<Py<PyAny>> {
+        let rx = self.open(py)?.consumer(py)?.end.clone_ref(py);
+        awaitable(py, Box::new(Pop { rx, want, begun: false }))
     }
 
     /// Bytes that the messages in the ring count as.
-    fn used(slf: &Bound<'_, Self>) -> PyResult<u64> {
-        Self::ends(slf)?.used(slf.py())
+    fn used(&self, py: Python<'_>) -> PyResult<u64> {
+        let ends = self.attached(py)?;
+        let before = ends.indices();
+        if let Some(sum) = before.and_then(|indices| self.last_sum.of(indices)) {
+            return Ok(sum);
+        }
+        let sum = self.count(py, ends)?;
+        if let Some(indices) = before.filter(|_| before == ends.indices()) {
+            self.last_sum.note(indices, sum);
+        }
+        Ok(sum)
+    }
+
+    fn count(&self, py: Python<'_>, ends: &Ends) -> PyResult<u64> {
+        let open = !self.is_closed();
+        if let Some(tx) = ends.tx.get().filter(|_| open) {
+            let handle = tx.get().handle();
+            let used = handle.look_in(py, "used")?.role()?.used();
+            return used.map_err(|stop| Producer::stopped(stop, handle.core.object()));
+        }
+        if let Some(rx) = ends.rx.get().filter(|_| open) {
+            let handle = rx.end.get().handle();
+            let used = handle.look_in(py, "used")?.role()?.used();
+            return used.map_err(|stop| Consumer::stopped(stop, handle.core.object()));
+        }
+        ends.ring.get().native().used().map_err(|fault| errors::fault(&fault))
+    }
+
+    /// Whether the roles were given up.
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed) // Relaxed: see the field
+    }
+
+    /// Gives both roles up: the other end is told.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.closed.store(true, Ordering::Relaxed); // Relaxed: see the field
+        let Some(ends) = self.ends.get() else {
+            return Ok(());
+        };
+        let pushes = ends.tx.get().map_or(Ok(()), |tx| tx.get().handle().close(py, PUSH, true));
+        let pops = ends.rx.get().map_or(Ok(()), |rx| rx.end.get().handle().close(py, POP, true));
+        ends.block.get().locking().close(py);
+        pushes.and(pops)
+    }
+
+    #[inline]
+    fn push(
+        &self,
+        py: Python<'_>,
+        payload: &Packed<'_>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        self.check(payload)?;
+        let handle = self.open(py)?.producer(py)?.get().handle();
+        let pushed = put(py, handle, payload, false)?;
+        match timeout.filter(|given| !pushed && !given.is_none()) {
+            None => Ok(pushed),
+            Some(timeout) => push_within(py, handle, payload, timeout),
+        }
+    }
+
+    fn apush(&self, py: Python<'_>, payload: Packed<'static>) -> PyResult<Py<PyAny>> {
+        self.check(&payload)?;
+        let tx = self.open(py)?.producer(py)?.clone_ref(py);
+        awaitable(py, Box::new(Push { tx, payload, begun: false }))
+    }
+}
+
+/// A ring of messages from one producer to one consumer, from `SharedMemory.spsc`.
+#[pyclass(frozen, weakref, name = "SpscRingBuffer", module = "ringspan.compat.membridge")]
+pub(crate) struct PyPackedRing(PackedRing);
+
+#[pymethods]
+impl PyPackedRing {
+    /// Publishes one message. False: there is no room for it.
+    #[pyo3(signature = (data, *, timeout=None))]
+    fn push(
+        &self,
+        py: Python<'_>,
+        data: &Bound<'_, PyAny>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        self.0.push(py, &Packed::message(data)?, timeout)
+    }
+
+    /// Takes the oldest message: its bytes, or the value that `tag` says. None: there is none.
+    #[pyo3(signature = (tag=None, *, timeout=None))]
+    fn pop(
+        &self,
+        py: Python<'_>,
+        tag: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        self.0.take(py, &Want::tagged(tag)?, timeout)
+    }
+
+    /// Takes the oldest message, by a schema. None: there is none.
+    #[pyo3(signature = (schema, *, timeout=None))]
+    fn pop_mixed(
+        &self,
+        py: Python<'_>,
+        schema: &Bound<'_, PyAny>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        self.0.take(py, &Want::Items(packed::schema(schema)?), timeout)
+    }
+
+    /// As `push`, awaiting room.
+    #[pyo3(signature = (data))]
+    fn apush(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.0.apush(py, Packed::message(data)?.into_owned())
+    }
+
+    /// As `pop`, awaiting a message.
+    #[pyo3(signature = (tag=None))]
+    fn apop(&self, py: Python<'_>, tag: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+        self.0.apop(py, Want::tagged(tag)?)
+    }
+
+    /// As `pop_mixed`, awaiting a message.
+    #[pyo3(signature = (schema))]
+    fn apop_mixed(&self, py: Python<'_>, schema: &Bound<'_, PyList>) -> PyResult<Py<PyAny>> {
+        self.0.apop(py, Want::Items(packed::schema(schema)?))
+    }
+
+    /// Bytes that the messages in the ring count as.
+    fn used(&self, py: Python<'_>) -> PyResult<u64> {
+        self.0.used(py)
     }
 
     /// Bytes that are left.
-    fn free(slf: &Bound<'_, Self>) -> PyResult<u64> {
-        Ok(slf.get().capacity.get().saturating_sub(Self::used(slf)?))
+    fn free(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok((self.0.capacity as u64).saturating_sub(self.0.used(py)?))
     }
 
-    /// Bytes of room: the size of the segment less 24.
-    fn capacity(&self) -> u64 {
-        self.capacity.get()
+    /// Bytes of room.
+    fn capacity(&self) -> usize {
+        self.0.capacity
     }
 
     /// Whether there is no message.
-    fn is_empty(slf: &Bound<'_, Self>) -> PyResult<bool> {
-        Ok(Self::used(slf)? == 0)
+    fn is_empty(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.0.used(py)? == 0)
     }
 
     /// Whether no byte is left.
-    fn is_full(slf: &Bound<'_, Self>) -> PyResult<bool> {
-        Ok(Self::free(slf)? == 0)
+    fn is_full(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.0.used(py)? >= self.0.capacity as u64)
+    }
+
+    /// Whether the roles were given up.
+    #[getter]
+    fn _closed(&self) -> bool {
+        self.0.is_closed()
     }
 
     /// Gives up the roles that this process has in the ring; the other end is told.
-    fn close(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let (py, ends) = (slf.py(), Self::ends(slf)?);
-        slf.get().closed.store(true, Ordering::Relaxed);
-        let pushed = ends.tx().close(py, "close", true);
-        ends.rx().close(py, "close", true)?;
-        pushed
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.0.close(py)
     }
 
-    /// Whether it was closed here.
-    #[getter]
-    fn _closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
     }
 
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.ends.tx)?;
-        visit.call(&self.ends.rx)
+    #[pyo3(signature = (exc_type=None, exc=None, traceback=None, /))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        exc_type: Option<&Bound<'_, PyAny>>,
+        exc: Option<&Bound<'_, PyAny>>,
+        traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let _ = (exc_type, exc, traceback);
+        self.close(py)
     }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let again = py.import(MODULE)?.getattr("_again")?;
+        (again, (&self.0.name, self.0.number)).into_pyobject(py)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let (used, capacity) = (self.0.used(py)?, self.0.capacity as u64);
+        let free = capacity.saturating_sub(used);
+        Ok(format!("SpscRingBuffer(capacity={capacity}, used={used}, free={free})"))
+    }
+}
+
+/// `_packed_ring(name, number, capacity)`: the ring of a segment; attaches it.
+#[pyfunction]
+#[pyo3(name = "_packed_ring", signature = (name, number, capacity, /))]
+fn packed_ring(
+    py: Python<'_>,
+    name: String,
+    number: u64,
+    capacity: usize,
+) -> PyResult<Bound<'_, PyPackedRing>> {
+    let ring = PackedRing::new(name, number, capacity);
+    ring.used(py)?;
+    Bound::new(py, PyPackedRing(ring))
+}
+
+/// Adds the class and the private function to the module.
+pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<PyPackedRing>()?;
+    m.add_function(wrap_pyfunction!(packed_ring, m)?)
 }

@@ -348,7 +348,7 @@ impl PyProducer {
         self.handle.core.config.reduce(py, "Producer")
     }
 
-    fn __repr__(&self) -> String {
-        self.handle.describe()
+    fn __repr__(&self, py: Python<'_>) -> String {
+        self.handle.describe(py)
     }
 }

@@ -2,12 +2,14 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::consumer::PyConsumer;
 use super::convert::Options as Codec;
 use super::errors;
+use super::packed_ends;
 use super::producer::PyProducer;
 use super::seconds::seconds;
 use super::stat::PyRingStat;
@@ -58,20 +60,6 @@ impl Config {
             spin: seconds(given.spin, "spin")?.filter(|spin| !spin.is_zero()),
             codec: Codec { exact: given.exact, pickle: given.pickle },
         }))
-    }
-
-    /// A ring that is there, whatever it is like.
-    pub(super) fn existing(name: &str) -> Arc<Config> {
-        Arc::new(Config {
-            name: name.to_owned(),
-            capacity: None,
-            max_message: None,
-            mode: 0o600,
-            ephemeral: false,
-            create: Some(false),
-            spin: None,
-            codec: Codec { exact: false, pickle: false },
-        })
     }
 
     /// Whether an end keeps looking before it sleeps.
@@ -138,8 +126,42 @@ fn again(py: Python<'_>, class_: &str, name: String, frozen: Frozen) -> PyResult
     })
 }
 
-/// Adds the private function to the module.
+/// `_quota_ring(name, quota)`: opens or makes the ring of a `SpscRingBuffer`. What it returns makes none.
+#[pyfunction]
+#[pyo3(name = "_quota_ring", signature = (name, quota, /))]
+fn quota_ring(name: String, quota: NonZeroU64) -> PyResult<PyRing> {
+    let bytes = quota.get();
+    let capacity = bytes.saturating_mul(packed_ends::ROOM);
+    let options = Ring::options().capacity(capacity).max_message(bytes).quota(quota);
+    let made = options.open_or_create(&name).map_err(|err| errors::open(&err, ""))?;
+    let given = Keywords {
+        capacity: None,
+        max_message: None,
+        mode: 0o600,
+        ephemeral: false,
+        create: Some(false),
+        spin: None,
+        pickle: false,
+        exact: false,
+    };
+    drop(made);
+    let config = Config::new(name, &given)?;
+    Ok(PyRing { ring: config.open()?, config })
+}
+
+impl PyRing {
+    pub(super) fn native(&self) -> &Ring {
+        &self.ring
+    }
+
+    pub(super) fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+}
+
+/// Adds the private functions to the module.
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(quota_ring, m)?)?;
     m.add_function(wrap_pyfunction!(again, m)?)
 }
 

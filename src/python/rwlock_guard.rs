@@ -14,7 +14,6 @@ use super::holding::Who;
 use super::rwlock_hold::Hold;
 use crate::region::Region;
 use crate::rwlock::LockMode;
-use crate::rwlock::core::Core;
 use crate::sync::{Mutex, lock};
 
 struct Held {
@@ -49,12 +48,6 @@ impl PyGuard {
         let memory = hold.memory(py, region)?;
         let held = Some(Held { hold, memory, view: None });
         Ok(PyGuard { object, body: Mutex::new(Body { mode, held }) })
-    }
-
-    /// Whether it holds that lock, in that mode.
-    pub(super) fn holds(&self, core: &Arc<Core>, mode: LockMode) -> bool {
-        let body = lock(&self.body);
-        body.mode == mode && body.held.as_ref().is_some_and(|held| held.hold.is_of(core))
     }
 
     fn over(&self) -> PyErr {

@@ -81,12 +81,6 @@ impl Hold {
         Py::new(py, Memory::locked(over, writable, Arc::clone(self) as Arc<_>, number))
     }
 
-    /// Whether it is that lock, and still held.
-    pub(super) fn is_of(&self, core: &Arc<Core>) -> bool {
-        let inner = lock(&self.inner);
-        inner.guard.as_ref().is_some_and(|guard| Arc::ptr_eq(guard.core(), core))
-    }
-
     /// The writer reads on.
     pub(crate) fn downgrade(&self) {
         let mut inner = lock(&self.inner);

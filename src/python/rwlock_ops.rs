@@ -15,6 +15,7 @@ use super::rwlock_guard::PyGuard;
 use crate::rwlock::LockMode;
 use crate::rwlock::core::Core;
 use crate::rwlock::wait::Waiting;
+use crate::rwlock::word::Word;
 use crate::sync::{Mutex, lock};
 
 /// Between the await and the block.
@@ -27,6 +28,9 @@ enum Slot {
     Entered(Option<Py<PyGuard>>),
 }
 
+/// What is done under the lock in place of handing it out; it gives the lock back.
+pub(crate) type Act = Box<dyn FnOnce(Python<'_>, &Arc<Core>, Word) -> PyResult<Py<PyAny>> + Send>;
+
 /// One acquisition that may have to wait.
 struct Acquiring {
     locking: Arc<Locking>,
@@ -34,6 +38,7 @@ struct Acquiring {
     face: Arc<Face>,
     mode: LockMode,
     allow_poisoned: bool,
+    act: Option<Act>,
     /// None before the start.
     core: Option<Arc<Core>>,
     /// Turns of the loop that were given to those who were woken.
@@ -42,6 +47,23 @@ struct Acquiring {
     looked: bool,
     /// Our place among those who wait, the hint that keeps readers out included; dropped, it is left.
     waiting: Option<Waiting<Arc<Core>>>,
+}
+
+impl Acquiring {
+    fn new(locking: Arc<Locking>, mode: LockMode, allow_poisoned: bool) -> Self {
+        Acquiring {
+            face: Arc::clone(locking.faces().nowhere()),
+            locking,
+            slot: Arc::default(),
+            mode,
+            allow_poisoned,
+            act: None,
+            core: None,
+            given: Cell::new(0),
+            looked: false,
+            waiting: None,
+        }
+    }
 }
 
 impl Operation for Acquiring {
@@ -94,6 +116,9 @@ impl Operation for Acquiring {
         if let Some(waiting) = self.waiting.take() {
             waiting.came();
         }
+        if let Some(act) = self.act.take() {
+            return act(py, core, word).map(Some);
+        }
         let guard = self.locking.got(py, core, mode, word, self.allow_poisoned)?;
         if matches!(&*lock(&self.slot), Slot::Awaited) {
             return Ok(Some(guard.into_any()));
@@ -121,20 +146,21 @@ impl PyAcquire {
         allow_poisoned: bool,
     ) -> PyResult<Self> {
         let nowhere = Arc::clone(locking.faces().nowhere());
-        let slot = Arc::<Mutex<Slot>>::default();
-        let op = Acquiring {
-            locking,
-            slot: Arc::clone(&slot),
-            face: Arc::clone(&nowhere),
-            mode,
-            allow_poisoned,
-            core: None,
-            given: Cell::new(0),
-            looked: false,
-            waiting: None,
-        };
+        let op = Acquiring::new(locking, mode, allow_poisoned);
+        let slot = Arc::clone(&op.slot);
         Ok(PyAcquire { awaitable: awaitable(py, Box::new(op))?, slot, nowhere })
     }
+}
+
+/// What is to be awaited for `act` to be done under the lock. Dropped before, nothing was done.
+pub(crate) fn acting(
+    py: Python<'_>,
+    locking: Arc<Locking>,
+    mode: LockMode,
+    act: Act,
+) -> PyResult<Py<PyAny>> {
+    let op = Acquiring { act: Some(act), ..Acquiring::new(locking, mode, true) };
+    awaitable(py, Box::new(op))
 }
 
 #[pymethods]

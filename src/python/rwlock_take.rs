@@ -3,6 +3,7 @@
 
 use pyo3::prelude::*;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::end::Deadline;
 use super::errors;
@@ -16,7 +17,19 @@ use crate::error::FaultKind;
 use crate::rwlock::core::Core;
 use crate::rwlock::word::Word;
 use crate::rwlock::{LockMode, RwLock};
-use std::time::Duration;
+
+/// An error if a writer died while it held the lock.
+#[inline]
+pub(super) fn refuse_poison(core: &Core, word: Word) -> PyResult<()> {
+    if word.is_poisoned() { Err(poisoned(core)) } else { Ok(()) }
+}
+
+#[cold]
+fn poisoned(core: &Core) -> PyErr {
+    let cause = "a writer died while it held the lock, so the bytes may be half written; enter with \
+                 allow_poisoned=True, check or rewrite them, then clear_poison()";
+    errors::fault(&core.region().fault(FaultKind::Poisoned, cause))
+}
 
 impl Locking {
     /// The lock cannot be had at once. For one who holds it: takes it again if nobody else waits,
@@ -51,8 +64,8 @@ impl Locking {
         allow_poisoned: bool,
     ) -> PyResult<Py<PyGuard>> {
         let hold = Hold::new(Arc::clone(core), mode, &self.holding);
-        if word.is_poisoned() && !allow_poisoned {
-            return Err(poisoned(core));
+        if !allow_poisoned {
+            refuse_poison(core, word)?;
         }
         let region = Arc::clone(core.region());
         Py::new(py, PyGuard::new(py, Arc::clone(&self.object), region, mode, hold)?)
@@ -79,50 +92,41 @@ impl Locking {
         timeout: Option<&Bound<'_, PyAny>>,
         allow_poisoned: bool,
     ) -> PyResult<Py<PyGuard>> {
+        let limit = seconds(timeout, "timeout")?;
         let handle = self.open_handle()?;
-        let word = self.take(py, handle.core(), mode, timeout)?;
+        let word = self.take(py, handle.core(), mode, limit)?;
         self.got(py, handle.core(), mode, word, allow_poisoned)
     }
 
-    /// Takes the lock, parking the thread.
+    /// Takes the lock, parking the thread. Whoever takes it gives it back.
     #[inline]
     pub(super) fn take(
         &self,
         py: Python<'_>,
         core: &Arc<Core>,
         mode: LockMode,
-        timeout: Option<&Bound<'_, PyAny>>,
+        limit: Option<Duration>,
     ) -> PyResult<Word> {
-        let limit = seconds(timeout, "timeout")?;
         match core.take_at_once(mode) {
             Some(word) => Ok(word),
-            None => self.take_slowly(py, core, mode, limit),
+            None => self.take_later(py, core, mode, limit),
         }
     }
 
     #[cold]
-    fn take_slowly(
+    fn take_later(
         &self,
         py: Python<'_>,
         core: &Arc<Core>,
         mode: LockMode,
         limit: Option<Duration>,
     ) -> PyResult<Word> {
-        let verb = self.blocking_verb(mode);
-        if let Some(word) = self.take_again(core, mode, Who::here(py)?, verb)? {
+        if let Some(word) = self.take_again(core, mode, Who::here(py)?, self.blocking_verb(mode))? {
             return Ok(word);
         }
         let deadline = Deadline::after(limit);
         let mut taking = core.taking(mode);
-        let taken = signals::parked(py, |bell| taking.park(deadline.at(), bell))?;
-        taken.ok_or_else(|| errors::timeout(&RwLock::of(Arc::clone(core)).timed_out()))
+        signals::parked(py, |bell| taking.park(deadline.at(), bell))?
+            .ok_or_else(|| errors::timeout(&RwLock::of(Arc::clone(core)).timed_out()))
     }
-}
-
-/// The error of who gets the lock that a dead writer held.
-#[cold]
-pub(super) fn poisoned(core: &Core) -> PyErr {
-    let cause = "a writer died while it held the lock, so the bytes may be half written; enter with \
-                 allow_poisoned=True, check or rewrite them, then clear_poison()";
-    errors::fault(&core.region().fault(FaultKind::Poisoned, cause))
 }

@@ -13,8 +13,15 @@ const FOR_EVER: f64 = 1e9;
 /// # Errors
 ///
 /// TypeError for a bool or no number, ValueError for a negative one or NaN.
+#[inline]
 pub(crate) fn seconds(given: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<Option<Duration>> {
-    let Some(given) = given else { return Ok(None) };
+    match given {
+        None => Ok(None),
+        Some(given) => number(given, what),
+    }
+}
+
+fn number(given: &Bound<'_, PyAny>, what: &str) -> PyResult<Option<Duration>> {
     if given.is_none() {
         return Ok(None);
     }

@@ -61,7 +61,7 @@ impl Waits {
 }
 
 impl Parkable for Waits {
-    fn park_fd(&self) -> PyResult<Fd> {
+    fn park_fd(&self, _py: Python<'_>) -> PyResult<Fd> {
         let fd = self.with(Watcher::park_fd)?;
         fd.ok_or_else(|| errors::closed_handle(&self.object, "segment", "closed"))
     }

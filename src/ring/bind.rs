@@ -129,6 +129,23 @@ impl End for Consumer {
 }
 
 impl Consumer {
+    /// One look for a verb that passes a death over; the peer is looked after now and then.
+    #[inline]
+    pub(crate) fn glance(&mut self) -> Result<Option<Record>, Stop> {
+        match Next(self).look()? {
+            Some(record) => {
+                self.base.came();
+                Ok(Some(record))
+            }
+            None => self.glance_again(),
+        }
+    }
+
+    #[cold]
+    fn glance_again(&mut self) -> Result<Option<Record>, Stop> {
+        if self.base.missed()? { self.look_once() } else { Ok(None) }
+    }
+
     /// The oldest message, at one look.
     #[inline]
     pub(crate) fn look_once(&mut self) -> Result<Option<Record>, Stop> {
@@ -188,6 +205,25 @@ impl End for Producer {
 }
 
 impl Producer {
+    /// One look for a verb that passes a death over; the peer is looked after now and then.
+    #[inline]
+    pub(crate) fn glance(&mut self, len: usize) -> Result<Option<Reservation>, Stop> {
+        match (Room { producer: self, len }).look()? {
+            Some(reservation) => {
+                self.base.came();
+                self.wanted = 1;
+                Ok(Some(reservation))
+            }
+            None => self.glance_again(len),
+        }
+    }
+
+    #[cold]
+    fn glance_again(&mut self, len: usize) -> Result<Option<Reservation>, Stop> {
+        self.wanted = len;
+        if self.base.missed()? { self.look_once(len) } else { Ok(None) }
+    }
+
     /// Room for `len` bytes, at one look.
     #[inline]
     pub(crate) fn look_once(&mut self, len: usize) -> Result<Option<Reservation>, Stop> {

@@ -41,7 +41,11 @@ mod shared {
 
     impl Heap {
         pub(super) fn memory(&self) -> RingMemory {
-            let geometry = Geometry::above(CAPACITY, CAPACITY, None).unwrap();
+            self.bounded(None)
+        }
+
+        pub(super) fn bounded(&self, quota: Option<u64>) -> RingMemory {
+            let geometry = Geometry::above(CAPACITY, CAPACITY, None).unwrap().with_quota(quota);
             let cells = NonNull::from(&self.cells[0]);
             // SAFETY: lives as long as the `Arc`s that the threads hold; one cell for 8 bytes.
             unsafe {
@@ -192,5 +196,42 @@ fn loom_a_new_consumer_takes_over_while_the_producer_runs() {
         drain(&mut rx, &mut first);
         assert_eq!(first.len(), sent);
         assert_eq!(first[0], message(b"a"));
+    });
+}
+
+/// The quota has room for one message while the ring has for two, and the third lies over the first:
+/// the producer reads what the consumer has released, then writes there.
+#[test]
+fn loom_a_quota_is_kept_and_its_room_comes_back() {
+    loom::model(|| {
+        let heap = Heap::new();
+        let theirs = heap.clone();
+        let producer = thread::spawn(move || {
+            let mut tx = RawProducer::new(theirs.bounded(Some(24)), 1).unwrap();
+            let mut sent = 0;
+            for _ in 0..5 {
+                if sent < 3 {
+                    sent += usize::from(send(&mut tx, &[b'a'; 16]));
+                    thread::yield_now();
+                }
+            }
+            let used = tx.used().unwrap();
+            assert!(used == 0 || used == 20, "{used}");
+            sent
+        });
+        let mut rx = RawConsumer::new(heap.bounded(Some(24))).unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            assert!(rx.used().unwrap() <= 20);
+            drain(&mut rx, &mut seen);
+            thread::yield_now();
+        }
+        let sent = producer.join().unwrap();
+        drain(&mut rx, &mut seen);
+        assert_eq!((seen.len(), rx.used()), (sent, Ok(0)));
+        assert!(seen.iter().all(|one| *one == message(&[b'a'; 16])), "{seen:?}");
+        // Whatever was refused before, there is room now.
+        let mut next = RawProducer::new(heap.bounded(Some(24)), 1).unwrap();
+        assert!(send(&mut next, b"e") && !send(&mut next, &[b'f'; 16]));
     });
 }

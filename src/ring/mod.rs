@@ -93,6 +93,8 @@ mod kill_tests;
 #[cfg(all(test, ringspan_loom))]
 mod loom_tests;
 #[cfg(all(test, not(ringspan_loom)))]
+mod quota_tests;
+#[cfg(all(test, not(ringspan_loom)))]
 mod random_tests;
 #[cfg(all(test, not(ringspan_loom)))]
 mod raw_tests;

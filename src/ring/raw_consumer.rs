@@ -114,6 +114,23 @@ impl RawConsumer {
         self.peek_at(self.head)
     }
 
+    /// The same for the message that nearly every look finds, in few words that stay in registers.
+    /// `None`: all else, which is for [`RawConsumer::peek`] to say.
+    #[inline(always)]
+    pub(crate) fn peek_message(&mut self) -> Option<Record> {
+        if self.tail == self.head {
+            self.refresh().ok()?;
+        }
+        let available = self.tail.wrapping_sub(self.head);
+        if available == 0 {
+            return None;
+        }
+        // The one read of the header, as in `peek_at`.
+        let word = self.memory.word(self.head);
+        let (len, tag, flags) = self.memory.geometry().data_frame(word, self.head, available)?;
+        Some(Record { start: self.head, len, tag, flags })
+    }
+
     /// The record at a cursor: the head, or [`Record::next`] of one that is not released. To take
     /// several, peek on and release once.
     #[inline]

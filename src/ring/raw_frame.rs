@@ -251,13 +251,22 @@ impl Geometry {
     /// Validates a header word that was read once, `available` published bytes before the tail.
     #[inline]
     pub(super) fn frame(self, word: u64, at: u64, available: u64) -> Result<Frame, Damage> {
+        match self.data_frame(word, at, available) {
+            Some((len, tag, flags)) => Ok(Frame::Data { len, tag, flags }),
+            None => self.rare_frame(word, at, available),
+        }
+    }
+
+    /// The same for a message; length, tag and flags. `None` for all else.
+    #[inline(always)]
+    pub(super) fn data_frame(self, word: u64, at: u64, available: u64) -> Option<(u32, u8, u8)> {
         let len = word & 0xffff_ffff;
         let limit = available.min(self.room(at));
-        if word & NOT_DATA == 0 && total(len) <= limit && len <= self.max_message {
-            let [l0, l1, l2, l3, tag, flags, _, _] = word.to_le_bytes();
-            return Ok(Frame::Data { len: u32::from_le_bytes([l0, l1, l2, l3]), tag, flags });
+        if word & NOT_DATA != 0 || total(len) > limit || len > self.max_message {
+            return None;
         }
-        self.rare_frame(word, at, available)
+        let [l0, l1, l2, l3, tag, flags, _, _] = word.to_le_bytes();
+        Some((u32::from_le_bytes([l0, l1, l2, l3]), tag, flags))
     }
 
     #[cold]

@@ -129,10 +129,17 @@ impl RawProducer {
         if len as u64 > limit {
             return Err(ReserveError::TooLarge { limit });
         }
-        if total(len as u64) <= self.quick {
-            return Ok(Reservation { start: self.tail, len });
+        match self.reserve_quickly(len) {
+            Some(reservation) => Ok(reservation),
+            None => self.reserve_slowly(len),
         }
-        self.reserve_slowly(len)
+    }
+
+    /// The same where nothing has to be looked at, in few words that stay in registers. `None`: all else.
+    #[inline(always)]
+    pub(crate) fn reserve_quickly(&self, len: usize) -> Option<Reservation> {
+        let fits = len as u64 <= self.memory.geometry().max_message();
+        (fits && total(len as u64) <= self.quick).then_some(Reservation { start: self.tail, len })
     }
 
     #[cold]

@@ -90,6 +90,7 @@ pub(super) fn largest(quota: u64) -> Option<u64> {
 
 /// What somebody sees of the sum who has no part in the ring.
 #[cfg(all(not(ringspan_loom), feature = "python"))]
+#[derive(Debug)]
 pub(super) enum Glance {
     /// Nothing was released meanwhile.
     Still(u64),

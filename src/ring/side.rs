@@ -51,6 +51,9 @@ pub(super) struct Base {
     spin: Option<Duration>,
     /// Consecutive failures of `try_` verbs.
     fails: u32,
+    /// Failures of verbs that look after the peer now and then only.
+    #[cfg(feature = "python")]
+    misses: u32,
     /// A task went to sleep on the poll set, and nothing was taken in since.
     #[cfg(feature = "tokio")]
     asleep: bool,
@@ -67,6 +70,9 @@ pub(super) struct Base {
 const COOP_EVERY: u32 = 64;
 /// Each so many failures in a row a `try_` verb looks whether the peer lives.
 const LOOK_EVERY: u32 = 64;
+/// The same for those who pass a death over: they see to their door, and that the dead are taken out.
+#[cfg(feature = "python")]
+const MISS_EVERY: u32 = 256;
 
 /// The part of a verb that differs between the ends.
 pub(super) trait Side {
@@ -108,6 +114,8 @@ impl Base {
             spins: Awake::new(SPINS),
             spin,
             fails: 0,
+            #[cfg(feature = "python")]
+            misses: 0,
             #[cfg(feature = "tokio")]
             asleep: false,
             #[cfg(feature = "tokio")]
@@ -242,6 +250,20 @@ impl Base {
         if self.fails % LOOK_EVERY != 1 {
             return Ok(false);
         }
+        self.look_after()
+    }
+
+    /// As [`Base::tried`] for verbs that tell nobody of a death: now and then, whatever comes between.
+    #[cfg(feature = "python")]
+    #[inline]
+    pub(super) fn missed(&mut self) -> Result<bool, Stop> {
+        self.misses = self.misses.wrapping_add(1);
+        if self.misses % MISS_EVERY == 1 { self.look_after() } else { Ok(false) }
+    }
+
+    /// Looks after the peer and our own door. True: the peer may be gone, look again.
+    #[cold]
+    fn look_after(&mut self) -> Result<bool, Stop> {
         self.endpoint.check_fork()?;
         self.endpoint.answer_door()?;
         self.meet()?;

@@ -417,7 +417,7 @@ fn loom_lock_wait_bug_a_look_that_leaves_the_word_as_it_is() {
 
 /// A waiter of our own handle (0) sleeps while another one of it moves the stake; handle 1 reads all the
 /// time, or nobody does.
-fn told(word: Word, moves: fn(&Handle) -> bool, tell: bool) {
+fn told(word: Word, moves: fn(&Handle) -> bool, tell: bool, look: fn(&Hub, &Handle) -> bool) {
     check(5, move || {
         let hub = Hub::new(word, 2);
         let ours = Handle::new(&hub.lock, 0);
@@ -439,7 +439,7 @@ fn told(word: Word, moves: fn(&Handle) -> bool, tell: bool) {
         loop {
             let listener = event.listen();
             numbers.begin(&hub.desks[0].slot);
-            if hub.look_read(&ours) {
+            if look(&hub, &ours) {
                 break;
             }
             if hub.desks[0].bell.poll(listener.alarm()) {
@@ -461,12 +461,23 @@ fn writes(handle: &Handle) -> bool {
 
 #[test]
 fn loom_lock_wait_a_release_is_told_to_our_own() {
-    told(Word(0), writes, true);
+    told(Word(0), writes, true, Hub::look_read);
+}
+
+#[test]
+fn loom_lock_wait_a_release_is_told_to_one_of_us_who_wants_to_write() {
+    told(Word(0), writes, true, |_, ours| ours.raw().write().is_ok());
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn loom_lock_wait_bug_a_release_not_told_to_one_of_us_who_wants_to_write() {
+    told(Word(0), writes, false, |_, ours| ours.raw().write().is_ok());
 }
 
 #[test]
 fn loom_lock_wait_a_failed_attempt_is_told_to_our_own() {
-    told(Word(2), fails, true);
+    told(Word(2), fails, true, Hub::look_read);
 }
 
 /// An attempt to write that meets the foreign reader when it has already counted itself.
@@ -478,11 +489,11 @@ fn fails(handle: &Handle) -> bool {
 #[test]
 #[should_panic(expected = "deadlock")]
 fn loom_lock_wait_bug_a_release_not_told_to_our_own() {
-    told(Word(0), writes, false);
+    told(Word(0), writes, false, Hub::look_read);
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn loom_lock_wait_bug_a_failed_attempt_not_told_to_our_own() {
-    told(Word(2), fails, false);
+    told(Word(2), fails, false, Hub::look_read);
 }

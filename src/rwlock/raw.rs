@@ -283,6 +283,13 @@ impl RawLock<'_> {
     #[inline]
     pub(crate) fn leave_write(&self, torn: bool) -> Left {
         let alone = Cell::new(true);
+        // Nobody else changes the stake of one who writes. It goes before the bit, as with the last
+        // reader, and needs no barrier of its own: one of us that is about to sleep loads the word
+        // before the stake that it goes by (`read` and `write` do, before the long way). If it met our
+        // bit there, its entry into the mask of the parked stands before the CAS below, and the caller
+        // sees it there. If it did not, it has met that CAS, and its next load meets this stake.
+        let idle = self.stake.load().next(Mode::Idle);
+        self.stake.leave(idle);
         // Our bit goes in any case: left standing, it would keep out others who see that we live.
         let cleared = self.change(|word| {
             alone.set(word.is_written() && word.is_sane());
@@ -291,7 +298,7 @@ impl RawLock<'_> {
                 false => word.without(self.bit),
             })
         });
-        self.idle(self.stake.load());
+        self.stake.settle(idle);
         let (Ok(word) | Err(word)) = cleared;
         Left { word, held_here: false, damaged: cleared.is_err() || !alone.get() }
     }

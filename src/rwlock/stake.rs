@@ -15,7 +15,7 @@
 //! still have to set the bit. It is compared with the rest in one CAS, so that nobody acts on a bit
 //! that belongs to another era (`loom_tests.rs` has the twins that lose the lock without it).
 
-use crate::sync::{AtomicU64, Ordering, load_seqcst};
+use crate::sync::{AtomicU64, Ordering, load_seqcst, store_release};
 
 /// What the handle holds, or is about to take or to give back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +96,13 @@ impl Stake {
     #[inline]
     pub(crate) fn set(&self, to: Snapshot) {
         self.word.swap(to.word(), Ordering::SeqCst);
+    }
+
+    /// For the one who writes, and clears its bit in the word next.
+    #[inline]
+    pub(crate) fn leave(&self, to: Snapshot) {
+        // Release: pairs with the loads of the stake by who has met that bit cleared.
+        store_release(&self.word, to.word());
     }
 
     /// The bit of this era has been cleared, or was never set.

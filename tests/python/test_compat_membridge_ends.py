@@ -238,34 +238,64 @@ sys.stdin.readline()
     sweep(name)
 
 
-def test_a_kill_leaves_no_count_behind(name: str, child: Any) -> None:
-    """What counts as used is what lies in the ring, whoever was killed at it."""
+def test_no_kill_leaves_a_wrong_count(name: str, child: Any) -> None:
     mem = SharedMemory.create(name, RING)
-    ring = mem.spsc()
-    for kind in ("producer", "consumer") * 3:
-        act = "n += ring.push(b'x' * (n % 90))" if kind == "producer" else "ring.pop()"
+    for role in ("push", "pop") * 5:
+        ring = mem.spsc()
+        act = "ring.push(bytes(i % 90))" if role == "push" else "ring.pop()"
         other = child(
-            program(f"ring, n = mem.spsc(), 0\nprint('runs', flush=True)\nwhile True: {act}"), name
+            program(
+                f"""
+ring = mem.spsc()
+i = 0
+while True:
+    i += 1
+    {act}
+    if i == 200:
+        print("running", flush=True)
+"""
+            ),
+            name,
         )
-        other.expect("runs")
-        for n in range(300):
-            if kind == "producer":
+        if role == "push":
+            other.expect("running")
+            for _ in range(300):
                 ring.pop()
-            else:
-                ring.push(b"y" * (n % 90))
+        else:
+            for i in range(5000):
+                ring.push(bytes(i % 90))
+            other.expect("running")
         other.kill()
-        left = 0
+        left = []
         used = ring.used()
+        assert (ring.free(), ring.is_empty()) == (1024 - used, used == 0)
         while (message := ring.pop()) is not None:
-            left += 4 + len(message)
-            assert ring.used() == used - left
-        assert left == used
+            left.append(message)
+        assert used == sum(len(message) + 4 for message in left)
+        assert ring.used() == 0
         assert ring.push(b"z" * 1020)
         assert (ring.used(), ring.push(b"")) == (1024, False)
         assert ring.pop() == b"z" * 1020
         ring.close()
-        ring = mem.spsc()
-        assert ring.used() == 0
+    mem.close()
+    sweep(name)
+
+
+def test_who_only_looks_counts_the_same(name: str, child: Any) -> None:
+    mem = SharedMemory.create(name, RING)
+    ring = mem.spsc()
+    onlooker = child(
+        program("ring = mem.spsc()\nfor line in sys.stdin:\n    print(ring.used(), flush=True)"),
+        name,
+    )
+    for i in range(300):
+        ring.push(bytes(i % 50))
+        if i % 3:
+            ring.pop()
+        if i % 20 == 0:
+            onlooker.say("look")
+            onlooker.expect(str(ring.used()))
+    onlooker.finish()
     ring.close()
     mem.close()
     sweep(name)

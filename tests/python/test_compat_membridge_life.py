@@ -163,7 +163,7 @@ def test_a_segment_that_takes_no_more_handles_can_be_removed(name: str, size: in
         handle.close()
 
 
-def test_damaged_control_words_are_errors(name: str) -> None:
+def test_damaged_words_are_errors(name: str) -> None:
     with SharedMemory.create(name, RING) as mem:
         words = memoryview(mem._block).cast("Q")
         words[_segment.USE] = 77
@@ -174,6 +174,15 @@ def test_damaged_control_words_are_errors(name: str) -> None:
         ring = mem.spsc()
         assert ring.push(1)
         ring.close()
+        beside = _segment.beside(name, mem._number)
+        with Path("/dev/shm", beside[1:]).open("r+b") as file:
+            file.seek(4096)  # the header of the first record
+            file.write(b"\xff" * 8)
+        with pytest.raises(ringspan.Damaged):
+            mem.spsc().used()
+        for act in ("push", "pop"):
+            with pytest.raises(ringspan.Damaged):
+                getattr(mem.spsc(), act)(*[1] * (act == "push"))
     sweep(name)
 
 

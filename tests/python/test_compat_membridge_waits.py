@@ -234,3 +234,61 @@ def test_threads_that_read_at_one_cursor_read_each_item_once(name: str) -> None:
         for thread in threads:
             thread.join()
         assert sorted(found) == list(range(9000))
+
+
+def test_a_view_that_is_closed_while_a_thread_waits_in_it(name: str, child: Any) -> None:
+    with SharedMemory.create(name, 1000) as mem:
+        # A segment of a size that could be a ring: then the block is the view's alone.
+        beside = SharedMemory.create(name + "-own", RING)
+        for memory in (mem, beside):
+            view = memory.map()
+            writer = holder(child, memory.name(), "writing")
+            ended: list[BaseException | None] = []
+
+            def wait(view: Any = view, ended: list[BaseException | None] = ended) -> None:
+                try:
+                    view.write(5, 0, timeout=3600)
+                except (ringspan.RingspanError, ValueError) as err:
+                    ended.append(err)
+                else:
+                    ended.append(None)
+
+            thread = threading.Thread(target=wait)
+            thread.start()
+            while not view._block.stat().parks and not ended:
+                threading.Event().wait(0.01)
+            view.close()
+            with pytest.raises(ValueError):
+                view.write(6, 0)
+            writer.finish()
+            thread.join(60)
+            # It was in before the end, so it got its lock.
+            assert ended == [None]
+            assert memory.map().read("int") == 5
+        beside.close()
+        SharedMemory.remove(name + "-own")
+    SharedMemory.remove(name)
+
+
+def test_what_a_collector_runs_while_items_are_read(name: str, run_python: Any) -> None:
+    # Lists are made of the items, and a new list may run the collector: not under the lock.
+    code = """
+import gc
+view = membridge.SharedMemory.create(sys.argv[1], 4004).map()
+view.write_mixed([1] * 400)
+wrote = 0
+class Finalized:
+    def __init__(self):
+        self.me = self
+    def __del__(self):
+        global wrote
+        view.write(2, 3200)
+        wrote += 1
+gc.set_threshold(1)
+for _ in range(50):
+    Finalized()
+    assert view.read_mixed([("int", 1), ("int", 2)] * 100, 0) == [1, [1, 1]] * 100
+assert wrote >= 49, wrote
+membridge.SharedMemory.remove(sys.argv[1])
+"""
+    run_python("import sys\nfrom ringspan.compat import membridge\n" + code, name)

@@ -8,6 +8,7 @@ import pickle
 import pytest
 import ringspan
 from ringspan import _background, _calls, _exceptions, _ringspan, _service
+from ringspan.compat import membridge
 
 FUNCTIONS = {name: module for module in (_background, _calls, _service) for name in module.__all__}
 
@@ -25,7 +26,12 @@ def test_all_is_what_is_visible() -> None:
 
 def test_the_compiled_half_says_the_same() -> None:
     assert set(_ringspan.__all__) == visible(_ringspan) | {"__version__"}
-    halves = [set(module.__all__) for module in (_exceptions, _ringspan)] + [set(FUNCTIONS)]
+    of_compat = {
+        name: getattr(_ringspan, name) for name in membridge.__all__ if name in _ringspan.__all__
+    }
+    assert {shown.__module__ for shown in of_compat.values()} == {"ringspan.compat.membridge"}
+    assert all(getattr(membridge, name) is shown for name, shown in of_compat.items())
+    halves = [set(_exceptions.__all__), set(_ringspan.__all__) - set(of_compat), set(FUNCTIONS)]
     assert set.union(*halves) == set(ringspan.__all__)
     assert sum(map(len, halves)) == len(ringspan.__all__), "each name is of one module"
 

@@ -18,7 +18,9 @@ class Ring(Alone):
         ("membridge-ring-bytes", 64, "one"),
         ("membridge-ring-bytes", 64 << 10, "one"),
         ("membridge-ring-text", 64, "one"),
+        ("membridge-ring-int", 8, "one"),
         ("membridge-ring-empty", 64, "one"),
+        ("membridge-ring-used", 64, "one"),
     )
 
     def ring(self) -> Any:
@@ -29,22 +31,48 @@ class Ring(Alone):
         ring = self.ring()
         return there_and_back(ring.push, ring.pop, messages(self.size))
 
-    def ring_text(self) -> Work:
+    def tagged(self, tag: str, inputs: list[Any]) -> Work:
         ring = self.ring()
-        push, pop, inputs = ring.push, ring.pop, texts(self.size)
-        body = inputs[0]
+        push, pop, body = ring.push, ring.pop, inputs[0]
 
         def run(n: int) -> Any:
             for _ in range(n):
                 push(body)
-                found = pop("str")
+                found = pop(tag)
             return found
 
-        def once(text: str) -> Any:
-            push(text)
-            return pop("str")
+        def once(item: Any) -> Any:
+            push(item)
+            return pop(tag)
 
         return Work(run, body, once, inputs)
+
+    def ring_text(self) -> Work:
+        return self.tagged("str", texts(self.size))
+
+    def ring_int(self) -> Work:
+        return self.tagged("int", numbers())
+
+    def ring_used(self) -> Work:
+        ring = self.ring()
+        used, push, pop = ring.used, ring.push, ring.pop
+        inputs = messages(self.size)
+        push(inputs[0])
+
+        def run(n: int) -> Any:
+            for _ in range(n):
+                found = used()
+            return found
+
+        def once(message: bytes) -> Any:
+            before = used()
+            push(message)
+            there = used() - before
+            pop()
+            assert (there, used()) == (4 + len(message), before)
+            return message
+
+        return Work(run, 4 + self.size, once, inputs)
 
     def ring_empty(self) -> Work:
         ring = self.ring()
@@ -277,10 +305,13 @@ class Awaited(Busy):
         return self.loop.run(all_of_them())
 
 
-class AwaitedOriginal(Awaited):
-    """The same with what the original has: `asyncio.sleep(0)`, then try again."""
+class Sleeping(Awaited):
+    """The same with what the original has: try, and `asyncio.sleep(0)` before the next time."""
 
-    name, module, needs, subject_class = "original", "membridge", "membridge", "peer"
+    compat: ClassVar[tuple[tuple[str, int, str], ...]] = (
+        ("membridge-stream-sleeping", 64, "apart"),
+        ("membridge-stream-sleeping", 64 << 10, "apart"),
+    )
 
     def produce(self, n: int, body: bytes, last: bytes) -> None:
         async def all_of_them() -> None:
@@ -306,6 +337,16 @@ class AwaitedOriginal(Awaited):
         return self.loop.run(all_of_them())
 
 
+class SleepingOriginal(Sleeping):
+    name, module, needs, subject_class = "original", "membridge", "membridge", "peer"
+
+
+class AwaitedOriginal(SleepingOriginal):
+    """Beside `apush` and `apop`, which it does not have."""
+
+    compat = Awaited.compat
+
+
 class RingOriginal(Ring):
     name, module, needs, subject_class = "original", "membridge", "membridge", "peer"
 
@@ -319,5 +360,6 @@ class BusyOriginal(Busy):
 
 
 SUBJECTS: list[type[Subject]] = [
-    RingOriginal, ViewOriginal, BusyOriginal, AwaitedOriginal, Ring, View, Busy, Awaited
+    RingOriginal, ViewOriginal, BusyOriginal, SleepingOriginal, AwaitedOriginal,
+    Ring, View, Busy, Sleeping, Awaited,
 ]  # fmt: skip

@@ -22,6 +22,4 @@ from ringspan.compat.membridge._view import MappedView
 
 __all__ = ["MappedView", "SharedMemory", "SpscRingBuffer"]
 
-for _public in __all__:
-    globals()[_public].__module__ = "ringspan.compat.membridge"
-del _public
+SharedMemory.__module__ = "ringspan.compat.membridge"

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import ringspan
 from ringspan._closing import Closing
-from ringspan._ringspan import _Block
+from ringspan._ringspan import MappedView, _Block, _mapped_view
 from ringspan.compat.membridge import _segment
 from ringspan.compat.membridge._segment import RING_HEAD, VIEW_HEAD, ring_capacity
-from ringspan.compat.membridge._view import MappedView
 
 if TYPE_CHECKING:
-    from ringspan.compat.membridge._ring import SpscRingBuffer
+    from ringspan._ringspan import SpscRingBuffer
 
 
 class SharedMemory(Closing):
@@ -124,7 +123,7 @@ class SharedMemory(Closing):
                 f"shared memory {self._name}: its {self._size} bytes are too few to be mapped; "
                 f"more than {VIEW_HEAD} are needed"
             )
-        return MappedView._of(self)
+        return _mapped_view(self, self._size - VIEW_HEAD)
 
     def spsc(self) -> SpscRingBuffer:
         """Uses the segment as a ring of messages.
@@ -132,7 +131,7 @@ class SharedMemory(Closing):
         Raises `ValueError` if `size - 24` is no power of two, `ringspan.Mismatch` if it is mapped
         by now.
         """
-        from ringspan.compat.membridge._ring import SpscRingBuffer
+        from ringspan.compat.membridge._ring import ring_of
 
         capacity = ring_capacity(self._size)
         if capacity is None:
@@ -142,7 +141,7 @@ class SharedMemory(Closing):
                 f"shared memory {self._name}: the data capacity ({capacity}) must be a power of "
                 f"two; a size of {below + RING_HEAD} or {2 * below + RING_HEAD} gives one"
             )
-        return SpscRingBuffer._of(self)
+        return ring_of(self)
 
     def name(self) -> str:
         """The name, with its slash."""

@@ -15,13 +15,10 @@ import os
 import struct
 import weakref
 from collections.abc import Iterator
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol
 
 import ringspan
 from ringspan._ringspan import _Block
-
-#: What can be packed; a bool is an int, and an int is a float to type checkers.
-Value: TypeAlias = float | str | bytes | bytearray
 
 #: What the original keeps before the bytes of a view, and before those of a ring.
 VIEW_HEAD: Final = 4
@@ -31,7 +28,7 @@ RING_HEAD: Final = 24
 META: Final = struct.Struct("<12sQQ")
 MAGIC: Final = b"membridge/1\0"
 
-#: The word of a control block.
+#: The one word of a control block.
 USE: Final = 0
 CONTROL_SIZE: Final = 8
 
