@@ -267,6 +267,20 @@ impl<R: Role> Handle<R> {
         Ok(inside)
     }
 
+    /// Looks at the end by `look` if it has its role, and no other call is inside.
+    pub(crate) fn glance<T>(&self, py: Python<'_>, look: impl FnOnce(&mut R) -> T) -> Option<T> {
+        match &mut self.core.state.enter(py)?.stage {
+            Stage::Live(role) => Some(look(role)),
+            _ => None,
+        }
+    }
+
+    /// An error if another call is inside.
+    pub(crate) fn check_idle(&self, py: Python<'_>, verb: &str) -> PyResult<()> {
+        self.face.check(py, verb)?;
+        self.core.lock(py, verb).map(drop)
+    }
+
     /// The piece that is lent under `number`, to be committed.
     pub(crate) fn take_lent<'a>(
         &'a self,

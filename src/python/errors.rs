@@ -165,15 +165,6 @@ pub(crate) fn frame(object: &str, frame: usize, capacity: usize) -> PyErr {
     class::TooLarge::new_err((text, libc::EMSGSIZE, frame, capacity))
 }
 
-/// A push that waited would wait for somebody who has gone.
-#[cold]
-pub(crate) fn deserted(object: &str) -> PyErr {
-    class::PeerClosed::new_err((
-        format!("{object}: it is full, and its consumer has gone"),
-        libc::EPIPE,
-    ))
-}
-
 /// A view that was not read, written or moved.
 #[cold]
 pub(crate) fn view(err: &ViewError) -> PyErr {

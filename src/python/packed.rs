@@ -318,9 +318,12 @@ fn text<'py>(py: Python<'py>, data: &[u8], at: usize) -> PyResult<(Bound<'py, Py
     let Some(bytes) = data[start..].get(..length) else {
         return Err(too_short("a str", LENGTH.saturating_add(length), data, at));
     };
-    let text = match PyString::from_bytes(py, bytes) {
-        Ok(text) => text,
-        Err(_) => {
+    // Looked at first: for bytes that are no text CPython would make an exception, a new exception may
+    // run a collector, and that anything, here under the lock.
+    let is_text = std::str::from_utf8(bytes).is_ok();
+    let text = match is_text.then(|| PyString::from_bytes(py, bytes)) {
+        Some(Ok(text)) => text,
+        _ => {
             // Of a copy, since another process may write there between the check and the use.
             let copy = bytes.to_vec();
             PyString::new(py, &String::from_utf8_lossy(&copy))
@@ -433,10 +436,8 @@ pub(super) fn number(given: &Bound<'_, PyAny>, what: &str) -> PyResult<usize> {
     match given.extract::<usize>() {
         Ok(number) => Ok(number),
         Err(err) if err.is_instance_of::<PyOverflowError>(given.py()) => {
-            if given.lt(0)? {
-                return Err(PyOverflowError::new_err(format!("{what} of {given} is negative")));
-            }
-            Ok(usize::MAX)
+            let how = if given.lt(0)? { "is negative" } else { "does not fit 64 bits" };
+            Err(PyOverflowError::new_err(format!("{what} of {given} {how}")))
         }
         Err(err) => Err(err),
     }

@@ -199,8 +199,9 @@ impl View {
         Ok(Open { block: block.unbind(), locking })
     }
 
+    /// The same while the view is open.
     #[inline]
-    fn open<'a>(&'a self, py: Python<'_>) -> PyResult<&'a Open> {
+    pub(super) fn open<'a>(&'a self, py: Python<'_>) -> PyResult<&'a Open> {
         let open = self.attached(py)?;
         if self.closed.load(Ordering::Relaxed) {
             // Relaxed: written and read with the interpreter attached.
@@ -249,13 +250,20 @@ impl View {
         clear_with(py, &core, word)
     }
 
-    pub(super) fn awaiting(&self, py: Python<'_>, mode: LockMode, act: Act) -> PyResult<Py<PyAny>> {
-        acting(py, Arc::clone(&self.open(py)?.locking), mode, act)
+    pub(super) fn awaiting(
+        &self,
+        py: Python<'_>,
+        verb: &'static str,
+        mode: LockMode,
+        act: Act,
+    ) -> PyResult<Py<PyAny>> {
+        acting(py, Arc::clone(&self.open(py)?.locking), verb, mode, act)
     }
 
     pub(super) fn awrite_packed(
         &self,
         py: Python<'_>,
+        verb: &'static str,
         packed: Packed<'static>,
         offset: Option<usize>,
     ) -> PyResult<Py<PyAny>> {
@@ -264,14 +272,19 @@ impl View {
             write_with(core, word, |bytes| put(py, bytes, &cursor, &packed, offset))?;
             Ok(py.None())
         };
-        self.awaiting(py, LockMode::Write, Box::new(act))
+        self.awaiting(py, verb, LockMode::Write, Box::new(act))
     }
 
-    pub(super) fn acopy(&self, py: Python<'_>, from: Range<usize>) -> PyResult<Py<PyAny>> {
+    pub(super) fn acopy(
+        &self,
+        py: Python<'_>,
+        verb: &'static str,
+        from: Range<usize>,
+    ) -> PyResult<Py<PyAny>> {
         let act = move |py: Python<'_>, core: &Arc<Core>, word| {
             read_with(core, word, |bytes| buffer::bytes(py, &bytes[from])).map(Bound::unbind)
         };
-        self.awaiting(py, LockMode::Read, Box::new(act))
+        self.awaiting(py, verb, LockMode::Read, Box::new(act))
     }
 
     pub(super) fn range(
@@ -283,7 +296,7 @@ impl View {
     }
 
     pub(super) fn count(&self, py: Python<'_>, mode: LockMode) -> PyResult<usize> {
-        let holders = self.attached(py)?.locking.block_handle()?.holders();
+        let holders = self.open(py)?.locking.block_handle()?.holders();
         Ok(holders.iter().filter(|holder| holder.mode == mode).count())
     }
 

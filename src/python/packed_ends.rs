@@ -1,11 +1,13 @@
 //! What is done with the packed messages of a ring: both ends as one process has them, each with its role
 //! from its first use on, and the verbs of the class `SpscRingBuffer`.
 //!
-//! What a stream's end tells is told to those who wait. Who does not wait passes it over: then there is
-//! no message, or no room.
+//! That the other end went is told to those who wait, once. Who does not wait passes it over: then there
+//! is no message, or no room; the next one who waits is told, if nothing came since.
 
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::asyncio::Face;
 use super::awaitable::Operation;
@@ -17,12 +19,11 @@ use super::errors;
 use super::packed::{self, Entry, Packed, Tag};
 use super::producer::PyProducer;
 use super::ring::PyRing;
-use super::seconds::seconds;
 use crate::codec::Tag as Kind;
 use crate::layout::RingIndices;
 use crate::region::map::Words;
 use crate::ring::{Consumer, Producer, Stop};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock};
 
 /// A message of one byte counts as 5 and takes 16 in the ring; a large one must fit at any offset, with
 /// a filler before it. So a ring has so many times its quota.
@@ -34,25 +35,66 @@ pub(super) struct Ends {
     /// Says to others that the segment is in use.
     pub(super) block: Py<PyBlock>,
     pub(super) words: OnceLock<Words<RingIndices>>,
-    pub(super) tx: OnceLock<Py<PyProducer>>,
+    pub(super) tx: OnceLock<Giver>,
     pub(super) rx: OnceLock<Taker>,
+}
+
+/// The producing end.
+pub(super) struct Giver {
+    pub(super) end: Py<PyProducer>,
+    pub(super) passed: Arc<Passed>,
 }
 
 /// The consuming end.
 pub(super) struct Taker {
     pub(super) end: Py<PyConsumer>,
+    pub(super) passed: Arc<Passed>,
     pub(super) words: Words<RingIndices>,
     /// Looks that found the ring dry. Counted with the interpreter attached, so Relaxed.
     pub(super) looks: AtomicU64,
 }
 
-/// So often a ring that is dry is looked at from inside, which also sees to the door and to the dead.
-const INSIDE_EVERY: u64 = 64;
+/// That the other end went, which nobody who waits has been told yet.
+#[derive(Default)]
+pub(super) struct Passed {
+    /// Written and read with the interpreter attached, so Relaxed everywhere.
+    any: AtomicBool,
+    stop: Mutex<Option<Stop>>,
+}
+
+impl Passed {
+    #[cold]
+    fn note(&self, stop: Stop) {
+        *lock(&self.stop) = Some(stop);
+        self.any.store(true, Ordering::Relaxed); // Relaxed: see the field
+    }
+
+    /// What is to be told now.
+    fn told(&self, who: Who) -> Option<Stop> {
+        if who == Who::Passer { None } else { self.take() }
+    }
+
+    fn take(&self) -> Option<Stop> {
+        // Relaxed, both: see the field.
+        if !self.any.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.any.store(false, Ordering::Relaxed);
+        lock(&self.stop).take()
+    }
+}
+
+/// Each so many looks a ring that is dry is looked at from inside, which also sees to the door and to the
+/// dead.
+const INSIDE_EVERY: u64 = 256;
 
 impl Taker {
     /// Whether nothing is published, for one who does not wait: seen without going inside.
     #[inline]
     pub(super) fn is_dry(&self) -> bool {
+        if self.end.get().handle().face.is_busy() {
+            return false; // somebody waits, who is alone inside
+        }
         // Relaxed: what is published is looked at again, inside; the head is our own.
         let head = self.words.consumer.head.load(Ordering::Relaxed);
         if self.words.producer.tail.load(Ordering::Relaxed) != head {
@@ -70,25 +112,25 @@ impl Ends {
         Ends { ring, block, words, tx, rx }
     }
 
-    /// Head and tail, once one of the roles is ours.
+    /// Head and tail.
     #[inline]
-    pub(super) fn indices(&self) -> Option<(u64, u64)> {
-        let words = self.words.get()?;
+    pub(super) fn indices(&self) -> (u64, u64) {
+        let words = self.words.get_or_init(|| self.ring.get().native().region().kind_words());
         // Relaxed, both: whatever was between these two counts never changes what it counts as.
         let head = words.consumer.head.load(Ordering::Relaxed);
-        Some((head, words.producer.tail.load(Ordering::Relaxed)))
+        (head, words.producer.tail.load(Ordering::Relaxed))
     }
 
     #[inline]
-    pub(super) fn producer(&self, py: Python<'_>) -> PyResult<&Py<PyProducer>> {
+    pub(super) fn producer(&self, py: Python<'_>) -> PyResult<&Giver> {
         if let Some(tx) = self.tx.get() {
             return Ok(tx);
         }
         let ring = self.ring.get();
         let mut role = ring.native().producer().map_err(|err| errors::open(&err, ""))?;
         let _ = self.words.set(region_of(&mut role).kind_words());
-        let tx = Py::new(py, PyProducer::now(Arc::clone(ring.config()), role))?;
-        Ok(self.tx.get_or_init(|| tx))
+        let end = Py::new(py, PyProducer::now(Arc::clone(ring.config()), role))?;
+        Ok(self.tx.get_or_init(|| Giver { end, passed: Arc::default() }))
     }
 
     #[inline]
@@ -101,7 +143,7 @@ impl Ends {
         let (words, looks) = (region_of(&mut role).kind_words(), AtomicU64::new(0));
         let _ = self.words.set(region_of(&mut role).kind_words());
         let end = Py::new(py, PyConsumer::now(Arc::clone(ring.config()), role))?;
-        Ok(self.rx.get_or_init(|| Taker { end, words, looks }))
+        Ok(self.rx.get_or_init(|| Taker { end, passed: Arc::default(), words, looks }))
     }
 }
 
@@ -109,18 +151,30 @@ impl Ends {
 
 pub(super) const PUSH: &str = "push";
 
-/// Publishes a message if there is room for it. `told`: what the other end did is an error.
+/// Who asks, and what it is told.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Who {
+    /// Does not wait: nothing.
+    Passer,
+    /// Is about to wait: that the other end went, if there is nothing else.
+    Comer,
+    /// Has waited: that the other end went.
+    Waiter,
+}
+
+/// Publishes a message if there is room for it.
 #[inline]
 pub(super) fn put(
     py: Python<'_>,
     handle: &Handle<Producer>,
+    passed: &Passed,
     payload: &Packed<'_>,
-    mut told: bool,
+    who: Who,
 ) -> PyResult<bool> {
     loop {
         let mut inside = handle.enter(py, PUSH)?;
         let tx = inside.role()?;
-        match tx.glance(payload.len()) {
+        let stop = match tx.glance(payload.len()) {
             Ok(Some(room)) => {
                 let to = tx.room_bytes(&room);
                 if to.len() > LARGE {
@@ -135,13 +189,22 @@ pub(super) fn put(
                 return Ok(true);
             }
             Ok(None) => {
+                // Another consumer may have come since.
+                let told = passed.told(who).filter(|_| tx.is_closed());
                 drop(inside);
                 handle.tried(py);
-                return Ok(false);
+                return match told {
+                    Some(stop) => Err(Producer::stopped(stop, handle.core.object())),
+                    None => Ok(false),
+                };
             }
-            Err(Stop::Closed | Stop::PeerDied { .. }) if !told => told = true, // said once
-            Err(stop) => return Err(Producer::stopped(stop, handle.core.object())),
+            Err(stop) => stop,
+        };
+        let gone = matches!(stop, Stop::Closed | Stop::PeerDied { .. });
+        if !gone || who == Who::Waiter {
+            return Err(Producer::stopped(stop, handle.core.object()));
         }
+        passed.note(stop); // a second look comes after it
     }
 }
 
@@ -149,34 +212,26 @@ pub(super) fn put(
 #[cold]
 pub(super) fn push_within(
     py: Python<'_>,
-    handle: &Handle<Producer>,
+    giver: &Giver,
     payload: &Packed<'_>,
-    timeout: &Bound<'_, PyAny>,
+    limit: Option<Duration>,
 ) -> PyResult<bool> {
-    let deadline = Deadline::after(seconds(Some(timeout), "timeout")?);
-    check_consumer(py, handle)?;
+    let (deadline, handle) = (Deadline::after(limit), giver.end.get().handle());
     loop {
         let (left, len) = (deadline.left(), payload.len());
         let came = handle.wait(py, PUSH, |tx, signals| within(tx.park(len, left, signals)))?;
-        if !came || put(py, handle, payload, true)? {
+        if !came || put(py, handle, &giver.passed, payload, Who::Waiter)? {
             return Ok(came);
         }
     }
 }
 
-/// An error if a full ring has nobody who would make room.
-pub(super) fn check_consumer(py: Python<'_>, handle: &Handle<Producer>) -> PyResult<()> {
-    if handle.enter(py, PUSH)?.role()?.is_closed() {
-        return Err(errors::deserted(handle.core.object()));
-    }
-    Ok(())
-}
-
 /// `await ring.apush(data)`.
 pub(super) struct Push {
     pub(super) tx: Py<PyProducer>,
+    pub(super) passed: Arc<Passed>,
     pub(super) payload: Packed<'static>,
-    pub(super) begun: bool,
+    pub(super) who: Who,
 }
 
 impl Operation for Push {
@@ -189,15 +244,9 @@ impl Operation for Push {
     }
 
     fn poll(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let handle = self.tx.get().handle();
-        let begun = std::mem::replace(&mut self.begun, true);
-        if put(py, handle, &self.payload, begun)? {
-            return Ok(Some(true.into_pyobject(py)?.to_owned().into_any().unbind()));
-        }
-        if !begun {
-            check_consumer(py, handle)?;
-        }
-        Ok(None)
+        let who = std::mem::replace(&mut self.who, Who::Waiter);
+        let pushed = put(py, self.tx.get().handle(), &self.passed, &self.payload, who)?;
+        Ok(if pushed { Some(PyBool::new(py, true).to_owned().into_any().unbind()) } else { None })
     }
 
     fn visit(&self, each: &mut dyn FnMut(&Py<PyAny>)) {
@@ -234,19 +283,19 @@ impl Want {
     }
 }
 
-/// Takes the oldest message if one is there. One that cannot be read so stays. `told`: that a stream
-/// ended is an error.
+/// Takes the oldest message if one is there. One that cannot be read so stays.
 #[inline]
 pub(super) fn get(
     py: Python<'_>,
     handle: &Handle<Consumer>,
+    passed: &Passed,
     want: &Want,
-    told: bool,
+    who: Who,
 ) -> PyResult<Option<Py<PyAny>>> {
     loop {
         let mut inside = handle.enter(py, POP)?;
         let rx = inside.role()?;
-        match rx.glance() {
+        let stop = match rx.glance() {
             Ok(Some(record)) => {
                 let value = if record.len() > LARGE {
                     handle.copying(py, POP, || want.read(py, rx.bytes(&record)))?
@@ -254,15 +303,43 @@ pub(super) fn get(
                     want.read(py, rx.bytes(&record))?
                 };
                 rx.release(record.next());
+                passed.take(); // of a producer before the one of this message
                 return Ok(Some(value.unbind()));
             }
             Ok(None) => {
                 drop(inside);
                 handle.tried(py);
-                return Ok(None);
+                return match passed.told(who) {
+                    Some(stop) => Err(Consumer::stopped(stop, handle.core.object())),
+                    None => Ok(None),
+                };
             }
-            Err(Stop::Ended | Stop::PeerDied { .. }) if !told => {} // each end is told once
-            Err(stop) => return Err(Consumer::stopped(stop, handle.core.object())),
+            Err(stop) => stop,
+        };
+        let gone = matches!(stop, Stop::Ended | Stop::PeerDied { .. });
+        if !gone || who == Who::Waiter {
+            return Err(Consumer::stopped(stop, handle.core.object()));
+        }
+        passed.note(stop); // messages of the next producer may follow
+    }
+}
+
+/// Waits for a message, parking the thread.
+#[cold]
+pub(super) fn pop_within(
+    py: Python<'_>,
+    taker: &Taker,
+    want: &Want,
+    limit: Option<Duration>,
+) -> PyResult<Option<Py<PyAny>>> {
+    let (deadline, handle) = (Deadline::after(limit), taker.end.get().handle());
+    loop {
+        let left = deadline.left();
+        if !handle.wait(py, POP, |rx, signals| within(rx.park(left, signals)))? {
+            return Ok(None);
+        }
+        if let Some(value) = get(py, handle, &taker.passed, want, Who::Waiter)? {
+            return Ok(Some(value));
         }
     }
 }
@@ -270,8 +347,9 @@ pub(super) fn get(
 /// `await ring.apop(tag)`.
 pub(super) struct Pop {
     pub(super) rx: Py<PyConsumer>,
+    pub(super) passed: Arc<Passed>,
     pub(super) want: Want,
-    pub(super) begun: bool,
+    pub(super) who: Who,
 }
 
 impl Operation for Pop {
@@ -284,8 +362,8 @@ impl Operation for Pop {
     }
 
     fn poll(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let begun = std::mem::replace(&mut self.begun, true);
-        get(py, self.rx.get().handle(), &self.want, begun)
+        let who = std::mem::replace(&mut self.who, Who::Waiter);
+        get(py, self.rx.get().handle(), &self.passed, &self.want, who)
     }
 
     fn visit(&self, each: &mut dyn FnMut(&Py<PyAny>)) {
@@ -294,7 +372,7 @@ impl Operation for Pop {
 }
 
 /// Whether a wait ended before its time was over.
-pub(super) fn within<T>(waited: Result<T, Stop>) -> Result<bool, Stop> {
+fn within<T>(waited: Result<T, Stop>) -> Result<bool, Stop> {
     match waited {
         Ok(_) => Ok(true),
         Err(Stop::TimedOut) => Ok(false),

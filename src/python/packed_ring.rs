@@ -2,19 +2,20 @@
 //! packed items. The class is the one that programs have in hand; see `packed_view.rs`.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::PyTuple;
 
 use super::awaitable::awaitable;
 use super::block::PyBlock;
-use super::end::{Deadline, Owner, Role};
+use super::end::{Owner, Role};
 use super::errors;
 use super::packed::{self, Packed};
-use super::packed_ends::{Ends, POP, PUSH, Pop, Push, Want, get, push_within, put, within};
+use super::packed_ends::{Ends, Pop, Push, Want, Who, get, pop_within, push_within, put};
 use super::per_process::PerProcess;
 use super::ring::PyRing;
 use super::seconds::seconds;
 use crate::ring::{Consumer, Producer};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
 
 /// The module whose Python functions make the rest of the class.
 const MODULE: &str = "ringspan.compat.membridge._ring";
@@ -102,61 +103,59 @@ impl PackedRing {
         want: &Want,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<Py<PyAny>>> {
-        let rx = self.open(py)?.consumer(py)?;
-        let timeout = timeout.filter(|given| !given.is_none());
-        if timeout.is_none() && rx.is_dry() {
-            return Ok(None);
-        }
-        let handle = rx.end.get().handle();
-        let found = get(py, handle, want, false)?;
-        let Some(timeout) = timeout.filter(|_| found.is_none()) else {
-            return Ok(found);
-        };
-        let deadline = Deadline::after(seconds(Some(timeout), "timeout")?);
-        loop {
-            let left = deadline.left();
-            let came = handle.wait(py, POP, |rx, signals| within(rx.park(left, signals)))?;
-            if !came {
+        let taker = self.open(py)?.consumer(py)?;
+        let handle = taker.end.get().handle();
+        let Some(timeout) = timeout.filter(|given| !given.is_none()) else {
+            if taker.is_dry() {
                 return Ok(None);
             }
-            if let Some(value) = get(py, handle, want, true)? {
-                return Ok(Some(value));
-            }
+            return get(py, handle, &taker.passed, want, Who::Passer);
+        };
+        let limit = seconds(Some(timeout), "timeout")?;
+        match get(py, handle, &taker.passed, want, Who::Comer)? {
+            None => pop_within(py, taker, want, limit),
+            found => Ok(found),
         }
     }
 
     fn apop(&self, py: Python<'_>, want: Want) -> PyResult<Py<PyAny>> {
-        let rx = self.open(py)?.consumer(py)?.end.clone_ref(py);
-        awaitable(py, Box::new(Pop { rx, want, begun: false }))
+        let taker = self.open(py)?.consumer(py)?;
+        let (rx, passed) = (taker.end.clone_ref(py), Arc::clone(&taker.passed));
+        awaitable(py, Box::new(Pop { rx, passed, want, who: Who::Comer }))
     }
 
     /// Bytes that the messages in the ring count as.
     fn used(&self, py: Python<'_>) -> PyResult<u64> {
         let ends = self.attached(py)?;
         let before = ends.indices();
-        if let Some(sum) = before.and_then(|indices| self.last_sum.of(indices)) {
+        if let Some(sum) = self.last_sum.of(before) {
             return Ok(sum);
         }
         let sum = self.count(py, ends)?;
-        if let Some(indices) = before.filter(|_| before == ends.indices()) {
-            self.last_sum.note(indices, sum);
+        if before == ends.indices() {
+            self.last_sum.note(before, sum);
         }
         Ok(sum)
     }
 
+    /// By an end of ours, which knows most of it, if no other call is inside that; else by all that lies
+    /// in the ring.
     fn count(&self, py: Python<'_>, ends: &Ends) -> PyResult<u64> {
         let open = !self.is_closed();
-        if let Some(tx) = ends.tx.get().filter(|_| open) {
-            let handle = tx.get().handle();
-            let used = handle.look_in(py, "used")?.role()?.used();
-            return used.map_err(|stop| Producer::stopped(stop, handle.core.object()));
+        let tx = ends.tx.get().filter(|_| open).map(|tx| tx.end.get().handle());
+        if let Some(tx) = tx
+            && let Some(used) = tx.glance(py, Producer::used)
+        {
+            return used.map_err(|stop| Producer::stopped(stop, tx.core.object()));
         }
-        if let Some(rx) = ends.rx.get().filter(|_| open) {
-            let handle = rx.end.get().handle();
-            let used = handle.look_in(py, "used")?.role()?.used();
-            return used.map_err(|stop| Consumer::stopped(stop, handle.core.object()));
+        let rx = ends.rx.get().filter(|_| open).map(|rx| rx.end.get().handle());
+        if let Some(rx) = rx
+            && let Some(used) = rx.glance(py, Consumer::used)
+        {
+            return used.map_err(|stop| Consumer::stopped(stop, rx.core.object()));
         }
-        ends.ring.get().native().used().map_err(|fault| errors::fault(&fault))
+        let ring = ends.ring.get().native();
+        py.detach(|| ring.used()).map_err(|fault| errors::fault(&fault))
     }
 
     /// Whether the roles were given up.
@@ -164,14 +163,19 @@ impl PackedRing {
         self.closed.load(Ordering::Relaxed) // Relaxed: see the field
     }
 
-    /// Gives both roles up: the other end is told.
+    /// Gives both roles up: the other end is told. None of them while a call is inside one.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        self.closed.store(true, Ordering::Relaxed); // Relaxed: see the field
         let Some(ends) = self.ends.get() else {
+            self.closed.store(true, Ordering::Relaxed); // Relaxed: see the field
             return Ok(());
         };
-        let pushes = ends.tx.get().map_or(Ok(()), |tx| tx.get().handle().close(py, PUSH, true));
-        let pops = ends.rx.get().map_or(Ok(()), |rx| rx.end.get().handle().close(py, POP, true));
+        let tx = ends.tx.get().map(|tx| tx.end.get().handle());
+        let rx = ends.rx.get().map(|rx| rx.end.get().handle());
+        tx.map_or(Ok(()), |tx| tx.check_idle(py, "close"))?;
+        rx.map_or(Ok(()), |rx| rx.check_idle(py, "close"))?;
+        self.closed.store(true, Ordering::Relaxed); // Relaxed: see the field
+        let pushes = tx.map_or(Ok(()), |tx| tx.close(py, "close", true));
+        let pops = rx.map_or(Ok(()), |rx| rx.close(py, "close", true));
         ends.block.get().locking().close(py);
         pushes.and(pops)
     }
@@ -184,18 +188,23 @@ impl PackedRing {
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
         self.check(payload)?;
-        let handle = self.open(py)?.producer(py)?.get().handle();
-        let pushed = put(py, handle, payload, false)?;
-        match timeout.filter(|given| !pushed && !given.is_none()) {
-            None => Ok(pushed),
-            Some(timeout) => push_within(py, handle, payload, timeout),
+        let giver = self.open(py)?.producer(py)?;
+        let handle = giver.end.get().handle();
+        let Some(timeout) = timeout.filter(|given| !given.is_none()) else {
+            return put(py, handle, &giver.passed, payload, Who::Passer);
+        };
+        let limit = seconds(Some(timeout), "timeout")?;
+        match put(py, handle, &giver.passed, payload, Who::Comer)? {
+            false => push_within(py, giver, payload, limit),
+            true => Ok(true),
         }
     }
 
     fn apush(&self, py: Python<'_>, payload: Packed<'static>) -> PyResult<Py<PyAny>> {
         self.check(&payload)?;
-        let tx = self.open(py)?.producer(py)?.clone_ref(py);
-        awaitable(py, Box::new(Push { tx, payload, begun: false }))
+        let giver = self.open(py)?.producer(py)?;
+        let (tx, passed) = (giver.end.clone_ref(py), Arc::clone(&giver.passed));
+        awaitable(py, Box::new(Push { tx, passed, payload, who: Who::Comer }))
     }
 }
 
@@ -252,7 +261,7 @@ impl PyPackedRing {
 
     /// As `pop_mixed`, awaiting a message.
     #[pyo3(signature = (schema))]
-    fn apop_mixed(&self, py: Python<'_>, schema: &Bound<'_, PyList>) -> PyResult<Py<PyAny>> {
+    fn apop_mixed(&self, py: Python<'_>, schema: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         self.0.apop(py, Want::Items(packed::schema(schema)?))
     }
 
@@ -330,7 +339,7 @@ fn packed_ring(
     capacity: usize,
 ) -> PyResult<Bound<'_, PyPackedRing>> {
     let ring = PackedRing::new(name, number, capacity);
-    ring.used(py)?;
+    ring.attached(py)?;
     Bound::new(py, PyPackedRing(ring))
 }
 

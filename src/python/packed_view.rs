@@ -129,7 +129,7 @@ impl PyPackedView {
         data: &Bound<'_, PyAny>,
         offset: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        self.0.awrite_packed(py, Packed::of(data)?.into_owned(), self::offset(offset)?)
+        self.0.awrite_packed(py, "awrite", Packed::of(data)?.into_owned(), self::offset(offset)?)
     }
 
     /// As `write_mixed`, awaiting the lock.
@@ -140,7 +140,7 @@ impl PyPackedView {
         items: &Bound<'_, PyAny>,
         offset: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        self.0.awrite_packed(py, Packed::items(items)?, self::offset(offset)?)
+        self.0.awrite_packed(py, "awrite_mixed", Packed::items(items)?, self::offset(offset)?)
     }
 
     /// As `read`, awaiting the lock.
@@ -150,7 +150,7 @@ impl PyPackedView {
         let act = move |py: Python<'_>, core: &Arc<Core>, word| {
             read_with(core, word, |bytes| take(py, bytes, &cursor, tag)).map(Bound::unbind)
         };
-        self.0.awaiting(py, LockMode::Read, Box::new(act))
+        self.0.awaiting(py, "aread", LockMode::Read, Box::new(act))
     }
 
     /// As `read_mixed`, awaiting the lock.
@@ -167,7 +167,7 @@ impl PyPackedView {
             let copy = read_with(core, word, |bytes| copy_items(bytes, &cursor, &schema, offset))?;
             list_items(py, &copy, &schema).map(|items| items.into_any().unbind())
         };
-        self.0.awaiting(py, LockMode::Read, Box::new(act))
+        self.0.awaiting(py, "aread_mixed", LockMode::Read, Box::new(act))
     }
 
     /// As `read_range`, awaiting the lock.
@@ -178,12 +178,12 @@ impl PyPackedView {
         offset: &Bound<'_, PyAny>,
         length: &Bound<'_, PyAny>,
     ) -> PyResult<Py<PyAny>> {
-        self.0.acopy(py, self.0.range(offset, length)?)
+        self.0.acopy(py, "aread_range", self.0.range(offset, length)?)
     }
 
     /// As `read_all`, awaiting the lock.
     fn aread_all(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.0.acopy(py, 0..self.0.size)
+        self.0.acopy(py, "aread_all", 0..self.0.size)
     }
 
     /// As `zero`, awaiting the lock.
@@ -192,7 +192,7 @@ impl PyPackedView {
             clear_with(py, core, word)?;
             Ok(py.None())
         };
-        self.0.awaiting(py, LockMode::Write, Box::new(act))
+        self.0.awaiting(py, "azero", LockMode::Write, Box::new(act))
     }
 
     /// Moves the cursor to `pos`, which may be the end.
@@ -229,13 +229,13 @@ impl PyPackedView {
 
     /// How often the view was written, by anybody.
     fn version(&self, py: Python<'_>) -> PyResult<u64> {
-        self.0.attached(py)?.block.get().version()
+        self.0.open(py)?.block.get().version()
     }
 
     /// Waits until the version differs from `since` (None: from what it is at the start).
     #[pyo3(signature = (since=None))]
     fn achanged(&self, py: Python<'_>, since: Option<u64>) -> PyResult<Py<PyAny>> {
-        self.0.attached(py)?.block.get().changed(py, since)
+        self.0.open(py)?.block.get().changed(py, since)
     }
 
     /// As `achanged`, parking the thread; `ringspan.Timeout` when the time is over.
@@ -246,7 +246,7 @@ impl PyPackedView {
         since: Option<u64>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        self.0.attached(py)?.block.get().blocking_changed(py, since, timeout)
+        self.0.open(py)?.block.get().blocking_changed(py, since, timeout)
     }
 
     /// The bytes, read-only, while nobody writes: `with view.reading() as buf:`.
@@ -279,12 +279,12 @@ impl PyPackedView {
 
     /// Whether a writer was killed inside a write, and nobody said since that all is well.
     fn is_poisoned(&self, py: Python<'_>) -> PyResult<bool> {
-        self.0.attached(py)?.block.get().is_poisoned()
+        self.0.open(py)?.block.get().is_poisoned()
     }
 
     /// Says that the bytes are in order, whatever a killed writer left.
     fn clear_poison(&self, py: Python<'_>) -> PyResult<()> {
-        self.0.attached(py)?.block.get().clear_poison()
+        self.0.open(py)?.block.get().clear_poison()
     }
 
     /// Gives the view up; the segment stays open. What is asked of it later is `ValueError`.
@@ -313,16 +313,21 @@ impl PyPackedView {
         (again, (&self.0.memory, at(&self.0.cursor))).into_pyobject(py)
     }
 
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let (size, readers) = (self.0.size, self.reader_count(py)?);
-        let locked = self.is_write_locked(py)?;
-        Ok(format!("MappedView(data_size={size}, readers={readers}, write_locked={locked})"))
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let size = self.0.size;
+        // A closed one, or one whose segment is gone in a child, is shown as well.
+        match (self.reader_count(py), self.is_write_locked(py)) {
+            (Ok(readers), Ok(locked)) => {
+                format!("MappedView(data_size={size}, readers={readers}, write_locked={locked})")
+            }
+            _ => format!("MappedView(data_size={size}, closed)"),
+        }
     }
 
     /// The block, for what is done with it by itself.
     #[getter]
     fn _block(&self, py: Python<'_>) -> PyResult<Py<PyBlock>> {
-        Ok(self.0.attached(py)?.block.clone_ref(py))
+        Ok(self.0.open(py)?.block.clone_ref(py))
     }
 }
 

@@ -39,6 +39,8 @@ struct Acquiring {
     mode: LockMode,
     allow_poisoned: bool,
     act: Option<Act>,
+    /// For messages.
+    verb: &'static str,
     /// None before the start.
     core: Option<Arc<Core>>,
     /// Turns of the loop that were given to those who were woken.
@@ -51,6 +53,7 @@ struct Acquiring {
 
 impl Acquiring {
     fn new(locking: Arc<Locking>, mode: LockMode, allow_poisoned: bool) -> Self {
+        let verb = locking.verb(mode);
         Acquiring {
             face: Arc::clone(locking.faces().nowhere()),
             locking,
@@ -58,6 +61,7 @@ impl Acquiring {
             mode,
             allow_poisoned,
             act: None,
+            verb,
             core: None,
             given: Cell::new(0),
             looked: false,
@@ -68,7 +72,7 @@ impl Acquiring {
 
 impl Operation for Acquiring {
     fn name(&self) -> &'static str {
-        self.locking.verb(self.mode)
+        self.verb
     }
 
     fn start(&mut self, py: Python<'_>) -> PyResult<()> {
@@ -156,10 +160,11 @@ impl PyAcquire {
 pub(crate) fn acting(
     py: Python<'_>,
     locking: Arc<Locking>,
+    verb: &'static str,
     mode: LockMode,
     act: Act,
 ) -> PyResult<Py<PyAny>> {
-    let op = Acquiring { act: Some(act), ..Acquiring::new(locking, mode, true) };
+    let op = Acquiring { act: Some(act), verb, ..Acquiring::new(locking, mode, true) };
     awaitable(py, Box::new(op))
 }
 

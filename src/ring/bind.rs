@@ -129,7 +129,7 @@ impl End for Consumer {
 }
 
 impl Consumer {
-    /// One look for a verb that passes a death over; the peer is looked after now and then.
+    /// One look for a verb that passes a death over; if there is nothing, the peer is looked after.
     #[inline]
     pub(crate) fn glance(&mut self) -> Result<Option<Record>, Stop> {
         match Next(self).look()? {
@@ -143,7 +143,7 @@ impl Consumer {
 
     #[cold]
     fn glance_again(&mut self) -> Result<Option<Record>, Stop> {
-        if self.base.missed()? { self.look_once() } else { Ok(None) }
+        if self.base.look_after()? { self.look_once() } else { Ok(None) }
     }
 
     /// The oldest message, at one look.

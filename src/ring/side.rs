@@ -263,7 +263,7 @@ impl Base {
 
     /// Looks after the peer and our own door. True: the peer may be gone, look again.
     #[cold]
-    fn look_after(&mut self) -> Result<bool, Stop> {
+    pub(super) fn look_after(&mut self) -> Result<bool, Stop> {
         self.endpoint.check_fork()?;
         self.endpoint.answer_door()?;
         self.meet()?;

@@ -230,8 +230,10 @@ sys.stdin.readline()
     while not ring.push(b"x" * 1020):
         pass
     consumer.kill()
-    with pytest.raises(ringspan.PeerClosed):
+    with pytest.raises(ringspan.PeerDied):
         ring.push(b"more", timeout=5)
+    # Once: from now on it waits for another consumer.
+    assert ring.push(b"more", timeout=0.01) is False
     assert ring.push(b"more") is False
     ring.close()
     mem.close()

@@ -289,6 +289,26 @@ for _ in range(50):
     Finalized()
     assert view.read_mixed([("int", 1), ("int", 2)] * 100, 0) == [1, [1, 1]] * 100
 assert wrote >= 49, wrote
+
+# What is no text: an exception of CPython's is an object too.
+view.write(bytes([2, 0, 0, 0, 255, 254]), 0)
+view.write("ok", 6)
+for threshold in range(1, 200):
+    Finalized()
+    view.seek(0)
+    gc.set_threshold(1 + threshold % 7)
+    assert view.read("str") == chr(0xFFFD) * 2
+    assert view.read("str") == "ok"
+    assert view.read_mixed([("str", 2)], 0) == [[chr(0xFFFD) * 2, "ok"]]
+    for wrong in ("view.read_mixed([('int', 9000)], 0)", "view.read_range(4000, 9)"):
+        try:
+            eval(wrong)
+        except ValueError:
+            pass
+        else:
+            raise AssertionError(wrong)
+    gc.set_threshold(700)
+assert wrote >= 200, wrote
 membridge.SharedMemory.remove(sys.argv[1])
 """
     run_python("import sys\nfrom ringspan.compat import membridge\n" + code, name)

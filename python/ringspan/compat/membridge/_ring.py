@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import weakref
 
 import ringspan
@@ -13,14 +15,25 @@ __all__ = ["SpscRingBuffer"]
 
 #: The rings that this process has, by name and number: one producer and one consumer for each.
 _rings: weakref.WeakValueDictionary[tuple[str, int], SpscRingBuffer] = weakref.WeakValueDictionary()
+#: So that there is one ring for all threads.
+_making = threading.Lock()
+
+
+def _forget() -> None:
+    global _making
+    _making = threading.Lock()  # whoever had it in the parent is not here
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def ring_of(memory: SharedMemory) -> SpscRingBuffer:
     """The ring of this process in a segment."""
     key = memory.name(), memory._number
-    ring = _rings.get(key)
-    if ring is None or ring._closed:
-        ring = _rings[key] = _packed_ring(*key, memory.size() - RING_HEAD)
+    with _making:
+        ring = _rings.get(key)
+        if ring is None or ring._closed:
+            ring = _rings[key] = _packed_ring(*key, memory.size() - RING_HEAD)
     memory._ring = ring
     return ring
 

@@ -24,11 +24,12 @@ def reading(view: MappedView, timeout: float | None) -> Iterator[memoryview]:
 @contextlib.contextmanager
 def writing(view: MappedView, timeout: float | None) -> Iterator[memoryview]:
     """`MappedView.writing`."""
-    with view._block.blocking_write(timeout) as buf:
+    block = view._block  # also if the view is closed meanwhile
+    with block.blocking_write(timeout) as buf:
         try:
             yield buf
         finally:
-            view._block.notify()
+            block.notify()
 
 
 @contextlib.asynccontextmanager
@@ -41,11 +42,12 @@ async def areading(view: MappedView) -> AsyncIterator[memoryview]:
 @contextlib.asynccontextmanager
 async def awriting(view: MappedView) -> AsyncIterator[memoryview]:
     """`MappedView.awriting`."""
-    async with view._block.write() as buf:
+    block = view._block
+    async with block.write() as buf:
         try:
             yield buf
         finally:
-            view._block.notify()
+            block.notify()
 
 
 def _again(memory: SharedMemory, cursor: int) -> MappedView:
