@@ -28,7 +28,7 @@ LIBRARIES = {
             ("ring-text", 64, "one"): "ring: push and pop of a str of 64 B",
             ("ring-int", 8, "one"): "ring: push and pop of an int",
             ("ring-empty", 64, "one"): "ring: pop where there is nothing",
-            ("ring-used", 64, "one"): "ring: used",
+            ("ring-used", 64, "one"): "ring: push, used, pop, used",
             ("stream-busy", 64, "apart"): "ring: stream of 64 B, trying again and again",
             ("stream-busy", 64 << 10, "apart"): "ring: stream of 64 KiB, trying again and again",
             ("stream-sleeping", 64, "apart"): "ring: stream of 64 B, `sleep(0)` and again",

@@ -53,27 +53,6 @@ class Ring(Alone):
     def ring_int(self) -> Work:
         return self.tagged("int", numbers())
 
-    def ring_used(self) -> Work:
-        ring = self.ring()
-        used, push, pop = ring.used, ring.push, ring.pop
-        inputs = messages(self.size)
-        push(inputs[0])
-
-        def run(n: int) -> Any:
-            for _ in range(n):
-                found = used()
-            return found
-
-        def once(message: bytes) -> Any:
-            before = used()
-            push(message)
-            there = used() - before
-            pop()
-            assert (there, used()) == (4 + len(message), before)
-            return message
-
-        return Work(run, 4 + self.size, once, inputs)
-
     def ring_empty(self) -> Work:
         ring = self.ring()
         push, pop = ring.push, ring.pop
@@ -89,6 +68,28 @@ class Ring(Alone):
             return found if pop() is None else "a message too many"
 
         return Work(run, None, once, messages(self.size))
+
+    def ring_used(self) -> Work:
+        ring = self.ring()
+        used, push, pop, inputs = ring.used, ring.push, ring.pop, messages(self.size)
+        body = inputs[0]
+
+        def run(n: int) -> Any:
+            for _ in range(n):
+                push(body)
+                found = used()
+                pop()
+                used()
+            return found
+
+        def once(message: bytes) -> Any:
+            before = used()
+            push(message)
+            there = used() - before
+            found = pop()
+            return found if (there, used()) == (4 + len(message), before) else "a wrong sum"
+
+        return Work(run, 4 + self.size, once, inputs)
 
     def close(self, parent: bool) -> None:  # noqa: ARG002
         if hasattr(self, "memory"):
