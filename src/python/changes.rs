@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::asyncio::Face;
 use super::awaitable::{Operation, awaitable};
-use super::end::Deadline;
+use super::deadline::Deadline;
 use super::errors;
 use super::loop_faces::LoopFaces;
 use super::signals;

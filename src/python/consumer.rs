@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::awaitable::awaitable;
 use super::consumer_ops::{self as ops, Pop, PopMany};
-use super::end::{self, Deadline, Handle, Owner, Role};
+use super::deadline::Deadline;
+use super::end::{self, Handle, Owner, Role};
 use super::errors;
 use super::lent::PyLent;
 use super::ring::{Config, Keywords};

@@ -5,7 +5,6 @@ use pyo3::exceptions::{PyBufferError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::{PyClass, pyclass::boolean_struct::True};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use super::asyncio::{Face, Parkable};
 use super::awaitable::{Operation, awaitable};
@@ -415,23 +414,6 @@ impl<R: Role> Handle<R> {
 /// The mapping of an attached end.
 pub(crate) fn region_of(role: &mut impl End) -> Arc<Region> {
     Arc::clone(role.base().region())
-}
-
-/// What is left of a time-out.
-pub(crate) struct Deadline(Option<Instant>);
-
-impl Deadline {
-    pub(crate) fn after(timeout: Option<Duration>) -> Self {
-        Deadline(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
-    }
-
-    pub(crate) fn at(&self) -> Option<Instant> {
-        self.0
-    }
-
-    pub(crate) fn left(&self) -> Option<Duration> {
-        self.0.map(|at| at.saturating_duration_since(Instant::now()))
-    }
 }
 
 /// `await x.attached()`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::cells::{KeptCell, KeptGuard};
 use super::changes::{Changing, Source};
-use super::end::Deadline;
+use super::deadline::Deadline;
 use super::errors;
 use super::holding::Holding;
 use super::loop_faces::LoopFaces;

@@ -32,7 +32,7 @@
 //! | `view`, `view_items` | View over any buffer; tags, schemas and values |
 //! | `awaitable*`, `asyncio*` | what the verbs return, and how it waits |
 //! | `convert*` | objects to records and back |
-//! | `errors`, `seconds`, `signals` | exceptions, time-outs, Ctrl-C in blocking verbs |
+//! | `errors`, `seconds`, `deadline`, `signals` | exceptions, time-outs, Ctrl-C in blocking verbs |
 
 mod asyncio;
 mod asyncio_loop;
@@ -52,6 +52,7 @@ mod convert_read_more;
 mod convert_types;
 mod convert_write;
 mod convert_write_more;
+mod deadline;
 mod end;
 mod errors;
 mod exported;

@@ -5,7 +5,8 @@ use pyo3::types::PyTuple;
 use std::sync::Arc;
 
 use super::awaitable::awaitable;
-use super::end::{self, Deadline, Handle, Owner, Role};
+use super::deadline::Deadline;
+use super::end::{self, Handle, Owner, Role};
 use super::errors;
 use super::grant::PyGrant;
 use super::producer_ops::{self as ops, Batch, Push, PushMany, Reserve};

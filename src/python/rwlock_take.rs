@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::end::Deadline;
+use super::deadline::Deadline;
 use super::errors;
 use super::holding::Who;
 use super::locking::Locking;

@@ -6,7 +6,7 @@ use pyo3::types::{PyBool, PyInt, PyTuple};
 use std::sync::Arc;
 
 use super::changes::{self, Changing, Source, Until};
-use super::end::Deadline;
+use super::deadline::Deadline;
 use super::errors;
 use super::loop_faces::LoopFaces;
 use super::seconds::seconds;

@@ -8,7 +8,7 @@ use super::awaitable::awaitable;
 use super::changes::{self, Changing as _, PyWatch, Source, Until};
 use super::consumer_ops::check_default;
 use super::convert::{self, Encoded, Options};
-use super::end::Deadline;
+use super::deadline::Deadline;
 use super::errors;
 use super::holding::{Holding, Who};
 use super::loop_faces::LoopFaces;

@@ -10,7 +10,7 @@ use super::awaitable::Operation;
 use super::buffer::LARGE;
 use super::changes::Source;
 use super::convert::{self, Encoded, Options};
-use super::end::Deadline;
+use super::deadline::Deadline;
 use super::errors;
 use super::signals;
 use super::value::Inner;
