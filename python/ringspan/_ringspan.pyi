@@ -1097,7 +1097,9 @@ class Segment:
         """
 
     def close(self) -> None:
-        """Gives the handle up. Views that are out keep the memory.
+        """Gives the handle up; views that are out keep the memory.
+
+        Tasks and threads that wait on it get HandleClosed.
 
         Example:
             seg.close()
@@ -1327,9 +1329,9 @@ class RwLock:
         """
 
     def close(self) -> None:
-        """Gives the handle up. Tasks that wait get HandleClosed; guards that are out keep the lock.
+        """Gives the handle up; guards that are out keep the lock.
 
-        A thread inside a `blocking_` verb of the handle goes on waiting.
+        Tasks and threads that wait on it get HandleClosed.
 
         Example:
             lock.close()
@@ -2163,7 +2165,7 @@ class Value:
         """
 
     def close(self) -> None:
-        """Gives the handle up; tasks that wait on it get HandleClosed.
+        """Gives the handle up; tasks and threads that wait on it get HandleClosed.
 
         Example:
             value.close()
@@ -2346,7 +2348,7 @@ class SharedInt:
         """
 
     def close(self) -> None:
-        """Gives the handle up; tasks that wait on it get HandleClosed.
+        """Gives the handle up; tasks and threads that wait on it get HandleClosed.
 
         Example:
             jobs.close()
@@ -2516,7 +2518,7 @@ class SharedFloat:
         """
 
     def close(self) -> None:
-        """Gives the handle up; tasks that wait on it get HandleClosed.
+        """Gives the handle up; tasks and threads that wait on it get HandleClosed.
 
         Example:
             load.close()
@@ -2686,7 +2688,7 @@ class SharedBool:
         """
 
     def close(self) -> None:
-        """Gives the handle up; tasks that wait on it get HandleClosed.
+        """Gives the handle up; tasks and threads that wait on it get HandleClosed.
 
         Example:
             stop.close()
@@ -3195,6 +3197,7 @@ def _decode_array_view(data: bytes) -> Any: ...
 def _array_meta(dtype: Any, shape: Iterable[int], fortran: bool = False) -> tuple[bytes, int]: ...
 def _array_over(meta: bytes, exporter: Buffer, offset: int = 0) -> Any: ...
 def _memory_per_client(limits: dict[str, int]) -> int: ...
+def _leave() -> list[int]: ...
 
 @final
 class _Block:

@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::buffer::{self, GiveBack, Memory};
-use super::changes::{self, Changing as _, Until};
+use super::changes::{self, Until};
 use super::convert_buffer::Piece;
 use super::errors;
 use super::locking::{Locked, Locking};
@@ -223,7 +223,7 @@ impl PyBlock {
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let limit = seconds(timeout, "timeout")?;
-        changes::blocking(py, &*self.locking.source()?, Until::Changed(since), limit)
+        changes::blocking(py, &*self.locking, Until::Changed(since), limit)
     }
 
     /// Waits until nobody writes (or waits to write), and reads.

@@ -12,6 +12,7 @@ use super::end::Deadline;
 use super::errors;
 use super::loop_faces::LoopFaces;
 use super::signals;
+use super::sleepers::Closes;
 use crate::error::{Fault, FaultKind, errno};
 use crate::notify::Endpoint;
 use crate::notify::local::Keep;
@@ -45,7 +46,7 @@ pub(crate) trait Source: Send + Sync {
 }
 
 /// A class whose objects change.
-pub(crate) trait Changing: Send + Sync + 'static {
+pub(crate) trait Changing: Closes + Send + Sync + 'static {
     fn faces(&self) -> &LoopFaces;
 
     /// The handle of this process; an error once closed.
@@ -209,13 +210,15 @@ pub(crate) fn awaited(
     awaitable(py, Box::new(op))
 }
 
-/// The same, parking the thread with the interpreter lock given back; signals are answered.
+/// The same, parking the thread with the interpreter lock given back; signals are answered, and a `close`
+/// by another thread ends it.
 pub(crate) fn blocking(
     py: Python<'_>,
-    source: &dyn Source,
+    owner: &(impl Changing + ?Sized),
     mut until: Until,
     limit: Option<Duration>,
 ) -> PyResult<Py<PyAny>> {
+    let source = &*owner.source()?;
     let deadline = Deadline::after(limit);
     let mut keep = None;
     let mut since = match until.attempt(py, source)? {
@@ -226,7 +229,8 @@ pub(crate) fn blocking(
         if keep.is_none() && matches!(until, Until::Fits { .. }) {
             keep = source.shared().keep().ok();
         }
-        let came = signals::parked(py, |bell| source.changed_blocking(since, &deadline, bell))?;
+        let park = |bell: Option<&Fd>| source.changed_blocking(since, &deadline, bell);
+        let came = signals::parked(py, owner, park)?;
         if came.is_none() {
             return Err(timed_out(source, until.verb()));
         }

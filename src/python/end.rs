@@ -13,6 +13,7 @@ use super::buffer::GiveBack;
 use super::errors;
 use super::ring::Config;
 use super::signals;
+use super::sleepers::Open;
 use crate::error::OpenError;
 use crate::region::Region;
 use crate::ring::bind::{End, Signals};
@@ -303,7 +304,7 @@ impl<R: Role> Handle<R> {
         self.face.enter(py, verb)?;
         let core = &*self.core;
         let mut raised = None;
-        let listening = match signals::listen(py) {
+        let listening = match signals::listen(py, &Open) {
             Ok(listening) => listening,
             Err(raised) => {
                 self.face.leave(py);
@@ -316,11 +317,7 @@ impl<R: Role> Handle<R> {
             let Stage::Live(role) = &mut state.stage else { return None };
             let mut ask = || {
                 // While the interpreter shuts down nobody handles signals.
-                raised = Python::try_attach(|py| {
-                    listening.silence();
-                    py.check_signals().err()
-                })
-                .flatten();
+                raised = Python::try_attach(|py| listening.answer(py).err()).flatten();
                 raised.is_some()
             };
             Some(wait(role, &mut Signals { bell, ask: &mut ask }))

@@ -9,6 +9,7 @@ use super::end::Deadline;
 use super::errors;
 use super::holding::Holding;
 use super::loop_faces::LoopFaces;
+use super::sleepers::{self, Closes};
 use crate::block::Block;
 use crate::error::{Fault, FaultKind};
 use crate::notify::Endpoint;
@@ -90,10 +91,11 @@ impl Locking {
         lock(&self.handle).is_some()
     }
 
-    /// Gives the handle up. Guards that are out keep the lock, tasks that wait get an error.
+    /// Gives the handle up. Guards that are out keep the lock, tasks and threads that wait get an error.
     pub(crate) fn close(&self, py: Python<'_>) {
         let handle = lock(&self.handle).take();
         self.faces.close(py);
+        sleepers::closed(self);
         drop(handle);
     }
 
@@ -152,6 +154,12 @@ impl Source for Attached {
 
     fn read(&self, _py: Python<'_>) -> PyResult<(u64, Option<Py<PyAny>>)> {
         Ok((self.version(), None)) // only its version is ever waited for
+    }
+}
+
+impl Closes for Locking {
+    fn check_open(&self) -> PyResult<()> {
+        self.opened().map(drop)
     }
 }
 

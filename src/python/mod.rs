@@ -29,7 +29,8 @@
 //! | `view`, `view_items` | View over any buffer; tags, schemas and values |
 //! | `awaitable*`, `asyncio*` | what the verbs return, and how it waits |
 //! | `convert*` | objects to records and back |
-//! | `errors`, `seconds`, `signals` | exceptions, time-outs, Ctrl-C in blocking verbs |
+//! | `errors`, `seconds` | exceptions, time-outs |
+//! | `signals`, `sleepers` | what ends a blocking verb: Ctrl-C, a `close`, the end of the process |
 
 mod asyncio;
 mod asyncio_loop;
@@ -84,6 +85,7 @@ mod segment;
 mod segment_wait;
 mod segments;
 mod signals;
+mod sleepers;
 mod stat;
 mod value;
 mod value_ops;
@@ -137,6 +139,7 @@ fn ringspan_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     ring::register(m)?;
     rwlock::register(m)?;
     block::register(m)?;
+    sleepers::register(m)?;
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     let public = m.index()?.into_iter().filter(|name| {
         let private = name.extract::<&str>().is_ok_and(|name| name.starts_with('_'));

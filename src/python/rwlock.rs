@@ -183,7 +183,7 @@ impl PyRwLock {
         remove(&self.name).map_err(|err| errors::open(&err, ""))
     }
 
-    /// Gives the handle up. Guards that are out keep the lock, tasks that wait get an error.
+    /// Gives the handle up. Guards that are out keep the lock, tasks and threads that wait get an error.
     fn close(&self, py: Python<'_>) {
         self.locking.close(py);
     }

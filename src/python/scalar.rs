@@ -10,6 +10,7 @@ use super::end::Deadline;
 use super::errors;
 use super::loop_faces::LoopFaces;
 use super::seconds::seconds;
+use super::sleepers::{self, Closes};
 use super::stat::PyHandleStat;
 use super::value::how;
 use crate::error::{Fault, FaultKind};
@@ -128,6 +129,12 @@ impl<N: PyNumber> Source for Numbers<N> {
     }
 }
 
+impl<N: PyNumber> Closes for Inner<N> {
+    fn check_open(&self) -> PyResult<()> {
+        self.open().map(drop)
+    }
+}
+
 impl<N: PyNumber> Changing for Inner<N> {
     fn faces(&self) -> &LoopFaces {
         &self.faces
@@ -181,6 +188,7 @@ impl<N: PyNumber> Inner<N> {
     fn close(&self, py: Python<'_>) {
         let handle = lock(&self.handle).take();
         self.faces.close(py);
+        sleepers::closed(self);
         drop(handle);
     }
 
@@ -209,7 +217,7 @@ impl<N: PyNumber> Inner<N> {
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let limit = seconds(timeout, "timeout")?;
-        changes::blocking(py, &*self.source()?, until, limit)
+        changes::blocking(py, self, until, limit)
     }
 }
 
@@ -346,7 +354,7 @@ macro_rules! scalar_class {
                 remove(&self.inner.name).map_err(|err| errors::open(&err, ""))
             }
 
-            /// Gives the handle up; tasks that wait get an error.
+            /// Gives the handle up; tasks and threads that wait get an error.
             fn close(&self, py: Python<'_>) {
                 self.inner.close(py);
             }

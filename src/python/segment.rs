@@ -16,14 +16,17 @@ use std::sync::Arc;
 use super::asyncio::Face;
 use super::awaitable::awaitable;
 use super::buffer::{self, LARGE};
+use super::end::Deadline;
 use super::errors;
 use super::seconds::seconds;
 use super::segment_wait::{Changed, Waits};
 use super::signals;
+use super::sleepers::{self, Closes};
 use crate::error::{Fault, FaultKind};
 use crate::segment::bind::Kept;
 use crate::segment::{Segment, remove};
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+use crate::sys::fd::Fd;
 
 /// How a segment was asked for.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +91,12 @@ impl PySegment {
 
     pub(crate) fn waits(&self) -> &Waits {
         &self.waits
+    }
+}
+
+impl Closes for PySegment {
+    fn check_open(&self) -> PyResult<()> {
+        self.open_handle().map(drop)
     }
 }
 
@@ -240,32 +249,17 @@ impl PySegment {
     ) -> PyResult<u64> {
         let limit = seconds(timeout, "timeout")?;
         let segment = self.open_handle()?;
-        let mut raised = None;
-        let listening = signals::listen(py)?;
-        let bell = listening.bell();
-        let waited = py.detach(|| {
-            segment.blocking_changed_or(since, limit, bell, &mut || {
-                // While the interpreter shuts down nobody handles signals.
-                raised = Python::try_attach(|py| {
-                    listening.silence();
-                    py.check_signals().err()
-                })
-                .flatten();
-                raised.is_some()
-            })
-        });
-        listening.end(py);
-        match (raised, waited) {
-            (Some(err), _) => Err(err),
-            (None, Ok(Some(version))) => Ok(version),
-            (None, Ok(None)) => {
-                let subject = format!("segment {}", self.name);
-                let fault =
-                    Fault::new(FaultKind::Os, subject, "nothing changed within the time-out");
-                Err(errors::timeout(&fault.with_errno(libc::ETIMEDOUT)))
-            }
-            (None, Err(fault)) => Err(errors::fault(&fault)),
-        }
+        let deadline = Deadline::after(limit);
+        let since = match since {
+            Some(since) => since,
+            None => segment.version().map_err(|err| errors::fault(&err))?,
+        };
+        let park = |bell: Option<&Fd>| segment.changed_until(since, deadline.at(), bell);
+        signals::parked(py, self, park)?.ok_or_else(|| {
+            let subject = format!("segment {}", self.name);
+            let fault = Fault::new(FaultKind::Os, subject, "nothing changed within the time-out");
+            errors::timeout(&fault.with_errno(libc::ETIMEDOUT))
+        })
     }
 
     fn __len__(&self) -> usize {
@@ -312,13 +306,14 @@ impl PySegment {
         remove(&self.name).map_err(|err| errors::open(&err, ""))
     }
 
-    /// Gives the handle up. Views that are out keep the memory.
+    /// Gives the handle up; tasks and threads that wait get an error. Views that are out keep the memory.
     fn close(&self, py: Python<'_>) {
         let segment = lock(&self.segment).take();
         // Wakes the tasks that wait, which find the handle closed from here on. Not once more after
         // it: without the reader it is not known whose thread they belong to.
         self.face.close(py);
         self.waits.close();
+        sleepers::closed(self);
         drop(segment);
     }
 

@@ -5,7 +5,7 @@ use pyo3::types::PyTuple;
 use std::sync::Arc;
 
 use super::awaitable::awaitable;
-use super::changes::{self, Changing as _, PyWatch, Source, Until};
+use super::changes::{self, PyWatch, Source, Until};
 use super::consumer_ops::check_default;
 use super::convert::{self, Encoded, Options};
 use super::end::Deadline;
@@ -14,6 +14,7 @@ use super::holding::{Holding, Who};
 use super::loop_faces::LoopFaces;
 use super::seconds::seconds;
 use super::signals;
+use super::sleepers::{self, Closes};
 use super::stat::PyHandleStat;
 use super::value_ops::{Action, Changing, Handle};
 use crate::error::Fault;
@@ -67,6 +68,12 @@ impl Inner {
             self.object,
             who.noun()
         )))
+    }
+}
+
+impl Closes for Inner {
+    fn check_open(&self) -> PyResult<()> {
+        self.open().map(drop)
     }
 }
 
@@ -134,7 +141,8 @@ impl PyValue {
         let deadline = Deadline::after(limit);
         let mut taking = core.lock.taking(LockMode::Write);
         let park = |bell: Option<&Fd>| core.begin_blocking(&mut taking, deadline.at(), bell);
-        let change = signals::parked(py, park)?.ok_or_else(|| errors::timeout(&timed_out(core)))?;
+        let change = signals::parked(py, &*self.inner, park)?
+            .ok_or_else(|| errors::timeout(&timed_out(core)))?;
         action.run(py, &self.inner, &handle, change)
     }
 
@@ -149,7 +157,7 @@ impl PyValue {
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let limit = seconds(timeout, "timeout")?;
-        changes::blocking(py, &*self.inner.source()?, until, limit)
+        changes::blocking(py, &*self.inner, until, limit)
     }
 }
 
@@ -323,10 +331,11 @@ impl PyValue {
         remove(&self.inner.name).map_err(|err| errors::open(&err, ""))
     }
 
-    /// Gives the handle up; tasks that wait get an error.
+    /// Gives the handle up; tasks and threads that wait get an error.
     fn close(&self, py: Python<'_>) {
         let handle = lock(&self.inner.handle).take();
         self.inner.faces.close(py);
+        sleepers::closed(&*self.inner);
         drop(handle);
     }
 

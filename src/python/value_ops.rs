@@ -13,6 +13,7 @@ use super::convert::{self, Encoded, Options};
 use super::end::Deadline;
 use super::errors;
 use super::signals;
+use super::sleepers::Open;
 use super::value::Inner;
 use crate::codec::Tag;
 use crate::error::Fault;
@@ -154,7 +155,9 @@ impl Handle {
         wait: bool,
     ) -> PyResult<Option<Read>> {
         match py.detach(|| self.core.try_read(sink)) {
-            Ok(None) if wait => signals::parked(py, |bell| self.core.read_blocking(sink, bell)),
+            Ok(None) if wait => {
+                signals::parked(py, &Open, |bell| self.core.read_blocking(sink, bell))
+            }
             copied => copied.map_err(|fault| errors::fault(&fault)),
         }
     }
