@@ -139,6 +139,7 @@ fn ringspan_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     ring::register(m)?;
     rwlock::register(m)?;
     block::register(m)?;
+    seconds::register(m)?;
     sleepers::register(m)?;
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     let public = m.index()?.into_iter().filter(|name| {

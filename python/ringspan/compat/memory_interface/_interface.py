@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import operator
 import pickle
-import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from ringspan._deadlines import deadline_after, left_until
 from ringspan._exceptions import InvalidOption, Mismatch
 from ringspan._ringspan import _Block
 from ringspan.compat.memory_interface import _slots
@@ -18,7 +16,7 @@ from ringspan.compat.memory_interface._errors import (
     too_large,
     wrong_type,
 )
-from ringspan.compat.memory_interface._memory import Memory, made, memory_of, slept
+from ringspan.compat.memory_interface._memory import CleanedUp, Memory, made, memory_of, slept
 from ringspan.compat.memory_interface._shared import Memblk
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ _DEFAULT = list(range(100))
 _NOTHING: Any = object()
 
 
-class MemoryInterface:
+class MemoryInterface(CleanedUp):
     """A circular memory of objects, in one segment of shared memory.
 
     memblk: the state to load at once.
@@ -214,14 +212,14 @@ class MemoryInterface:
 
         Raises TimeoutError after `timeout` seconds.
         """
-        left = _left(timeout)
+        until = deadline_after(timeout)
         while True:
             slots = self._here()
             seen = slots.block.version
-            taken = self._take(slots, self.use_pickle, left())
+            taken = self._take(slots, self.use_pickle, left_until(until))
             if taken is not _NOTHING:
                 return taken
-            slept(slots.block, seen, left())
+            slept(slots.block, seen, left_until(until))
 
     async def aread(self) -> Any:
         """As `read`, waiting while there is nothing. Cancelled, it has taken nothing."""
@@ -305,16 +303,16 @@ class MemoryInterface:
 
         Raises TimeoutError after `timeout` seconds, and ValueError after `cleanup`.
         """
-        left = _left(timeout)
+        until = deadline_after(timeout)
         data = self._bytes(rsp_stream, self.use_pickle)
         while True:
             slots = self._here()
             seen = slots.block.version
-            with slots.block.blocking_write(left(), allow_poisoned=True):
+            with slots.block.blocking_write(left_until(until), allow_poisoned=True):
                 if not slots.is_full:
                     slots.locked_put(data)
                     return len(data)
-            slept(slots.block, seen, left())
+            slept(slots.block, seen, left_until(until))
 
     async def awrite(self, rsp_stream: Any) -> int:
         """As `write`, waiting while no slot is free. Cancelled, it has written nothing.
@@ -378,23 +376,5 @@ class MemoryInterface:
             memory.remove(self)
         self.loaded = False
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.cleanup()
-
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._memblk,)
-
-
-def _left(timeout: float | None) -> Callable[[], float | None]:
-    if timeout is None:
-        return lambda: None
-    until = time.monotonic() + timeout
-    return lambda: max(0.0, until - time.monotonic())

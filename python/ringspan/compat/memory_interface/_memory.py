@@ -23,7 +23,8 @@ import time
 import weakref
 from collections.abc import Callable
 from multiprocessing import util
-from typing import Any, Generic, TypeVar, cast
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, cast
 
 from ringspan._exceptions import AlreadyExists, InvalidOption, NotFound, RingspanError
 from ringspan._ringspan import SharedBool, SharedInt, Value, _Block
@@ -119,6 +120,25 @@ class Memory(Generic[_N]):
 
     def __repr__(self) -> str:
         return f"<{self.kind} memory {self.name!r}, size={self.size}>"
+
+
+class CleanedUp:
+    """`with` cleans up at the end."""
+
+    def cleanup(self) -> None:
+        """Gives up what it has."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.cleanup()
 
 
 def slept(native: Any, since: int | None, timeout: float | None) -> int:

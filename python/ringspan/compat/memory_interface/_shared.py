@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import operator
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, SupportsIndex, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, SupportsIndex, TypeAlias, TypeVar
 
 from ringspan import _ringspan as native
+from ringspan._deadlines import deadline_after, left_until
 from ringspan._exceptions import Damaged, InvalidOption
 from ringspan.compat.memory_interface._errors import (
     TooLargeError,
@@ -17,7 +16,14 @@ from ringspan.compat.memory_interface._errors import (
     too_large,
     wrong_type,
 )
-from ringspan.compat.memory_interface._memory import Memory, made, memory_of, opened_value, slept
+from ringspan.compat.memory_interface._memory import (
+    CleanedUp,
+    Memory,
+    made,
+    memory_of,
+    opened_value,
+    slept,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -34,7 +40,7 @@ _MADE_AT_ONCE = 1 << 20
 _NEVER: Any = object()
 
 
-class _Shared(ABC, Generic[_T, _N]):
+class _Shared(CleanedUp, ABC, Generic[_T, _N]):
     """One value in shared memory; the state that `create_sharedobject` returns goes to others.
 
     memblk: the state to load at once.
@@ -145,26 +151,14 @@ class _Shared(ABC, Generic[_T, _N]):
 
     def blocking_wait_for(self, wanted: Callable[[_T], object], timeout: float | None = None) -> _T:
         """As `await_for`, parking the thread. Raises TimeoutError after `timeout` seconds."""
-        until = None if timeout is None else time.monotonic() + timeout
+        until = deadline_after(timeout)
         while True:
             shared = self._native()
             seen = shared.version
             value = self.read()
             if wanted(value):
                 return value
-            left = None if until is None else max(0.0, until - time.monotonic())
-            slept(shared, seen, left)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.cleanup()
+            slept(shared, seen, left_until(until))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.memblk if self._memory is not None else None,)

@@ -19,7 +19,7 @@ import zlib
 from collections.abc import AsyncIterator
 from typing import Any, Final, Protocol, Self
 
-from ringspan._calls import deadline_after, left_until
+from ringspan._deadlines import deadline_after, left_until
 from ringspan._exceptions import Timeout
 from ringspan._ringspan import _Block
 from ringspan.compat.shared_memory._errors import (
