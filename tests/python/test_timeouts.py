@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import ringspan
 from ringspan._ringspan import _Block
-from ringspan.compat import memory_interface, membridge
+from ringspan.compat import membridge, memory_interface
 from ringspan.compat import shared_memory as shm
 from ringspan.compat.sysframe import membridge as sysframe
 

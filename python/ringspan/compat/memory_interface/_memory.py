@@ -122,8 +122,39 @@ class Memory(Generic[_N]):
         return f"<{self.kind} memory {self.name!r}, size={self.size}>"
 
 
-class CleanedUp:
-    """`with` cleans up at the end."""
+class Holder(Generic[_N]):
+    """What works with a memory. `with` cleans up at the end."""
+
+    #: Whether the memory was created by somebody else.
+    loaded: bool = False
+    _memory: Memory[_N] | None = None
+    #: What it created before the present one. Others may be about to load it, so it stays so long.
+    _earlier: tuple[Memory[_N], ...] = ()
+
+    def _hold(self, memory: Memory[_N], *, loaded: bool) -> None:
+        before, self._memory = self._memory, memory
+        memory.use(self)
+        if before is not None and before is not memory:
+            if self.loaded:
+                before.release(self)
+            else:
+                self._earlier += (before,)
+        self.loaded = loaded
+
+    def _let_go(self) -> None:
+        """Nobody can load what it created any more."""
+        memory, self._memory = self._memory, None
+        created, self._earlier = self._earlier, ()
+        if memory is not None and self.loaded:
+            memory.release(self)
+        elif memory is not None:
+            created += (memory,)
+        self.loaded = False
+        for one in created:
+            if one.is_here:
+                one.remove(self)
+            else:  # the creator is the parent of this fork
+                one.release(self)
 
     def cleanup(self) -> None:
         """Gives up what it has."""
