@@ -3315,6 +3315,10 @@ class _Block:
         """The name, with its slash."""
 
     @property
+    def file_id(self) -> tuple[int, int]:
+        """Device and inode of its file, which no other file has while this one is there."""
+
+    @property
     def size(self) -> int:
         """Bytes in the block."""
 

@@ -11,6 +11,7 @@ use super::asyncio::{Face, Parkable};
 use super::awaitable::{Operation, awaitable};
 use super::buffer::GiveBack;
 use super::errors;
+use super::opening;
 use super::ring::Config;
 use super::signals;
 use super::sleepers::Open;
@@ -144,7 +145,9 @@ impl<R: Role> Core<R> {
             noun = R::NOUN,
             name = self.config.name
         );
-        R::attach(&self.config.open()?).map_err(|err| errors::open(&err, &hint))
+        let ring = self.config.open()?;
+        // The lock that is held here is only ever tried.
+        opening::apart(|| R::attach(&ring)).map_err(|err| errors::open(&err, &hint))
     }
 
     #[cold]

@@ -9,6 +9,7 @@ use super::end::Deadline;
 use super::errors;
 use super::holding::Holding;
 use super::loop_faces::LoopFaces;
+use super::opening;
 use super::sleepers::{self, Closes};
 use crate::block::Block;
 use crate::error::{Fault, FaultKind};
@@ -65,11 +66,20 @@ impl Locking {
     pub(crate) fn open_handle(&self) -> PyResult<RwLock> {
         let opened = match self.opened()? {
             Locked::Lock(lock) => lock.core().region().check_fork().map(|()| lock),
-            Locked::Block(block) => block.lock().inspect(|lock| {
-                self.faces.attached(lock.core().shared());
-            }),
+            Locked::Block(block) => self.attached(&block),
         };
         opened.map_err(|fault| errors::fault(&fault))
+    }
+
+    /// The lock of a block, attached at its first use.
+    #[inline]
+    fn attached(&self, block: &Block) -> Result<RwLock, Fault> {
+        let lock = match block.attached_lock() {
+            Some(lock) => lock,
+            None => opening::apart(|| block.lock())?,
+        };
+        self.faces.attached(lock.core().shared());
+        Ok(lock)
     }
 
     /// The block; an error for a lock, which no caller has.

@@ -29,6 +29,7 @@
 //! | `view`, `view_items` | View over any buffer; tags, schemas and values |
 //! | `awaitable*`, `asyncio*` | what the verbs return, and how it waits |
 //! | `convert*` | objects to records and back |
+//! | `opening` | finding and removing without holding up other threads |
 //! | `errors`, `seconds` | exceptions, time-outs |
 //! | `signals`, `sleepers` | what ends a blocking verb: Ctrl-C, a `close`, the end of the process |
 
@@ -57,6 +58,7 @@ mod holding;
 mod lent;
 mod locking;
 mod loop_faces;
+mod opening;
 mod packed;
 mod packed_ring;
 mod packed_ring_ops;

@@ -9,6 +9,7 @@ use super::changes::{self, Changing, Source, Until};
 use super::end::Deadline;
 use super::errors;
 use super::loop_faces::LoopFaces;
+use super::opening;
 use super::seconds::seconds;
 use super::sleepers::{self, Closes};
 use super::stat::PyHandleStat;
@@ -21,7 +22,6 @@ use crate::region::Region;
 use crate::rwlock::HandleStat;
 use crate::scalar::core::{Core, Plain};
 use crate::scalar::{Addable, Number};
-use crate::segment::remove;
 use crate::sync::{Mutex, lock};
 use crate::sys::fd::Fd;
 use std::marker::PhantomData;
@@ -147,7 +147,7 @@ impl<N: PyNumber> Changing for Inner<N> {
 
 impl<N: PyNumber> Inner<N> {
     fn find(name: &str, plain: &Plain, how: How) -> PyResult<Arc<Self>> {
-        let core = plain.find(N::KIND, name, how).map_err(|err| errors::open(&err, ""))?;
+        let core = opening::found(|| plain.find(N::KIND, name, how))?;
         let region = Arc::clone(core.region());
         let object: Arc<str> = region.subject().to_string().into();
         Ok(Arc::new(Inner {
@@ -351,7 +351,7 @@ macro_rules! scalar_class {
 
             /// Deletes the name; who has it open goes on.
             fn remove(&self) -> PyResult<()> {
-                remove(&self.inner.name).map_err(|err| errors::open(&err, ""))
+                opening::remove(&self.inner.name)
             }
 
             /// Gives the handle up; tasks and threads that wait get an error.

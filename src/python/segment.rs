@@ -18,13 +18,14 @@ use super::awaitable::awaitable;
 use super::buffer::{self, LARGE};
 use super::end::Deadline;
 use super::errors;
+use super::opening;
 use super::seconds::seconds;
 use super::segment_wait::{Changed, Waits};
 use super::signals;
 use super::sleepers::{self, Closes};
 use crate::error::{Fault, FaultKind};
+use crate::segment::Segment;
 use crate::segment::bind::Kept;
-use crate::segment::{Segment, remove};
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use crate::sys::fd::Fd;
 
@@ -121,7 +122,7 @@ impl PySegment {
         reserve: bool,
     ) -> PyResult<Self> {
         let given = Given { mode, ephemeral, raw, reserve };
-        let made = options(given).create(name, size).map_err(|err| errors::open(&err, ""))?;
+        let made = opening::found(|| options(given).create(name, size))?;
         Ok(Self::new(made, given))
     }
 
@@ -130,7 +131,7 @@ impl PySegment {
     #[pyo3(signature = (name, *, raw=false))]
     fn open(_class: &Bound<'_, PyType>, name: &str, raw: bool) -> PyResult<Self> {
         let given = Given { mode: 0o600, ephemeral: false, raw, reserve: true };
-        let made = options(given).open(name).map_err(|err| errors::open(&err, ""))?;
+        let made = opening::found(|| options(given).open(name))?;
         Ok(Self::new(made, given))
     }
 
@@ -147,8 +148,7 @@ impl PySegment {
         reserve: bool,
     ) -> PyResult<Self> {
         let given = Given { mode, ephemeral, raw, reserve };
-        let made =
-            options(given).open_or_create(name, size).map_err(|err| errors::open(&err, ""))?;
+        let made = opening::found(|| options(given).open_or_create(name, size))?;
         Ok(Self::new(made, given))
     }
 
@@ -230,7 +230,14 @@ impl PySegment {
 
     /// Raises the version and wakes everybody who waits for that.
     fn notify(&self) -> PyResult<u64> {
-        self.open_handle()?.notify().map_err(|err| errors::fault(&err))
+        let segment = self.open_handle()?;
+        // The first time it has to attach.
+        let notified = if segment.is_attached() {
+            segment.notify()
+        } else {
+            opening::apart(|| segment.notify())
+        };
+        notified.map_err(|err| errors::fault(&err))
     }
 
     /// Waits until the version differs from `since`, and returns it.
@@ -303,7 +310,7 @@ impl PySegment {
 
     /// Deletes the name; who has it open goes on.
     fn remove(&self) -> PyResult<()> {
-        remove(&self.name).map_err(|err| errors::open(&err, ""))
+        opening::remove(&self.name)
     }
 
     /// Gives the handle up; tasks and threads that wait get an error. Views that are out keep the memory.
@@ -349,6 +356,6 @@ impl PySegment {
 #[pyo3(name = "_segment_again", signature = (name, raw, /))]
 pub(crate) fn again(name: &str, raw: bool) -> PyResult<PySegment> {
     let given = Given { mode: 0o600, ephemeral: false, raw, reserve: true };
-    let made = options(given).open(name).map_err(|err| errors::open(&err, ""))?;
+    let made = opening::found(|| options(given).open(name))?;
     Ok(PySegment::new(made, given))
 }

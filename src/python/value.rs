@@ -12,6 +12,7 @@ use super::end::Deadline;
 use super::errors;
 use super::holding::{Holding, Who};
 use super::loop_faces::LoopFaces;
+use super::opening;
 use super::seconds::seconds;
 use super::signals;
 use super::sleepers::{self, Closes};
@@ -20,7 +21,6 @@ use super::value_ops::{Action, Changing, Handle};
 use crate::error::Fault;
 use crate::notify::find::How;
 use crate::rwlock::{HandleStat, LockMode};
-use crate::segment::remove;
 use crate::sync::{Mutex, lock};
 use crate::sys::fd::Fd;
 use crate::value::{Plain, timed_out};
@@ -96,7 +96,7 @@ pub(crate) struct PyValue {
 }
 
 fn open(name: &str, plain: &Plain, how: How, codec: Options) -> PyResult<PyValue> {
-    let core = plain.find(name, how).map_err(|err| errors::open(&err, ""))?;
+    let core = opening::found(|| plain.find(name, how))?;
     let name = core.region().name().to_string();
     let ephemeral = core.region().is_ephemeral();
     let object: Arc<str> = format!("value {name}").into();
@@ -328,7 +328,7 @@ impl PyValue {
 
     /// Deletes the name; who has it open goes on.
     fn remove(&self) -> PyResult<()> {
-        remove(&self.inner.name).map_err(|err| errors::open(&err, ""))
+        opening::remove(&self.inner.name)
     }
 
     /// Gives the handle up; tasks and threads that wait get an error.

@@ -9,6 +9,8 @@ use crate::segment::error::ChangedError;
 use crate::segment::handle::{Named, Segment};
 use crate::segment::version::{self, removed};
 use crate::sync::lock;
+#[cfg(feature = "python")]
+use crate::sync::try_lock;
 use crate::sys::fd::Fd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +40,16 @@ impl Named {
 }
 
 impl Segment {
+    /// Whether it needs not be attached any more to notify.
+    #[cfg(feature = "python")]
+    pub(crate) fn is_attached(&self) -> bool {
+        let attached = |named: &Named| {
+            let place = try_lock(&named.endpoint);
+            !named.region.is_inherited() && place.is_some_and(|place| place.is_some())
+        };
+        self.named().is_ok_and(attached)
+    }
+
     /// The version: how often [`notify`](Segment::notify) was called, by anybody. Take it before you
     /// read, and wait for [`changed`](Segment::changed) since then.
     ///
