@@ -16,7 +16,7 @@ use super::sleepers::Closes;
 use crate::error::{Fault, FaultKind, errno};
 use crate::notify::Endpoint;
 use crate::notify::local::Keep;
-use crate::notify::shared::{Blocked, Shared};
+use crate::notify::shared::Shared;
 use crate::region::Region;
 use crate::sync::{Mutex, lock};
 use crate::sys::fd::Fd;
@@ -32,14 +32,6 @@ pub(crate) trait Source: Send + Sync {
 
     /// Steps 3 and 4 of a sleeper.
     fn look(&self, endpoint: &mut Endpoint, since: u64) -> Result<Option<u64>, Fault>;
-
-    /// Parks the thread until the version differs from `since`.
-    fn changed_blocking(
-        &self,
-        since: u64,
-        deadline: &Deadline,
-        bell: Option<&Fd>,
-    ) -> Result<Blocked<u64>, Fault>;
 
     /// The latest as an object, with its version; `None`: never set.
     fn read(&self, py: Python<'_>) -> PyResult<(u64, Option<Py<PyAny>>)>;
@@ -229,7 +221,11 @@ pub(crate) fn blocking(
         if keep.is_none() && matches!(until, Until::Fits { .. }) {
             keep = source.shared().keep().ok();
         }
-        let park = |bell: Option<&Fd>| source.changed_blocking(since, &deadline, bell);
+        let park = |bell: Option<&Fd>| {
+            source
+                .shared()
+                .wait_blocking(deadline.at(), bell, |endpoint| source.look(endpoint, since))
+        };
         let came = signals::parked(py, owner, park)?;
         if came.is_none() {
             return Err(timed_out(source, until.verb()));

@@ -5,7 +5,6 @@ use pyo3::prelude::*;
 use std::sync::Arc;
 
 use super::changes::{Changing, Source};
-use super::end::Deadline;
 use super::errors;
 use super::holding::Holding;
 use super::loop_faces::LoopFaces;
@@ -14,12 +13,11 @@ use super::sleepers::{self, Closes};
 use crate::block::Block;
 use crate::error::{Fault, FaultKind};
 use crate::notify::Endpoint;
-use crate::notify::shared::{Blocked, Shared};
+use crate::notify::shared::Shared;
 use crate::region::Region;
 use crate::rwlock::core::Core;
 use crate::rwlock::{LockMode, RwLock};
 use crate::sync::{Mutex, lock};
-use crate::sys::fd::Fd;
 
 /// The object with the lock.
 #[derive(Debug, Clone)]
@@ -151,15 +149,6 @@ impl Source for Attached {
 
     fn look(&self, endpoint: &mut Endpoint, since: u64) -> Result<Option<u64>, Fault> {
         self.block.look(endpoint, since)
-    }
-
-    fn changed_blocking(
-        &self,
-        since: u64,
-        deadline: &Deadline,
-        bell: Option<&Fd>,
-    ) -> Result<Blocked<u64>, Fault> {
-        self.block.changed_until(&self.core, since, deadline.at(), bell)
     }
 
     fn read(&self, _py: Python<'_>) -> PyResult<(u64, Option<Py<PyAny>>)> {

@@ -6,7 +6,6 @@ use pyo3::types::{PyBool, PyInt, PyTuple};
 use std::sync::Arc;
 
 use super::changes::{self, Changing, Source, Until};
-use super::end::Deadline;
 use super::errors;
 use super::loop_faces::LoopFaces;
 use super::opening;
@@ -17,13 +16,12 @@ use super::value::how;
 use crate::error::{Fault, FaultKind};
 use crate::notify::Endpoint;
 use crate::notify::find::How;
-use crate::notify::shared::{Blocked, Shared};
+use crate::notify::shared::Shared;
 use crate::region::Region;
 use crate::rwlock::HandleStat;
 use crate::scalar::core::{Core, Plain};
 use crate::scalar::{Addable, Number};
 use crate::sync::{Mutex, lock};
-use crate::sys::fd::Fd;
 use std::marker::PhantomData;
 
 /// What object and awaitables share.
@@ -112,15 +110,6 @@ impl<N: PyNumber> Source for Numbers<N> {
 
     fn look(&self, endpoint: &mut Endpoint, since: u64) -> Result<Option<u64>, Fault> {
         self.0.look(endpoint, since)
-    }
-
-    fn changed_blocking(
-        &self,
-        since: u64,
-        deadline: &Deadline,
-        bell: Option<&Fd>,
-    ) -> Result<Blocked<u64>, Fault> {
-        self.0.changed_blocking(since, deadline.at(), bell)
     }
 
     fn read(&self, py: Python<'_>) -> PyResult<(u64, Option<Py<PyAny>>)> {

@@ -10,7 +10,6 @@ use super::awaitable::Operation;
 use super::buffer::LARGE;
 use super::changes::Source;
 use super::convert::{self, Encoded, Options};
-use super::end::Deadline;
 use super::errors;
 use super::signals;
 use super::sleepers::Open;
@@ -18,12 +17,11 @@ use super::value::Inner;
 use crate::codec::Tag;
 use crate::error::Fault;
 use crate::notify::Endpoint;
-use crate::notify::shared::{Blocked, Shared};
+use crate::notify::shared::Shared;
 use crate::region::Region;
 use crate::rwlock::LockMode;
 use crate::rwlock::core::Core as Lock;
 use crate::rwlock::wait::Waiting;
-use crate::sys::fd::Fd;
 use crate::value::core::{Change, Core};
 use crate::value::raw::{Read, Sink};
 
@@ -178,15 +176,6 @@ impl Source for Handle {
 
     fn look(&self, endpoint: &mut Endpoint, since: u64) -> Result<Option<u64>, Fault> {
         self.core.look(endpoint, since)
-    }
-
-    fn changed_blocking(
-        &self,
-        since: u64,
-        deadline: &Deadline,
-        bell: Option<&Fd>,
-    ) -> Result<Blocked<u64>, Fault> {
-        self.core.changed_blocking(since, deadline.at(), bell)
     }
 
     fn read(&self, py: Python<'_>) -> PyResult<(u64, Option<Py<PyAny>>)> {
