@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from ringspan import _calls, _handlers
+from ringspan._ringspan import _seconds
 from ringspan._service import Function, ServerStats, Service, Serving, services_of
 
 
@@ -65,6 +66,7 @@ class Server:
 
     def stop(self, grace: float | None = None) -> None:
         """Ends it, and waits for that: calls under way are finished within `grace` seconds."""
+        grace = _seconds(grace, "grace")
         _running.discard(self)
         self._ask_to_stop(grace)
         if threading.current_thread() is not self._thread:

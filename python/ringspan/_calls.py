@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Generic, TypeVar
 
+from ringspan._deadlines import deadline_after, left_until
 from ringspan._exceptions import Timeout
 from ringspan._ringspan import (
     BlockingClient,
@@ -34,10 +34,6 @@ async def connect(name: str, *, timeout: float | None = None, exact: bool = Fals
     client = Client(name, timeout=timeout, exact=exact)
     await _connected(client, deadline_after(timeout))
     return client
-
-
-def deadline_after(timeout: float | None) -> float | None:
-    return None if timeout is None else time.monotonic() + timeout
 
 
 #: Attempts to connect that are under way: by client and loop.
@@ -69,10 +65,6 @@ async def _connected(client: Client, deadline: float | None) -> None:
             with _connecting_lock:
                 _connecting.pop(key, None)
             mine.set_result(None)
-
-
-def left_until(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 #: How often a connection may be over before the call on it began.

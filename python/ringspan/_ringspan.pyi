@@ -1100,7 +1100,9 @@ class Segment:
         """
 
     def close(self) -> None:
-        """Gives the handle up. Views that are out keep the memory.
+        """Gives the handle up; views that are out keep the memory.
+
+        Tasks and threads that wait on it get HandleClosed.
 
         Example:
             seg.close()
@@ -1330,9 +1332,9 @@ class RwLock:
         """
 
     def close(self) -> None:
-        """Gives the handle up. Tasks that wait get HandleClosed; guards that are out keep the lock.
+        """Gives the handle up; guards that are out keep the lock.
 
-        A thread inside a `blocking_` verb of the handle goes on waiting.
+        Tasks and threads that wait on it get HandleClosed.
 
         Example:
             lock.close()
@@ -2166,7 +2168,7 @@ class Value:
         """
 
     def close(self) -> None:
-        """Gives the handle up; tasks that wait on it get HandleClosed.
+        """Gives the handle up; tasks and threads that wait on it get HandleClosed.
 
         Example:
             value.close()
@@ -2349,7 +2351,7 @@ class SharedInt:
         """
 
     def close(self) -> None:
-        """Gives the handle up; tasks that wait on it get HandleClosed.
+        """Gives the handle up; tasks and threads that wait on it get HandleClosed.
 
         Example:
             jobs.close()
@@ -2519,7 +2521,7 @@ class SharedFloat:
         """
 
     def close(self) -> None:
-        """Gives the handle up; tasks that wait on it get HandleClosed.
+        """Gives the handle up; tasks and threads that wait on it get HandleClosed.
 
         Example:
             load.close()
@@ -2689,7 +2691,7 @@ class SharedBool:
         """
 
     def close(self) -> None:
-        """Gives the handle up; tasks that wait on it get HandleClosed.
+        """Gives the handle up; tasks and threads that wait on it get HandleClosed.
 
         Example:
             stop.close()
@@ -3198,6 +3200,8 @@ def _decode_array_view(data: bytes) -> Any: ...
 def _array_meta(dtype: Any, shape: Iterable[int], fortran: bool = False) -> tuple[bytes, int]: ...
 def _array_over(meta: bytes, exporter: Buffer, offset: int = 0) -> Any: ...
 def _memory_per_client(limits: dict[str, int]) -> int: ...
+def _leave() -> list[int]: ...
+def _seconds(given: float | None, what: str = "timeout", /) -> float | None: ...
 
 @final
 class _Block:
@@ -3312,6 +3316,10 @@ class _Block:
     @property
     def name(self) -> str:
         """The name, with its slash."""
+
+    @property
+    def file_id(self) -> tuple[int, int]:
+        """Device and inode of its file, which no other file has while this one is there."""
 
     @property
     def size(self) -> int:

@@ -11,6 +11,8 @@ use crate::rwlock::core::{Core, bury};
 use crate::rwlock::word::Word;
 use crate::rwlock::{Holder, RwLock, holders};
 use crate::segment::version::removed;
+#[cfg(feature = "python")]
+use crate::sync::try_lock;
 use crate::sync::{Mutex, Ordering, lock};
 use std::sync::Arc;
 
@@ -112,6 +114,16 @@ impl Block {
             Ok(Attach::Stale) => Err(removed(region)),
             Err(err) => Err(err.fault().clone()),
         }
+    }
+
+    /// The lock of this process, if it is attached and nobody attaches it just now.
+    #[cfg(feature = "python")]
+    #[inline]
+    pub(crate) fn attached_lock(&self) -> Option<RwLock> {
+        if self.inner.region.is_inherited() {
+            return None;
+        }
+        try_lock(&self.inner.core)?.clone().map(RwLock::of)
     }
 
     /// The lock over the bytes: one handle, however often it is asked for.

@@ -13,10 +13,11 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::buffer::{self, GiveBack, Memory};
-use super::changes::{self, Changing as _, Until};
+use super::changes::{self, Until};
 use super::convert_buffer::Piece;
 use super::errors;
 use super::locking::{Locked, Locking};
+use super::opening;
 use super::rwlock_guard::PyGuard;
 use super::rwlock_ops::PyAcquire;
 use super::seconds::seconds;
@@ -25,7 +26,6 @@ use crate::block::Block;
 use crate::error::{Fault, FaultKind, OpenError};
 use crate::region::Region;
 use crate::rwlock::{HandleStat, LockMode};
-use crate::segment::remove;
 
 /// A named piece of memory with a description, a lock and a version.
 #[pyclass(frozen, name = "_Block", module = "ringspan._ringspan")]
@@ -204,6 +204,7 @@ impl PyBlock {
 
     /// Raises the version and wakes everybody who waits for that.
     fn notify(&self) -> PyResult<u64> {
+        self.locking.open_handle()?; // attached, without holding up other threads
         self.locking.block_handle()?.notify().map_err(|fault| errors::fault(&fault))
     }
 
@@ -223,7 +224,7 @@ impl PyBlock {
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let limit = seconds(timeout, "timeout")?;
-        changes::blocking(py, &*self.locking.source()?, Until::Changed(since), limit)
+        changes::blocking(py, &*self.locking, Until::Changed(since), limit)
     }
 
     /// Waits until nobody writes (or waits to write), and reads.
@@ -300,6 +301,13 @@ impl PyBlock {
         &self.name
     }
 
+    /// Device and inode of its file.
+    #[getter]
+    fn file_id(&self) -> (u64, u64) {
+        let id = self._kept.id();
+        (id.dev, id.ino)
+    }
+
     /// Bytes in the block.
     #[getter]
     fn size(&self) -> usize {
@@ -323,7 +331,7 @@ impl PyBlock {
 
     /// Deletes the name; who has it open goes on.
     fn remove(&self) -> PyResult<()> {
-        remove(&self.name).map_err(|err| errors::open(&err, ""))
+        opening::remove(&self.name)
     }
 
     /// Gives the handle up. Views that are out keep the memory, guards that are out keep the lock.
@@ -359,7 +367,7 @@ impl PyBlock {
 }
 
 fn open(name: &str) -> PyResult<PyBlock> {
-    Block::open(name).map(PyBlock::new).map_err(|err| errors::open(&err, ""))
+    opening::found(|| Block::open(name)).map(PyBlock::new)
 }
 
 /// `_block_again(name)`: what pickles call.

@@ -12,10 +12,11 @@ use super::deadline::Deadline;
 use super::errors;
 use super::loop_faces::LoopFaces;
 use super::signals;
+use super::sleepers::Closes;
 use crate::error::{Fault, FaultKind, errno};
 use crate::notify::Endpoint;
 use crate::notify::local::Keep;
-use crate::notify::shared::{Blocked, Shared};
+use crate::notify::shared::Shared;
 use crate::region::Region;
 use crate::sync::{Mutex, lock};
 use crate::sys::fd::Fd;
@@ -32,20 +33,12 @@ pub(crate) trait Source: Send + Sync {
     /// Steps 3 and 4 of a sleeper.
     fn look(&self, endpoint: &mut Endpoint, since: u64) -> Result<Option<u64>, Fault>;
 
-    /// Parks the thread until the version differs from `since`.
-    fn changed_blocking(
-        &self,
-        since: u64,
-        deadline: &Deadline,
-        bell: Option<&Fd>,
-    ) -> Result<Blocked<u64>, Fault>;
-
     /// The latest as an object, with its version; `None`: never set.
     fn read(&self, py: Python<'_>) -> PyResult<(u64, Option<Py<PyAny>>)>;
 }
 
 /// A class whose objects change.
-pub(crate) trait Changing: Send + Sync + 'static {
+pub(crate) trait Changing: Closes + Send + Sync + 'static {
     fn faces(&self) -> &LoopFaces;
 
     /// The handle of this process; an error once closed.
@@ -209,13 +202,15 @@ pub(crate) fn awaited(
     awaitable(py, Box::new(op))
 }
 
-/// The same, parking the thread with the interpreter lock given back; signals are answered.
+/// The same, parking the thread with the interpreter lock given back; signals are answered, and a `close`
+/// by another thread ends it.
 pub(crate) fn blocking(
     py: Python<'_>,
-    source: &dyn Source,
+    owner: &(impl Changing + ?Sized),
     mut until: Until,
     limit: Option<Duration>,
 ) -> PyResult<Py<PyAny>> {
+    let source = &*owner.source()?;
     let deadline = Deadline::after(limit);
     let mut keep = None;
     let mut since = match until.attempt(py, source)? {
@@ -226,7 +221,12 @@ pub(crate) fn blocking(
         if keep.is_none() && matches!(until, Until::Fits { .. }) {
             keep = source.shared().keep().ok();
         }
-        let came = signals::parked(py, |bell| source.changed_blocking(since, &deadline, bell))?;
+        let park = |bell: Option<&Fd>| {
+            source
+                .shared()
+                .wait_blocking(deadline.at(), bell, |endpoint| source.look(endpoint, since))
+        };
+        let came = signals::parked(py, owner, park)?;
         if came.is_none() {
             return Err(timed_out(source, until.verb()));
         }

@@ -10,6 +10,7 @@ use super::deadline::Deadline;
 use super::end::{self, Handle, Owner, Role};
 use super::errors;
 use super::lent::PyLent;
+use super::opening;
 use super::ring::{Config, Keywords};
 use super::seconds::seconds;
 use super::stat::{PyEndStat, PyPeer};
@@ -89,7 +90,10 @@ impl PyConsumer {
         let given =
             Keywords { capacity, max_message, mode, ephemeral, create, spin, pickle, exact };
         let config = Config::new(name, &given)?;
-        let end = config.open()?.consumer().map_err(|err| errors::open(&err, ""))?;
+        let end = {
+            let ring = config.open()?;
+            opening::found(|| ring.consumer())?
+        };
         Ok(Self::now(config, end))
     }
 

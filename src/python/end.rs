@@ -11,8 +11,10 @@ use super::awaitable::{Operation, awaitable};
 use super::buffer::GiveBack;
 use super::cells::{LoneCell, LoneGuard};
 use super::errors;
+use super::opening;
 use super::ring::Config;
 use super::signals;
+use super::sleepers::Open;
 use crate::error::OpenError;
 use crate::region::Region;
 use crate::ring::bind::{End, Signals};
@@ -146,7 +148,9 @@ impl<R: Role> Core<R> {
             noun = R::NOUN,
             name = self.config.name
         );
-        R::attach(&self.config.open()?).map_err(|err| errors::open(&err, &hint))
+        let ring = self.config.open()?;
+        // The lock that is held here is only ever tried.
+        opening::apart(|| R::attach(&ring)).map_err(|err| errors::open(&err, &hint))
     }
 
     #[cold]
@@ -314,7 +318,7 @@ impl<R: Role> Handle<R> {
         self.face.enter(py, verb)?;
         let core = &*self.core;
         let mut raised = None;
-        let listening = match signals::listen(py) {
+        let listening = match signals::listen(py, &Open) {
             Ok(listening) => listening,
             Err(raised) => {
                 self.face.leave(py);
@@ -329,11 +333,7 @@ impl<R: Role> Handle<R> {
             let Stage::Live(role) = &mut state?.stage else { return None };
             let mut ask = || {
                 // While the interpreter shuts down nobody handles signals.
-                raised = Python::try_attach(|py| {
-                    listening.silence();
-                    py.check_signals().err()
-                })
-                .flatten();
+                raised = Python::try_attach(|py| listening.answer(py).err()).flatten();
                 raised.is_some()
             };
             Some(wait(role, &mut Signals { bell, ask: &mut ask }))

@@ -6,19 +6,19 @@ use std::sync::Arc;
 
 use super::cells::{KeptCell, KeptGuard};
 use super::changes::{Changing, Source};
-use super::deadline::Deadline;
 use super::errors;
 use super::holding::Holding;
 use super::loop_faces::LoopFaces;
+use super::opening;
+use super::sleepers::{self, Closes};
 use crate::block::Block;
 use crate::error::{Fault, FaultKind};
 use crate::notify::Endpoint;
-use crate::notify::shared::{Blocked, Shared};
+use crate::notify::shared::Shared;
 use crate::region::Region;
 use crate::rwlock::core::Core;
 use crate::rwlock::{LockMode, RwLock};
 use crate::sync::{Mutex, lock};
-use crate::sys::fd::Fd;
 
 /// The object with the lock.
 #[derive(Debug, Clone)]
@@ -74,11 +74,20 @@ impl Locking {
     pub(crate) fn open_handle(&self) -> PyResult<RwLock> {
         let opened = match self.opened()? {
             Locked::Lock(lock) => lock.core().region().check_fork().map(|()| lock),
-            Locked::Block(block) => block.lock().inspect(|lock| {
-                self.faces.attached(lock.core().shared());
-            }),
+            Locked::Block(block) => self.attached(&block),
         };
         opened.map_err(|fault| errors::fault(&fault))
+    }
+
+    /// The lock of a block, attached at its first use.
+    #[inline]
+    fn attached(&self, block: &Block) -> Result<RwLock, Fault> {
+        let lock = match block.attached_lock() {
+            Some(lock) => lock,
+            None => opening::apart(|| block.lock())?,
+        };
+        self.faces.attached(lock.core().shared());
+        Ok(lock)
     }
 
     /// The block; an error for a lock, which no caller has.
@@ -117,11 +126,12 @@ impl Locking {
         lock(&self.handle).is_some()
     }
 
-    /// Gives the handle up. Guards that are out keep the lock, tasks that wait get an error.
+    /// Gives the handle up. Guards that are out keep the lock, tasks and threads that wait get an error.
     pub(crate) fn close(&self, py: Python<'_>) {
         self.core.end(py);
         let handle = lock(&self.handle).take();
         self.faces.close(py);
+        sleepers::closed(self);
         drop(handle);
     }
 
@@ -169,17 +179,14 @@ impl Source for Attached {
         self.block.look(endpoint, since)
     }
 
-    fn changed_blocking(
-        &self,
-        since: u64,
-        deadline: &Deadline,
-        bell: Option<&Fd>,
-    ) -> Result<Blocked<u64>, Fault> {
-        self.block.changed_until(&self.core, since, deadline.at(), bell)
-    }
-
     fn read(&self, _py: Python<'_>) -> PyResult<(u64, Option<Py<PyAny>>)> {
         Ok((self.version(), None)) // only its version is ever waited for
+    }
+}
+
+impl Closes for Locking {
+    fn check_open(&self) -> PyResult<()> {
+        self.opened().map(drop)
     }
 }
 

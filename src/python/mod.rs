@@ -32,7 +32,9 @@
 //! | `view`, `view_items` | View over any buffer; tags, schemas and values |
 //! | `awaitable*`, `asyncio*` | what the verbs return, and how it waits |
 //! | `convert*` | objects to records and back |
-//! | `errors`, `seconds`, `deadline`, `signals` | exceptions, time-outs, Ctrl-C in blocking verbs |
+//! | `opening` | finding and removing without holding up other threads |
+//! | `errors`, `seconds`, `deadline` | exceptions, time-outs |
+//! | `signals`, `sleepers` | what ends a blocking verb: Ctrl-C, a `close`, the end of the process |
 
 mod asyncio;
 mod asyncio_loop;
@@ -61,6 +63,7 @@ mod holding;
 mod lent;
 mod locking;
 mod loop_faces;
+mod opening;
 mod packed;
 mod packed_block;
 mod packed_ends;
@@ -91,6 +94,7 @@ mod segment;
 mod segment_wait;
 mod segments;
 mod signals;
+mod sleepers;
 mod stat;
 mod value;
 mod value_ops;
@@ -144,6 +148,8 @@ fn ringspan_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     ring::register(m)?;
     rwlock::register(m)?;
     block::register(m)?;
+    seconds::register(m)?;
+    sleepers::register(m)?;
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     let public = m.index()?.into_iter().filter(|name| {
         let private = name.extract::<&str>().is_ok_and(|name| name.starts_with('_'));

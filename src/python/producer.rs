@@ -9,6 +9,7 @@ use super::deadline::Deadline;
 use super::end::{self, Handle, Owner, Role};
 use super::errors;
 use super::grant::PyGrant;
+use super::opening;
 use super::producer_ops::{self as ops, Batch, Push, PushMany, Reserve};
 use super::ring::{Config, Keywords};
 use super::seconds::seconds;
@@ -85,7 +86,10 @@ impl PyProducer {
         let given =
             Keywords { capacity, max_message, mode, ephemeral, create, spin, pickle, exact };
         let config = Config::new(name, &given)?;
-        let end = config.open()?.producer().map_err(|err| errors::open(&err, ""))?;
+        let end = {
+            let ring = config.open()?;
+            opening::found(|| ring.producer())?
+        };
         Ok(Self::now(config, end))
     }
 

@@ -9,12 +9,12 @@ use std::time::Duration;
 use super::consumer::PyConsumer;
 use super::convert::Options as Codec;
 use super::errors;
+use super::opening;
 use super::packed_ends;
 use super::producer::PyProducer;
 use super::seconds::seconds;
 use super::stat::PyRingStat;
 use crate::ring::Ring;
-use crate::segment::remove;
 
 /// How a ring was asked for; what a pickle of it, or of an end, carries.
 #[derive(Debug, Clone)]
@@ -75,12 +75,11 @@ impl Config {
         if let Some(bytes) = self.max_message {
             options = options.max_message(bytes);
         }
-        let ring = match self.create {
+        opening::found(|| match self.create {
             None => options.open_or_create(&self.name),
             Some(true) => options.create(&self.name),
             Some(false) => options.open(&self.name),
-        };
-        ring.map_err(|err| errors::open(&err, ""))
+        })
     }
 
     /// What `__reduce__` returns: `class` is opened by it again, never created anew by a
@@ -198,13 +197,13 @@ impl PyRing {
 
     /// Attaches the producer end.
     fn producer(&self) -> PyResult<PyProducer> {
-        let end = self.ring.producer().map_err(|err| errors::open(&err, ""))?;
+        let end = opening::found(|| self.ring.producer())?;
         Ok(PyProducer::now(Arc::clone(&self.config), end))
     }
 
     /// Attaches the consumer end.
     fn consumer(&self) -> PyResult<PyConsumer> {
-        let end = self.ring.consumer().map_err(|err| errors::open(&err, ""))?;
+        let end = opening::found(|| self.ring.consumer())?;
         Ok(PyConsumer::now(Arc::clone(&self.config), end))
     }
 
@@ -215,7 +214,7 @@ impl PyRing {
 
     /// Deletes the name; who is attached goes on.
     fn remove(&self) -> PyResult<()> {
-        remove(&self.ring.name()).map_err(|err| errors::open(&err, ""))
+        opening::remove(&self.ring.name())
     }
 
     /// The name, with its slash.

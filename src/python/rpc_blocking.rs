@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::rpc_client::Options;
 use super::rpc_codec::{call_error, read_answer, read_outcome, write_args};
 use super::signals;
+use super::sleepers::Open;
 use crate::codec::with_scratch;
 use crate::error::Fault;
 use crate::notify::shared::Blocked;
@@ -44,7 +45,7 @@ impl PyBlockingClient {
         if let Some(conn) = self.client.shared.current() {
             return Ok(conn);
         }
-        match signals::parked(py, connect)? {
+        match signals::parked(py, &Open, connect)? {
             Some(done) => done.map_err(|err| call_error(py, &err)),
             None => Err(pyo3::exceptions::PyTimeoutError::new_err(())),
         }
@@ -80,7 +81,7 @@ impl PyBlockingClient {
     /// Parks the thread until there is news of a call. Gives the call up if a signal says so.
     fn wait(&self, py: Python<'_>, conn: &Conn, id: u64) -> PyResult<News> {
         let threads = &self.client.shared.threads;
-        let news = signals::parked(py, |bell| {
+        let news = signals::parked(py, &Open, |bell| {
             Ok(match threads.wait(conn, id, bell)? {
                 drive_blocking::Blocked::News(news) => Blocked::Came(news),
                 drive_blocking::Blocked::Interrupted => Blocked::Interrupted,

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use super::errors;
 use super::locking::{Locked, Locking};
+use super::opening;
 use super::rwlock_guard::PyGuard;
 use super::rwlock_ops::PyAcquire;
 use super::stat::{PyHandleStat, PyHolder};
 use crate::error::{Fault, FaultKind};
 use crate::notify::find::too_small;
 use crate::rwlock::{HandleStat, LockMode, RwLock};
-use crate::segment::remove;
 
 /// A named reader-writer lock over bytes that processes share.
 #[pyclass(frozen, name = "RwLock", module = "ringspan")]
@@ -48,17 +48,15 @@ fn open(
     create: Option<bool>,
 ) -> PyResult<RwLock> {
     let options = RwLock::options().mode(mode).ephemeral(ephemeral);
-    let found = match (create, size) {
+    let found = opening::found(|| match (create, size) {
         (None, Some(size)) => options.open_or_create(name, size),
         (Some(true), Some(size)) => options.create(name, size),
         (Some(true), None) => {
             let cause = "create=True needs a size (0 for a lock without bytes)";
-            let fault = Fault::new(FaultKind::InvalidOption, format!("lock {name}"), cause);
-            return Err(errors::fault(&fault));
+            Err(Fault::new(FaultKind::InvalidOption, format!("lock {name}"), cause).into())
         }
         (None | Some(false), _) => options.open(name),
-    };
-    let found = found.map_err(|err| errors::open(&err, ""))?;
+    })?;
     match size {
         Some(size) if found.len() < size => {
             let has = found.len() as u64;
@@ -180,10 +178,10 @@ impl PyRwLock {
 
     /// Deletes the name; who has it open goes on.
     fn remove(&self) -> PyResult<()> {
-        remove(&self.name).map_err(|err| errors::open(&err, ""))
+        opening::remove(&self.name)
     }
 
-    /// Gives the handle up. Guards that are out keep the lock, tasks that wait get an error.
+    /// Gives the handle up. Guards that are out keep the lock, tasks and threads that wait get an error.
     fn close(&self, py: Python<'_>) {
         self.locking.close(py);
     }

@@ -126,7 +126,7 @@ impl Locking {
         }
         let deadline = Deadline::after(limit);
         let mut taking = core.taking(mode);
-        signals::parked(py, |bell| taking.park(deadline.at(), bell))?
-            .ok_or_else(|| errors::timeout(&RwLock::of(Arc::clone(core)).timed_out()))
+        let taken = signals::parked(py, self, |bell| taking.park(deadline.at(), bell))?;
+        taken.ok_or_else(|| errors::timeout(&RwLock::of(Arc::clone(core)).timed_out()))
     }
 }

@@ -6,23 +6,22 @@ use pyo3::types::{PyBool, PyInt, PyTuple};
 use std::sync::Arc;
 
 use super::changes::{self, Changing, Source, Until};
-use super::deadline::Deadline;
 use super::errors;
 use super::loop_faces::LoopFaces;
+use super::opening;
 use super::seconds::seconds;
+use super::sleepers::{self, Closes};
 use super::stat::PyHandleStat;
 use super::value::how;
 use crate::error::{Fault, FaultKind};
 use crate::notify::Endpoint;
 use crate::notify::find::How;
-use crate::notify::shared::{Blocked, Shared};
+use crate::notify::shared::Shared;
 use crate::region::Region;
 use crate::rwlock::HandleStat;
 use crate::scalar::core::{Core, Plain};
 use crate::scalar::{Addable, Number};
-use crate::segment::remove;
 use crate::sync::{Mutex, lock};
-use crate::sys::fd::Fd;
 use std::marker::PhantomData;
 
 /// What object and awaitables share.
@@ -113,18 +112,15 @@ impl<N: PyNumber> Source for Numbers<N> {
         self.0.look(endpoint, since)
     }
 
-    fn changed_blocking(
-        &self,
-        since: u64,
-        deadline: &Deadline,
-        bell: Option<&Fd>,
-    ) -> Result<Blocked<u64>, Fault> {
-        self.0.changed_blocking(since, deadline.at(), bell)
-    }
-
     fn read(&self, py: Python<'_>) -> PyResult<(u64, Option<Py<PyAny>>)> {
         let version = self.0.version();
         Ok((version, Some(N::from_bits(self.0.load()).to_object(py)?)))
+    }
+}
+
+impl<N: PyNumber> Closes for Inner<N> {
+    fn check_open(&self) -> PyResult<()> {
+        self.open().map(drop)
     }
 }
 
@@ -140,7 +136,7 @@ impl<N: PyNumber> Changing for Inner<N> {
 
 impl<N: PyNumber> Inner<N> {
     fn find(name: &str, plain: &Plain, how: How) -> PyResult<Arc<Self>> {
-        let core = plain.find(N::KIND, name, how).map_err(|err| errors::open(&err, ""))?;
+        let core = opening::found(|| plain.find(N::KIND, name, how))?;
         let region = Arc::clone(core.region());
         let object: Arc<str> = region.subject().to_string().into();
         Ok(Arc::new(Inner {
@@ -181,6 +177,7 @@ impl<N: PyNumber> Inner<N> {
     fn close(&self, py: Python<'_>) {
         let handle = lock(&self.handle).take();
         self.faces.close(py);
+        sleepers::closed(self);
         drop(handle);
     }
 
@@ -209,7 +206,7 @@ impl<N: PyNumber> Inner<N> {
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let limit = seconds(timeout, "timeout")?;
-        changes::blocking(py, &*self.source()?, until, limit)
+        changes::blocking(py, self, until, limit)
     }
 }
 
@@ -343,10 +340,10 @@ macro_rules! scalar_class {
 
             /// Deletes the name; who has it open goes on.
             fn remove(&self) -> PyResult<()> {
-                remove(&self.inner.name).map_err(|err| errors::open(&err, ""))
+                opening::remove(&self.inner.name)
             }
 
-            /// Gives the handle up; tasks that wait get an error.
+            /// Gives the handle up; tasks and threads that wait get an error.
             fn close(&self, py: Python<'_>) {
                 self.inner.close(py);
             }

@@ -39,3 +39,15 @@ fn number(given: &Bound<'_, PyAny>, what: &str) -> PyResult<Option<Duration>> {
     }
     Ok((number < FOR_EVER).then(|| Duration::from_secs_f64(number)))
 }
+
+/// `_seconds(given, what="timeout")`: what every verb makes of a time-out, for verbs written in Python.
+#[pyfunction]
+#[pyo3(name = "_seconds", signature = (given, what="timeout", /))]
+fn checked(given: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<Option<f64>> {
+    Ok(seconds(given, what)?.map(|time| time.as_secs_f64()))
+}
+
+/// Adds the private function to the module.
+pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(checked, m)?)
+}

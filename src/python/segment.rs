@@ -16,14 +16,18 @@ use std::sync::Arc;
 use super::asyncio::Face;
 use super::awaitable::awaitable;
 use super::buffer::{self, LARGE};
+use super::deadline::Deadline;
 use super::errors;
+use super::opening;
 use super::seconds::seconds;
 use super::segment_wait::{Changed, Waits};
 use super::signals;
+use super::sleepers::{self, Closes};
 use crate::error::{Fault, FaultKind};
+use crate::segment::Segment;
 use crate::segment::bind::Kept;
-use crate::segment::{Segment, remove};
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+use crate::sys::fd::Fd;
 
 /// How a segment was asked for.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +95,12 @@ impl PySegment {
     }
 }
 
+impl Closes for PySegment {
+    fn check_open(&self) -> PyResult<()> {
+        self.open_handle().map(drop)
+    }
+}
+
 fn options(given: Given) -> crate::segment::SegmentOptions {
     let Given { mode, ephemeral, reserve, .. } = given;
     let options = Segment::options().mode(mode).ephemeral(ephemeral).reserve(reserve);
@@ -112,7 +122,7 @@ impl PySegment {
         reserve: bool,
     ) -> PyResult<Self> {
         let given = Given { mode, ephemeral, raw, reserve };
-        let made = options(given).create(name, size).map_err(|err| errors::open(&err, ""))?;
+        let made = opening::found(|| options(given).create(name, size))?;
         Ok(Self::new(made, given))
     }
 
@@ -121,7 +131,7 @@ impl PySegment {
     #[pyo3(signature = (name, *, raw=false))]
     fn open(_class: &Bound<'_, PyType>, name: &str, raw: bool) -> PyResult<Self> {
         let given = Given { mode: 0o600, ephemeral: false, raw, reserve: true };
-        let made = options(given).open(name).map_err(|err| errors::open(&err, ""))?;
+        let made = opening::found(|| options(given).open(name))?;
         Ok(Self::new(made, given))
     }
 
@@ -138,8 +148,7 @@ impl PySegment {
         reserve: bool,
     ) -> PyResult<Self> {
         let given = Given { mode, ephemeral, raw, reserve };
-        let made =
-            options(given).open_or_create(name, size).map_err(|err| errors::open(&err, ""))?;
+        let made = opening::found(|| options(given).open_or_create(name, size))?;
         Ok(Self::new(made, given))
     }
 
@@ -221,7 +230,14 @@ impl PySegment {
 
     /// Raises the version and wakes everybody who waits for that.
     fn notify(&self) -> PyResult<u64> {
-        self.open_handle()?.notify().map_err(|err| errors::fault(&err))
+        let segment = self.open_handle()?;
+        // The first time it has to attach.
+        let notified = if segment.is_attached() {
+            segment.notify()
+        } else {
+            opening::apart(|| segment.notify())
+        };
+        notified.map_err(|err| errors::fault(&err))
     }
 
     /// Waits until the version differs from `since`, and returns it.
@@ -240,32 +256,17 @@ impl PySegment {
     ) -> PyResult<u64> {
         let limit = seconds(timeout, "timeout")?;
         let segment = self.open_handle()?;
-        let mut raised = None;
-        let listening = signals::listen(py)?;
-        let bell = listening.bell();
-        let waited = py.detach(|| {
-            segment.blocking_changed_or(since, limit, bell, &mut || {
-                // While the interpreter shuts down nobody handles signals.
-                raised = Python::try_attach(|py| {
-                    listening.silence();
-                    py.check_signals().err()
-                })
-                .flatten();
-                raised.is_some()
-            })
-        });
-        listening.end(py);
-        match (raised, waited) {
-            (Some(err), _) => Err(err),
-            (None, Ok(Some(version))) => Ok(version),
-            (None, Ok(None)) => {
-                let subject = format!("segment {}", self.name);
-                let fault =
-                    Fault::new(FaultKind::Os, subject, "nothing changed within the time-out");
-                Err(errors::timeout(&fault.with_errno(libc::ETIMEDOUT)))
-            }
-            (None, Err(fault)) => Err(errors::fault(&fault)),
-        }
+        let deadline = Deadline::after(limit);
+        let since = match since {
+            Some(since) => since,
+            None => segment.version().map_err(|err| errors::fault(&err))?,
+        };
+        let park = |bell: Option<&Fd>| segment.changed_until(since, deadline.at(), bell);
+        signals::parked(py, self, park)?.ok_or_else(|| {
+            let subject = format!("segment {}", self.name);
+            let fault = Fault::new(FaultKind::Os, subject, "nothing changed within the time-out");
+            errors::timeout(&fault.with_errno(libc::ETIMEDOUT))
+        })
     }
 
     fn __len__(&self) -> usize {
@@ -309,16 +310,17 @@ impl PySegment {
 
     /// Deletes the name; who has it open goes on.
     fn remove(&self) -> PyResult<()> {
-        remove(&self.name).map_err(|err| errors::open(&err, ""))
+        opening::remove(&self.name)
     }
 
-    /// Gives the handle up. Views that are out keep the memory.
+    /// Gives the handle up; tasks and threads that wait get an error. Views that are out keep the memory.
     fn close(&self, py: Python<'_>) {
         let segment = lock(&self.segment).take();
         // Wakes the tasks that wait, which find the handle closed from here on. Not once more after
         // it: without the reader it is not known whose thread they belong to.
         self.face.close(py);
         self.waits.close();
+        sleepers::closed(self);
         drop(segment);
     }
 
@@ -354,6 +356,6 @@ impl PySegment {
 #[pyo3(name = "_segment_again", signature = (name, raw, /))]
 pub(crate) fn again(name: &str, raw: bool) -> PyResult<PySegment> {
     let given = Given { mode: 0o600, ephemeral: false, raw, reserve: true };
-    let made = options(given).open(name).map_err(|err| errors::open(&err, ""))?;
+    let made = opening::found(|| options(given).open(name))?;
     Ok(PySegment::new(made, given))
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::asyncio::{Face, Parkable};
 use super::awaitable::Operation;
 use super::errors;
+use super::opening;
 use super::segment::PySegment;
 use crate::error::Fault;
 use crate::segment::Segment;
@@ -43,12 +44,17 @@ impl Waits {
 
     fn with<R>(&self, run: impl FnOnce(&mut Watcher) -> Result<R, Fault>) -> PyResult<Option<R>> {
         let mut inner = self.inner()?;
-        let inner = &mut *inner;
-        let Some(segment) = &inner.segment else { return Ok(None) };
-        let watcher = match &mut inner.watcher {
-            Some(watcher) => watcher,
-            none => none.insert(Watcher::attach(segment).map_err(|fault| errors::fault(&fault))?),
-        };
+        if let Inner { segment: Some(segment), watcher: None } = &*inner {
+            let segment = segment.clone();
+            drop(inner); // `close` waits for it with the interpreter attached
+            let attached = opening::apart(|| Watcher::attach(&segment));
+            let attached = attached.map_err(|fault| errors::fault(&fault))?;
+            inner = self.inner()?;
+            if inner.segment.is_some() && inner.watcher.is_none() {
+                inner.watcher = Some(attached);
+            }
+        }
+        let Some(watcher) = &mut inner.watcher else { return Ok(None) };
         run(watcher).map(Some).map_err(|fault| errors::fault(&fault))
     }
 

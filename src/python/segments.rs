@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use std::time::UNIX_EPOCH;
 
 use super::errors;
+use super::opening;
 use super::seconds::seconds;
 use super::segment;
 use crate::error::OpenError;
@@ -96,7 +97,8 @@ fn info(py: Python<'_>, info: core::SegmentInfo) -> PyResult<PySegmentInfo> {
 #[pyfunction]
 #[pyo3(signature = (*, raw=false))]
 fn segments(py: Python<'_>, raw: bool) -> PyResult<Vec<PySegmentInfo>> {
-    let list = if raw { core::segments_including_raw() } else { core::segments() };
+    let list =
+        opening::apart(|| if raw { core::segments_including_raw() } else { core::segments() });
     let list = list.map_err(|fault| errors::fault(&fault))?;
     list.into_iter().map(|one| info(py, one)).collect()
 }
@@ -112,10 +114,10 @@ fn remove(
 ) -> PyResult<()> {
     let unknown = |noun| errors::option(format!("kind {noun:?}: there is no such kind of object"));
     let kind = kind.map(|noun| Kind::from_noun(noun).ok_or_else(|| unknown(noun))).transpose()?;
-    match core::remove_only(name, &core::Only { kind, file: file_id }) {
+    opening::found(|| match core::remove_only(name, &core::Only { kind, file: file_id }) {
         Err(OpenError::NotFound(_)) if missing_ok => Ok(()),
-        done => done.map_err(|err| errors::open(&err, "")),
-    }
+        done => done,
+    })
 }
 
 /// What a sweep did.
@@ -144,10 +146,11 @@ impl PyGcReport {
 #[pyfunction]
 #[pyo3(signature = (*, persistent_older_than=None))]
 fn gc(persistent_older_than: Option<&Bound<'_, PyAny>>) -> PyResult<PyGcReport> {
-    let report = match seconds(persistent_older_than, "persistent_older_than")? {
+    let older = seconds(persistent_older_than, "persistent_older_than")?;
+    let report = opening::apart(|| match older {
         None => core::gc(),
         Some(age) => core::gc_persistent_older_than(age),
-    };
+    });
     let report = report.map_err(|fault| errors::fault(&fault))?;
     let core::GcReport { removed, temporaries, doors, .. } = report;
     Ok(PyGcReport { removed, temporaries, doors })

@@ -1,10 +1,11 @@
-//! How a blocking verb hears of Ctrl-C.
+//! How a blocking verb hears of Ctrl-C, of the `close` of its handle, and of the end of the process.
 //!
 //! A signal ends the sleep of the main thread by EINTR only if it comes *while* the thread sleeps, and
 //! only if the kernel gives it to that thread. So for the time of the sleep Python's own signal
 //! handler is asked to write into a pipe (`signal.set_wakeup_fd`), which is waited for beside the
 //! ring. Where an event loop runs in this thread it has asked for that itself, and is left alone: then
-//! EINTR has to do. Only the main thread runs Python's handlers, so no other thread needs this.
+//! EINTR has to do. Only the main thread runs Python's handlers, so no other thread needs this. It has
+//! an alarm instead, for the rest (`sleepers`).
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -17,17 +18,12 @@ use std::sync::Arc;
 
 use super::asyncio_loop::loop_runs;
 use super::errors;
+use super::sleepers::{self, Bell, Closes, Pipe};
 use crate::error::Fault;
 use crate::notify::shared::Blocked;
 use crate::sync::{Mutex, lock};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::fd::{self, Fd};
-
-#[derive(Debug)]
-struct Pipe {
-    bell: Doorbell,
-    forks: u64,
-}
 
 /// One for the process: there is one main thread.
 static PIPE: Mutex<Option<Arc<Pipe>>> = Mutex::new(None);
@@ -40,41 +36,63 @@ thread_local! {
     static NOT_MAIN: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Signals are written into the pipe until [`Listening::end`].
+fn is_not_main() -> bool {
+    NOT_MAIN.get() == fd::fork_count() + 1
+}
+
+/// An error once the process ends and this is not the main thread, which ends it.
+fn check_leaving() -> PyResult<()> {
+    if is_not_main() { sleepers::check_leaving() } else { Ok(()) }
+}
+
+/// What ends a sleep from outside is heard until [`Listening::end`].
 #[must_use]
-pub(crate) struct Listening(Option<Arc<Pipe>>);
+pub(crate) struct Listening {
+    bell: Option<Bell>,
+    /// Among the sleepers.
+    number: Option<u64>,
+}
 
 impl Listening {
-    /// Readable once a signal came.
+    /// Readable once a signal came, or somebody wants us to look again.
     pub(crate) fn bell(&self) -> Option<&Fd> {
-        self.0.as_ref().map(|pipe| pipe.bell.watched())
+        self.bell.as_ref().map(Bell::fd)
     }
 
-    /// Takes in what the handler wrote. Call it before Python's handlers run.
-    pub(crate) fn silence(&self) {
-        if let Some(pipe) = &self.0 {
-            pipe.bell.drain();
-        }
+    /// After an interruption: what it has to raise. Takes in what was written before Python's handlers
+    /// run, and before anything is looked at.
+    pub(crate) fn answer(&self, py: Python<'_>) -> PyResult<()> {
+        self.bell.iter().for_each(Bell::silence);
+        py.check_signals()?;
+        check_leaving()
     }
 
     /// Gives the handler's place back.
     pub(crate) fn end(self, py: Python<'_>) {
-        if let Some(pipe) = self.0 {
+        self.number.into_iter().for_each(sleepers::leave);
+        if let Some(bell @ Bell::Signals(_)) = self.bell {
             // Fails only if this were not the main thread.
             let _ = set(py, -1);
-            pipe.bell.drain();
+            bell.silence();
         }
     }
 }
 
-/// Listens to signals in the main thread; elsewhere, and where it cannot be had, nothing is heard.
+/// Listens to signals in the main thread, and to what others want everywhere. Look whether `owner` is open
+/// after this.
 ///
 /// # Errors
 ///
-/// What Python's handlers raise for a signal that came before we listened.
-pub(crate) fn listen(py: Python<'_>) -> PyResult<Listening> {
-    let listening = begin(py)?;
-    match py.check_signals() {
+/// What Python's handlers raise for a signal that came before we listened; the process ends.
+pub(crate) fn listen(py: Python<'_>, owner: &(impl Closes + ?Sized)) -> PyResult<Listening> {
+    let (bell, thread) = match signal_bell(py)? {
+        Some(bell) => (Some(bell), 0),
+        None => sleepers::own_bell(py).map_or((None, 0), |(bell, thread)| (Some(bell), thread)),
+    };
+    let thread = is_not_main().then_some(thread);
+    let number = bell.as_ref().map(|bell| sleepers::enter(owner, bell, thread));
+    let listening = Listening { bell, number };
+    match py.check_signals().and_then(|()| check_leaving()) {
         Ok(()) => Ok(listening),
         Err(raised) => {
             listening.end(py);
@@ -83,39 +101,44 @@ pub(crate) fn listen(py: Python<'_>) -> PyResult<Listening> {
     }
 }
 
-fn begin(py: Python<'_>) -> PyResult<Listening> {
+/// The pipe, if this is the main thread and nobody else has Python's handler write to him.
+fn signal_bell(py: Python<'_>) -> PyResult<Option<Bell>> {
     // The first time modules are imported: Python code, in which a handler may raise.
-    if NOT_MAIN.get() == fd::fork_count() + 1 || loop_runs(py)? {
-        return Ok(Listening(None));
+    if is_not_main() || loop_runs(py)? {
+        return Ok(None);
     }
-    let Some(pipe) = the_pipe() else { return Ok(Listening(None)) };
+    let Some(pipe) = the_pipe() else { return Ok(None) };
     match set(py, pipe.bell.for_waker().as_raw_fd()) {
-        Ok(-1) => Ok(Listening(Some(pipe))),
+        Ok(-1) => Ok(Some(Bell::Signals(pipe))),
         Ok(other) => {
             // Somebody listens already.
             let _ = set(py, other);
-            Ok(Listening(None))
+            Ok(None)
         }
         Err(err) if err.is_instance_of::<PyValueError>(py) => {
             NOT_MAIN.set(fd::fork_count() + 1);
-            Ok(Listening(None))
+            Ok(None)
         }
         Err(err) => Err(err),
     }
 }
 
 /// Parks the thread by `park` with the interpreter lock given back, again after every interruption that
-/// Python's handlers have answered. `None`: the time is over.
+/// Python's handlers have answered, and while `owner` is open. `None`: the time is over.
 pub(crate) fn parked<T: Send>(
     py: Python<'_>,
+    owner: &(impl Closes + ?Sized),
     mut park: impl FnMut(Option<&Fd>) -> Result<Blocked<T>, Fault> + Send,
 ) -> PyResult<Option<T>> {
-    let listening = listen(py)?;
+    let listening = listen(py, owner)?;
+    let bell = listening.bell();
     let ended = loop {
-        match py.detach(|| park(listening.bell())) {
+        if let Err(closed) = owner.check_open() {
+            break Err(closed);
+        }
+        match py.detach(|| park(bell)) {
             Ok(Blocked::Interrupted) => {
-                listening.silence();
-                if let Err(raised) = py.check_signals() {
+                if let Err(raised) = listening.answer(py) {
                     break Err(raised);
                 }
             }

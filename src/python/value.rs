@@ -5,21 +5,22 @@ use pyo3::types::PyTuple;
 use std::sync::Arc;
 
 use super::awaitable::awaitable;
-use super::changes::{self, Changing as _, PyWatch, Source, Until};
+use super::changes::{self, PyWatch, Source, Until};
 use super::consumer_ops::check_default;
 use super::convert::{self, Encoded, Options};
 use super::deadline::Deadline;
 use super::errors;
 use super::holding::{Holding, Who};
 use super::loop_faces::LoopFaces;
+use super::opening;
 use super::seconds::seconds;
 use super::signals;
+use super::sleepers::{self, Closes};
 use super::stat::PyHandleStat;
 use super::value_ops::{Action, Changing, Handle};
 use crate::error::Fault;
 use crate::notify::find::How;
 use crate::rwlock::{HandleStat, LockMode};
-use crate::segment::remove;
 use crate::sync::{Mutex, lock};
 use crate::sys::fd::Fd;
 use crate::value::{Plain, timed_out};
@@ -70,6 +71,12 @@ impl Inner {
     }
 }
 
+impl Closes for Inner {
+    fn check_open(&self) -> PyResult<()> {
+        self.open().map(drop)
+    }
+}
+
 impl changes::Changing for Inner {
     fn faces(&self) -> &LoopFaces {
         &self.faces
@@ -89,7 +96,7 @@ pub(crate) struct PyValue {
 }
 
 fn open(name: &str, plain: &Plain, how: How, codec: Options) -> PyResult<PyValue> {
-    let core = plain.find(name, how).map_err(|err| errors::open(&err, ""))?;
+    let core = opening::found(|| plain.find(name, how))?;
     let name = core.region().name().to_string();
     let ephemeral = core.region().is_ephemeral();
     let object: Arc<str> = format!("value {name}").into();
@@ -134,7 +141,8 @@ impl PyValue {
         let deadline = Deadline::after(limit);
         let mut taking = core.lock.taking(LockMode::Write);
         let park = |bell: Option<&Fd>| core.begin_blocking(&mut taking, deadline.at(), bell);
-        let change = signals::parked(py, park)?.ok_or_else(|| errors::timeout(&timed_out(core)))?;
+        let change = signals::parked(py, &*self.inner, park)?
+            .ok_or_else(|| errors::timeout(&timed_out(core)))?;
         action.run(py, &self.inner, &handle, change)
     }
 
@@ -149,7 +157,7 @@ impl PyValue {
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let limit = seconds(timeout, "timeout")?;
-        changes::blocking(py, &*self.inner.source()?, until, limit)
+        changes::blocking(py, &*self.inner, until, limit)
     }
 }
 
@@ -320,13 +328,14 @@ impl PyValue {
 
     /// Deletes the name; who has it open goes on.
     fn remove(&self) -> PyResult<()> {
-        remove(&self.inner.name).map_err(|err| errors::open(&err, ""))
+        opening::remove(&self.inner.name)
     }
 
-    /// Gives the handle up; tasks that wait get an error.
+    /// Gives the handle up; tasks and threads that wait get an error.
     fn close(&self, py: Python<'_>) {
         let handle = lock(&self.inner.handle).take();
         self.inner.faces.close(py);
+        sleepers::closed(&*self.inner);
         drop(handle);
     }
 

@@ -10,19 +10,18 @@ use super::awaitable::Operation;
 use super::buffer::LARGE;
 use super::changes::Source;
 use super::convert::{self, Encoded, Options};
-use super::deadline::Deadline;
 use super::errors;
 use super::signals;
+use super::sleepers::Open;
 use super::value::Inner;
 use crate::codec::Tag;
 use crate::error::Fault;
 use crate::notify::Endpoint;
-use crate::notify::shared::{Blocked, Shared};
+use crate::notify::shared::Shared;
 use crate::region::Region;
 use crate::rwlock::LockMode;
 use crate::rwlock::core::Core as Lock;
 use crate::rwlock::wait::Waiting;
-use crate::sys::fd::Fd;
 use crate::value::core::{Change, Core};
 use crate::value::raw::{Read, Sink};
 
@@ -154,7 +153,9 @@ impl Handle {
         wait: bool,
     ) -> PyResult<Option<Read>> {
         match py.detach(|| self.core.try_read(sink)) {
-            Ok(None) if wait => signals::parked(py, |bell| self.core.read_blocking(sink, bell)),
+            Ok(None) if wait => {
+                signals::parked(py, &Open, |bell| self.core.read_blocking(sink, bell))
+            }
             copied => copied.map_err(|fault| errors::fault(&fault)),
         }
     }
@@ -175,15 +176,6 @@ impl Source for Handle {
 
     fn look(&self, endpoint: &mut Endpoint, since: u64) -> Result<Option<u64>, Fault> {
         self.core.look(endpoint, since)
-    }
-
-    fn changed_blocking(
-        &self,
-        since: u64,
-        deadline: &Deadline,
-        bell: Option<&Fd>,
-    ) -> Result<Blocked<u64>, Fault> {
-        self.core.changed_blocking(since, deadline.at(), bell)
     }
 
     fn read(&self, py: Python<'_>) -> PyResult<(u64, Option<Py<PyAny>>)> {

@@ -9,6 +9,8 @@ use crate::segment::error::ChangedError;
 use crate::segment::handle::{Named, Segment};
 use crate::segment::version::{self, removed};
 use crate::sync::lock;
+#[cfg(feature = "python")]
+use crate::sync::try_lock;
 use crate::sys::fd::Fd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +40,16 @@ impl Named {
 }
 
 impl Segment {
+    /// Whether it needs not be attached any more to notify.
+    #[cfg(feature = "python")]
+    pub(crate) fn is_attached(&self) -> bool {
+        let attached = |named: &Named| {
+            let place = try_lock(&named.endpoint);
+            !named.region.is_inherited() && place.is_some_and(|place| place.is_some())
+        };
+        self.named().is_ok_and(attached)
+    }
+
     /// The version: how often [`notify`](Segment::notify) was called, by anybody. Take it before you
     /// read, and wait for [`changed`](Segment::changed) since then.
     ///
@@ -143,37 +155,36 @@ impl Segment {
         since: impl Into<Option<u64>>,
         timeout: impl Into<Option<Duration>>,
     ) -> Result<u64, ChangedError> {
-        let waited = self.blocking_changed_or(since.into(), timeout.into(), None, &mut || false)?;
-        waited.ok_or_else(|| {
-            ChangedError::Timeout(self.fault(FaultKind::Os, "nothing changed within the time-out"))
-        })
-    }
-
-    /// The same; `interrupted` is asked after each signal, and while `bell` is readable, whether to
-    /// give up. `None`: it did, or the time is over.
-    pub(crate) fn blocking_changed_or(
-        &self,
-        since: Option<u64>,
-        timeout: Option<Duration>,
-        bell: Option<&Fd>,
-        interrupted: &mut dyn FnMut() -> bool,
-    ) -> Result<Option<u64>, Fault> {
-        let named = self.named()?;
-        let now = version_of(&named.region);
-        let since = since.unwrap_or(now);
-        if now != since {
-            return Ok(Some(now));
-        }
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let shared = named.attached()?;
+        let deadline = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
+        let since = match since.into() {
+            Some(since) => since,
+            None => self.version()?,
+        };
         loop {
-            match shared.wait_blocking(deadline, bell, |endpoint| look(endpoint, since))? {
-                Blocked::Came(version) => return Ok(Some(version)),
-                Blocked::TimedOut => return Ok(None),
-                Blocked::Interrupted if interrupted() => return Ok(None),
+            match self.changed_until(since, deadline, None)? {
+                Blocked::Came(version) => return Ok(version),
+                Blocked::TimedOut => {
+                    let fault = self.fault(FaultKind::Os, "nothing changed within the time-out");
+                    return Err(ChangedError::Timeout(fault));
+                }
                 Blocked::Interrupted => {}
             }
         }
+    }
+
+    /// The same, until a signal or `bell` interrupts.
+    pub(crate) fn changed_until(
+        &self,
+        since: u64,
+        deadline: Option<Instant>,
+        bell: Option<&Fd>,
+    ) -> Result<Blocked<u64>, Fault> {
+        let named = self.named()?;
+        let now = version_of(&named.region);
+        if now != since {
+            return Ok(Blocked::Came(now));
+        }
+        named.attached()?.wait_blocking(deadline, bell, |endpoint| look(endpoint, since))
     }
 }
 

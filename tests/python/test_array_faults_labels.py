@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import ringspan
 import ringspan.array as shared
-from ringspan._arrays.parts import decoded, encoded
+from ringspan._arrays.parts import Plan, decoded, encoded
 from ringspan._ringspan import _Block
 
 pd = pytest.importorskip("pandas")
@@ -84,6 +84,31 @@ def test_a_description_of_too_many_columns_takes_no_memory(name: str) -> None:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 1 << 24
+
+
+def test_columns_without_rows_are_bounded_by_the_bytes(name: str) -> None:
+    many = 1 << 28
+
+    def columns(spec: Any) -> None:
+        dtype = np.dtype("f8")
+        spec["blocks"] = [[Plan("").room("", dtype, (many, 0)), [[0, many]]]]
+        spec["columns"]["range"] = [0, many, 1]
+
+    def intervals(spec: Any) -> None:
+        ends = {"t": "range", "range": [0, many, 1], "name": None}
+        spec["columns"] = {"t": "interval", "left": ends, "right": ends, "closed": "left"}
+
+    for number, change in enumerate((columns, intervals)):
+        lie(f"{name}-{number}", pd.DataFrame(np.zeros((0, 2))), change)
+        tracemalloc.start()
+        with pytest.raises(ringspan.Damaged, match=f"{many} (columns|ends)"):
+            shared.open(f"{name}-{number}")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 10_000_000
+    wide = pd.DataFrame(np.zeros((0, 60_000)))
+    shared.from_array(f"{name}-wide", wide)
+    assert shared.open(f"{name}-wide").value.shape == (0, 60_000)
 
 
 def test_parts_begin_at_multiples_of_64(name: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import random
 import signal
 import struct
 import threading
@@ -18,18 +17,18 @@ from typing import Any
 
 import pytest
 import ringspan
-from compat_tools import ORIGINAL, exists, only_here, wrong_there
-
-IMPORT = (
-    "import shared_memory as shm"
-    if ORIGINAL
-    else "from ringspan.compat import shared_memory as shm"
+from compat_tools import (
+    IMPORT_SHM,
+    ORIGINAL,
+    damaged,
+    exists,
+    only_here,
+    seeded,
+    shared_memory,
+    wrong_there,
 )
-shm: Any
-if ORIGINAL:
-    shm = pytest.importorskip("shared_memory")
-else:
-    from ringspan.compat import shared_memory as shm
+
+shm = shared_memory()
 
 Start = Callable[..., Any]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -97,7 +96,7 @@ def test_unlinked_memory_lives_on(name: str) -> None:
 def test_memory_outlives_its_maker(name: str, child: Start, end: str) -> None:
     maker = child(
         f"""
-        {IMPORT}
+        {IMPORT_SHM}
         memoryview(shm.SharedMemory.create({name!r}, 10))[0] = 9
         print("made")
         input()
@@ -146,7 +145,7 @@ def test_memory_is_awaited(name: str, run: Run, child: Start) -> None:
         made.blocking_changed(seen, timeout=0.01)
     other = child(
         f"""
-        {IMPORT}
+        {IMPORT_SHM}
         there = shm.SharedMemory.open({name!r})
         for _ in range(2):
             input()
@@ -315,7 +314,7 @@ def test_a_creation_that_fails_leaves_nothing(name: str, step: str) -> None:
 def test_name_and_content_appear_together(name: str, child: Start) -> None:
     reader = child(
         f"""
-        {IMPORT}
+        {IMPORT_SHM}
         for turn in range(20):
             print("looking")
             while True:
@@ -349,14 +348,10 @@ def test_any_bytes_at_all(name: str) -> None:
     mem = memoryview(block)
     layout.dump(mem)
     whole = bytes(mem)
-    chance = random.Random(int(os.environ.get("RINGSPAN_SEED", "1")))
+    chance = seeded()
     refused = 0
     for _ in range(3000):
-        damaged = bytearray(whole)
-        for _ in range(chance.randrange(1, 4)):
-            at = chance.randrange(len(whole) if chance.random() < 0.3 else 100)
-            damaged[at] = chance.choice([0, 1, 2, 4, 64, 115, 127, 255])
-        mem[:] = damaged
+        mem[:] = damaged(whole, chance, 3, [0, 1, 2, 4, 64, 115, 127, 255], near=100)
         try:
             shm.load(name)
         except (ringspan.RingspanError, KeyError, struct.error) as err:
@@ -405,7 +400,7 @@ def test_ctrl_c_ends_a_wait(name: str, child: Start) -> None:
     shm.SharedMemory.create(name, 10)
     waiting = child(
         f"""
-        {IMPORT}
+        {IMPORT_SHM}
         there = shm.SharedMemory.open({name!r})
         try:
             print("waiting")

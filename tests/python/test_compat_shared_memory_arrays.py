@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import struct
 import subprocess
 import sys
@@ -14,17 +13,19 @@ from typing import Any
 
 import pytest
 import ringspan
-from compat_tools import ORIGINAL, only_here, wrong_there
+from compat_tools import (
+    IMPORT_SHM,
+    ORIGINAL,
+    damaged,
+    only_here,
+    seeded,
+    shared_memory,
+    wrong_there,
+)
 
 np = pytest.importorskip("numpy")
 
-PACKAGE = "" if ORIGINAL else "from ringspan.compat "
-IMPORT = f"{PACKAGE}import shared_memory as shm"
-shm: Any
-if ORIGINAL:
-    shm = pytest.importorskip("shared_memory")
-else:
-    from ringspan.compat import shared_memory as shm
+shm = shared_memory()
 
 Start = Callable[..., Any]
 
@@ -47,7 +48,7 @@ def test_another_process_has_the_same_array(name: str, child: Start) -> None:
     array = shm.create(name, shm.NdArrayLayout("int64", (1000,), init_value=7))
     other = child(
         f"""
-        {IMPORT}
+        {IMPORT_SHM}
         array = shm.load({name!r})
         print(array.sum(), array.dtype, array.shape)
         array[:] = range(1000)
@@ -153,7 +154,7 @@ def test_a_series(name: str, pd: Any, child: Start) -> None:
     series.iloc[2] = 2.5
     assert same.tolist() == [0, 1.5, 2.5]
     other = child(
-        f"{IMPORT}\nseries = shm.load({name!r})\nseries.loc['a'] = 7\nprint(series.sum())"
+        f"{IMPORT_SHM}\nseries = shm.load({name!r})\nseries.loc['a'] = 7\nprint(series.sum())"
     )
     other.expect("11.0")
     assert other.wait() == 0
@@ -186,7 +187,7 @@ def test_a_frame(name: str, pd: Any, child: Start) -> None:
     frame.loc[:, "c"] = np.array([1, 2, 3], "f4")
     assert same.to_numpy().tolist() == [[0, 0, 1], [1.5, 0, 2], [0, 7, 3]]
     other = child(
-        f"{IMPORT}\nframe = shm.load({name!r})\nframe.loc['x', 'b'] = 9\nprint(frame.b.sum())"
+        f"{IMPORT_SHM}\nframe = shm.load({name!r})\nframe.loc['x', 'b'] = 9\nprint(frame.b.sum())"
     )
     other.expect("16")
     assert other.wait() == 0
@@ -238,7 +239,9 @@ def test_a_data_array(name: str, xr: Any, child: Start) -> None:
     xr.testing.assert_equal(same, template)
     array.loc[{"x": 2, "y": "b"}] = 5
     assert same.sel(x=2, y="b") == 5
-    other = child(f"{IMPORT}\narray = shm.load({name!r})\narray[0, 0] = 4\nprint(int(array.sum()))")
+    other = child(
+        f"{IMPORT_SHM}\narray = shm.load({name!r})\narray[0, 0] = 4\nprint(int(array.sum()))"
+    )
     other.expect("9")
     assert other.wait() == 0
     assert array[0, 0] == 4
@@ -280,13 +283,10 @@ def test_any_bytes_at_all(name: str) -> None:
     mem = memoryview(block)
     layout.dump(mem)
     whole = bytes(mem)
-    chance = random.Random(int(os.environ.get("RINGSPAN_SEED", "1")))
+    chance = seeded()
     refused = 0
     for _ in range(3000):
-        damaged = bytearray(whole)
-        for _ in range(chance.randrange(1, 4)):
-            damaged[chance.randrange(len(whole))] = chance.choice([0, 1, 2, 8, 64, 115, 127, 255])
-        mem[:] = damaged
+        mem[:] = damaged(whole, chance, 3, [0, 1, 2, 8, 64, 115, 127, 255])
         try:
             for array in shm.load(name).values():
                 if isinstance(array, np.ndarray):
@@ -314,13 +314,10 @@ def test_any_bytes_in_a_description(name: str, pd: Any, xr: Any, kind: str) -> N
     mem = memoryview(block)
     layout.dump(mem)
     whole = bytes(mem)
-    chance = random.Random(int(os.environ.get("RINGSPAN_SEED", "1")))
+    chance = seeded()
     refused = 0
     for _ in range(500):
-        damaged = bytearray(whole)
-        for _ in range(chance.randrange(1, 3)):
-            damaged[chance.randrange(len(whole))] = chance.choice([0, 1, 3, 64, 127, 200, 255])
-        mem[:] = damaged
+        mem[:] = damaged(whole, chance, 2, [0, 1, 3, 64, 127, 200, 255])
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -338,7 +335,7 @@ def test_large_arrays_make_no_copy(name: str, child: Start) -> None:
     def program(how: str) -> str:
         return f"""
             import re
-            {IMPORT}
+            {IMPORT_SHM}
             array = {how}
             array[::4096] += 1
             status = open("/proc/self/status").read()
@@ -364,7 +361,7 @@ def test_everything_else_works_without_numpy(name: str, tmp_path: Path) -> None:
     for missing in ("numpy", "pandas", "xarray"):
         (tmp_path / f"{missing}.py").write_text("raise ImportError('not here')")
     program = f"""
-{IMPORT}
+{IMPORT_SHM}
 shm.create({name!r}, shm.StructLayout({{"a": shm.PickleLayout([1])}}))
 assert shm.load({name!r}) == {{"a": [1]}}
 queue = shm.ShmMessageQueue.create("{name}-q", 10, 2)

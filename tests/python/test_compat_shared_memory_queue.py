@@ -11,15 +11,9 @@ from typing import Any
 
 import pytest
 import ringspan
-from compat_tools import ORIGINAL, only_here
+from compat_tools import IMPORT_SHM, ORIGINAL, only_here, shared_memory
 
-PACKAGE = "" if ORIGINAL else "from ringspan.compat "
-IMPORT = f"{PACKAGE}import shared_memory as shm"
-shm: Any
-if ORIGINAL:
-    shm = pytest.importorskip("shared_memory")
-else:
-    from ringspan.compat import shared_memory as shm
+shm = shared_memory()
 
 Start = Callable[..., Any]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -189,7 +183,7 @@ def test_get_waits_for_an_item_of_another_process(name: str, child: Start) -> No
     reader = child(
         f"""
         import threading
-        {IMPORT}
+        {IMPORT_SHM}
         queue = shm.ShmMessageQueue.open({name!r})
         counted = 0
         def count():
@@ -272,7 +266,7 @@ def test_ctrl_c_ends_a_wait(name: str, child: Start) -> None:
     shm.ShmMessageQueue.create(name, 100, 4)
     reader = child(
         f"""
-        {IMPORT}
+        {IMPORT_SHM}
         queue = shm.ShmMessageQueue.open({name!r})
         try:
             print("waiting")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import struct
 import threading
@@ -12,15 +11,10 @@ from typing import Any
 
 import pytest
 import ringspan
-from compat_tools import ORIGINAL, only_here
+from compat_tools import IMPORT_SHM, ORIGINAL, only_here, seeded, shared_memory
 
-PACKAGE = "" if ORIGINAL else "from ringspan.compat "
-IMPORT = f"{PACKAGE}import shared_memory as shm"
-shm: Any
-if ORIGINAL:
-    shm = pytest.importorskip("shared_memory")
-else:
-    from ringspan.compat import shared_memory as shm
+shm = shared_memory()
+if not ORIGINAL:
     from ringspan.compat.shared_memory import _queue as queue_module
 
 Start = Callable[..., Any]
@@ -35,7 +29,7 @@ def test_putting_waits_for_no_reader(name: str, child: Start) -> None:
     queue = shm.ShmMessageQueue.create(name, 100, 16)
     reader = child(
         f"""
-        {IMPORT}
+        {IMPORT_SHM}
         queue = shm.ShmMessageQueue.open({name!r})
         print("begins")
         got = []
@@ -67,7 +61,7 @@ def test_a_killed_writer_leaves_no_half_item_and_no_lock(
     there = shm.ShmMessageQueue.open(name, 0)
     writer = child(
         f"""
-        {IMPORT}
+        {IMPORT_SHM}
         queue = shm.ShmMessageQueue.open({name!r})
 
         class Block:
@@ -156,7 +150,7 @@ def test_items_are_whole_whatever_overtakes(name: str, child: Start) -> None:
     writers = [
         child(
             f"""
-            {IMPORT}
+            {IMPORT_SHM}
             queue = shm.ShmMessageQueue.open({name!r})
             print("ready")
             input()
@@ -239,7 +233,7 @@ def test_a_header_that_lies_is_refused(name: str, place: int, number: int) -> No
 def test_any_bytes_at_all(name: str) -> None:
     queue = shm.ShmMessageQueue.create(name, 40, 4)
     mem = memoryview(shm.SharedMemory.open(name))
-    chance = random.Random(int(os.environ.get("RINGSPAN_SEED", "1")))
+    chance = seeded()
     whole = refused = 0
     for number in range(1500):
         there = shm.ShmMessageQueue.open(name)

@@ -228,6 +228,7 @@ def _columns(
     told_of = len(single) + sum(length for _, runs in blocks for _, length in runs)
     if told_of != count:  # before anything is made for each of them
         raise ValueError(f"it has {count} columns and data for {told_of}")
+    parts.check_count(count, "columns")
     found = [(parts.array(place, writes=writes), runs) for place, runs in blocks]
     if any(block.shape != (sum(length for _, length in runs), rows) for block, runs in found):
         raise ValueError("a block of its columns has another shape than it should")

@@ -84,6 +84,7 @@ def _built(parts: Parts, spec: Any) -> Any:
         return pd.RangeIndex(start, stop, step, name=name)
     if kind == "interval":
         left, right = built(parts, spec.get("left")), built(parts, spec.get("right"))
+        parts.check_count(max(len(left), len(right)), "ends of intervals")
         closed = entry(spec, "closed", str)
         return pd.IntervalIndex.from_arrays(left, right, closed=closed, name=name)
     arrays = arrays_of(parts, spec, writes=False)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ALIGN = 64
 MSGPACK = 1
+#: So many columns or labels may be told of where they take no bytes.
+_FREE = 1 << 16
 
 # A part, as it stands in the description.
 Place = list[Any]
@@ -146,6 +148,15 @@ class Parts:
         found: NDArray = _array_over(meta, self._memory, offset)
         found.flags.writeable = writes
         return found
+
+    def check_count(self, count: int, what: str) -> None:
+        """Refuses more of something that takes no bytes here than the bytes that there are.
+
+        So what a description says of itself alone makes no opener reserve much for each of them.
+        """
+        with memoryview(self._memory) as view:
+            if count > max(view.nbytes, _FREE):
+                raise ValueError(f"it tells of {count} {what}, in {view.nbytes} bytes")
 
     def packed(self, place: Any) -> Any:
         """A copy of the value that lies there."""

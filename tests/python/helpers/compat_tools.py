@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,30 @@ SHM = Path("/dev/shm")
 ORIGINAL = os.environ.get("RINGSPAN_COMPAT_ORIGINAL") == "1"
 
 only_here = pytest.mark.skipif(ORIGINAL, reason="the original has no such thing")
+
+#: What a child that is to have shared_memory begins with.
+IMPORT_SHM = f"{'' if ORIGINAL else 'from ringspan.compat '}import shared_memory as shm"
+
+
+def shared_memory() -> Any:
+    """SnowWalkerJ's shared_memory: ours, or the original where somebody has built it."""
+    return pytest.importorskip("shared_memory" if ORIGINAL else "ringspan.compat.shared_memory")
+
+
+def seeded() -> random.Random:
+    """Chance that comes again: by RINGSPAN_SEED."""
+    return random.Random(int(os.environ.get("RINGSPAN_SEED", "1")))
+
+
+def damaged(
+    whole: bytes, chance: random.Random, most: int, values: list[int], near: int | None = None
+) -> bytearray:
+    """A copy in which up to `most` bytes are one of `values`, the first `near` of it more often."""
+    broken = bytearray(whole)
+    for _ in range(chance.randrange(1, most + 1)):
+        within = len(whole) if near is None or chance.random() < 0.3 else near
+        broken[chance.randrange(within)] = chance.choice(values)
+    return broken
 
 
 def bug(text: str) -> pytest.MarkDecorator:

@@ -40,6 +40,17 @@ def wrong_type(what: str, wanted: str, given: object) -> WrongTypeError:
     return WrongTypeError(f"{what}: {wanted} is wanted, not {type(given).__name__}")
 
 
+#: No memory has that many bytes.
+_BEYOND = 1 << 61
+
+
+def check_size(what: str, size: int) -> None:
+    """Refuses a size that no system has, before anything counts with it."""
+    if size >= _BEYOND:
+        told = f"{what}: too large: {size} bytes are more than there can be"
+        raise TooLargeError(told, None, size, _BEYOND - 1)
+
+
 def too_large(what: str, size: int, limit: int) -> TooLargeError:
     """More bytes than there is room for."""
     return TooLargeError(f"{what}: too large: {size} but only {limit}", None, size, limit)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import operator
 import pickle
-import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from ringspan._deadlines import deadline_after, left_until
 from ringspan._exceptions import InvalidOption, Mismatch
 from ringspan._ringspan import _Block
 from ringspan.compat.memory_interface import _slots
 from ringspan.compat.memory_interface._errors import (
     NothingToReadError,
+    check_size,
     nothing_loaded,
     too_large,
     wrong_type,
 )
-from ringspan.compat.memory_interface._memory import Memory, made, memory_of, slept
+from ringspan.compat.memory_interface._memory import Holder, Memory, made, memory_of, slept
 from ringspan.compat.memory_interface._shared import Memblk
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ _DEFAULT = list(range(100))
 _NOTHING: Any = object()
 
 
-class MemoryInterface:
+class MemoryInterface(Holder[_Block]):
     """A circular memory of objects, in one segment of shared memory.
 
     memblk: the state to load at once.
@@ -51,12 +50,9 @@ class MemoryInterface:
     size_in_bytes: int = 0
     nr_of_memories: int = 0
     use_pickle: bool = True
-    #: Whether the memory was created by somebody else.
-    loaded: bool = False
     #: What `write_partial` has not written yet.
     partial_data: bytearray
     _memblk: Memblk | None = None
-    _memory: Memory[_Block] | None = None
     _known: _slots.Slots | None = None
     #: Where the ends were when it was cleaned up.
     _last: tuple[int, int] | None = None
@@ -74,13 +70,15 @@ class MemoryInterface:
         largest_object: a slot has room for its pickle; without `use_pickle` for its bytes.
         nr_of_memories: how many slots there are.
 
-        Raises ValueError for a size or number of 0, OSError where /dev/shm has no room.
+        Raises ValueError for a size or number of 0, or of more than there can be (an OverflowError
+        too), OSError where /dev/shm has no room.
         """
         use_pickle = bool(use_pickle)
         size = len(pickle.dumps(largest_object) if use_pickle else largest_object)
         slots = operator.index(nr_of_memories)
         if size < 1 or slots < 1:
             raise InvalidOption(f"{_NAME}: {slots} slots of {size} bytes; each has to be 1 or more")
+        check_size(_NAME, _slots.size_of(slots, size))
         memory = made(_NAME, size, lambda name: _slots.make(name, slots, size, use_pickle))
         self._have(memory, _slots.Slots(memory.native), loaded=False)
 
@@ -118,13 +116,10 @@ class MemoryInterface:
         self._memblk = parms
 
     def _have(self, memory: Memory[_Block], slots: _slots.Slots, *, loaded: bool) -> None:
-        before, self._memory = self._memory, memory
-        memory.use(self)
-        if before is not None and before is not memory:
-            before.release(self)
+        self._hold(memory, loaded=loaded)
         self._known = slots
         self.size_in_bytes, self.nr_of_memories = slots.size, slots.count
-        self.use_pickle, self.loaded, self._last = slots.use_pickle, loaded, None
+        self.use_pickle, self._last = slots.use_pickle, None
 
     def _here(self) -> _slots.Slots:
         """The slots, as this process sees them."""
@@ -214,14 +209,14 @@ class MemoryInterface:
 
         Raises TimeoutError after `timeout` seconds.
         """
-        left = _left(timeout)
+        until = deadline_after(timeout)
         while True:
             slots = self._here()
             seen = slots.block.version
-            taken = self._take(slots, self.use_pickle, left())
+            taken = self._take(slots, self.use_pickle, left_until(until))
             if taken is not _NOTHING:
                 return taken
-            slept(slots.block, seen, left())
+            slept(slots.block, seen, left_until(until))
 
     async def aread(self) -> Any:
         """As `read`, waiting while there is nothing. Cancelled, it has taken nothing."""
@@ -305,16 +300,16 @@ class MemoryInterface:
 
         Raises TimeoutError after `timeout` seconds, and ValueError after `cleanup`.
         """
-        left = _left(timeout)
+        until = deadline_after(timeout)
         data = self._bytes(rsp_stream, self.use_pickle)
         while True:
             slots = self._here()
             seen = slots.block.version
-            with slots.block.blocking_write(left(), allow_poisoned=True):
+            with slots.block.blocking_write(left_until(until), allow_poisoned=True):
                 if not slots.is_full:
                     slots.locked_put(data)
                     return len(data)
-            slept(slots.block, seen, left())
+            slept(slots.block, seen, left_until(until))
 
     async def awrite(self, rsp_stream: Any) -> int:
         """As `write`, waiting while no slot is free. Cancelled, it has written nothing.
@@ -365,36 +360,14 @@ class MemoryInterface:
     def cleanup(self) -> None:
         """Gives the memory up; called by its creator, nobody can load it any more.
 
-        Who has loaded it goes on. Does nothing the second time.
+        Nor any that this object created before. Who has loaded it goes on. Does nothing the second
+        time.
         """
-        memory = self._memory
-        if memory is None:
+        if self._memory is None:
             return
         self._last = self._known.ends() if self._known is not None else (0, 0)
-        self._memory = self._known = self._memblk = None
-        if self.loaded or not memory.is_here:
-            memory.release(self)
-        else:
-            memory.remove(self)
-        self.loaded = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.cleanup()
+        self._known = self._memblk = None
+        self._let_go()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._memblk,)
-
-
-def _left(timeout: float | None) -> Callable[[], float | None]:
-    if timeout is None:
-        return lambda: None
-    until = time.monotonic() + timeout
-    return lambda: max(0.0, until - time.monotonic())

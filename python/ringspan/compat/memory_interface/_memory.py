@@ -23,7 +23,8 @@ import time
 import weakref
 from collections.abc import Callable
 from multiprocessing import util
-from typing import Any, Generic, TypeVar, cast
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, cast
 
 from ringspan._exceptions import AlreadyExists, InvalidOption, NotFound, RingspanError
 from ringspan._ringspan import SharedBool, SharedInt, Value, _Block
@@ -119,6 +120,56 @@ class Memory(Generic[_N]):
 
     def __repr__(self) -> str:
         return f"<{self.kind} memory {self.name!r}, size={self.size}>"
+
+
+class Holder(Generic[_N]):
+    """What works with a memory. `with` cleans up at the end."""
+
+    #: Whether the memory was created by somebody else.
+    loaded: bool = False
+    _memory: Memory[_N] | None = None
+    #: What it created before the present one. Others may be about to load it, so it stays so long.
+    _earlier: tuple[Memory[_N], ...] = ()
+
+    def _hold(self, memory: Memory[_N], *, loaded: bool) -> None:
+        before, self._memory = self._memory, memory
+        memory.use(self)
+        if before is not None and before is not memory:
+            if self.loaded:
+                before.release(self)
+            else:
+                self._earlier += (before,)
+        self.loaded = loaded
+
+    def _let_go(self) -> None:
+        """Nobody can load what it created any more."""
+        memory, self._memory = self._memory, None
+        created, self._earlier = self._earlier, ()
+        if memory is not None and self.loaded:
+            memory.release(self)
+        elif memory is not None:
+            created += (memory,)
+        self.loaded = False
+        for one in created:
+            if one.is_here:
+                one.remove(self)
+            else:  # the creator is the parent of this fork
+                one.release(self)
+
+    def cleanup(self) -> None:
+        """Gives up what it has."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.cleanup()
 
 
 def slept(native: Any, since: int | None, timeout: float | None) -> int:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import operator
-import time
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, SupportsIndex, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, SupportsIndex, TypeAlias, TypeVar
 
 from ringspan import _ringspan as native
+from ringspan._deadlines import deadline_after, left_until
 from ringspan._exceptions import Damaged, InvalidOption
 from ringspan.compat.memory_interface._errors import (
     TooLargeError,
+    check_size,
     nothing_loaded,
     too_large,
     wrong_type,
 )
-from ringspan.compat.memory_interface._memory import Memory, made, memory_of, opened_value, slept
+from ringspan.compat.memory_interface._memory import (
+    Holder,
+    Memory,
+    made,
+    memory_of,
+    opened_value,
+    slept,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -34,7 +42,7 @@ _MADE_AT_ONCE = 1 << 20
 _NEVER: Any = object()
 
 
-class _Shared(ABC, Generic[_T, _N]):
+class _Shared(Holder[_N], ABC, Generic[_T, _N]):
     """One value in shared memory; the state that `create_sharedobject` returns goes to others.
 
     memblk: the state to load at once.
@@ -45,11 +53,8 @@ class _Shared(ABC, Generic[_T, _N]):
 
     #: Bytes of the block.
     size_in_bytes: int = 0
-    #: Whether the value was created by somebody else.
-    loaded: bool = False
     #: What `create_sharedobject` returned.
     memblk: Memblk
-    _memory: Memory[_N] | None = None
 
     def __init__(self, memblk: Memblk | None = None) -> None:
         if memblk is not None:
@@ -77,11 +82,8 @@ class _Shared(ABC, Generic[_T, _N]):
         return next(of.__name__ for of in cls.__mro__ if of in _CLASSES)
 
     def _have(self, memory: Memory[_N], size: int, *, loaded: bool) -> None:
-        before, self._memory = self._memory, memory
-        memory.use(self)
-        if before is not None and before is not memory:
-            before.release(self)
-        self.size_in_bytes, self.loaded = size, loaded
+        self._hold(memory, loaded=loaded)
+        self.size_in_bytes = size
 
     def _native(self) -> _N:
         if self._memory is None:
@@ -99,16 +101,10 @@ class _Shared(ABC, Generic[_T, _N]):
     def cleanup(self) -> None:
         """Gives the value up; called by its creator, nobody can load it any more.
 
-        Who has loaded it goes on. Does nothing the second time.
+        Nor any that this object created before. Who has loaded it goes on. Does nothing the second
+        time.
         """
-        memory, self._memory = self._memory, None
-        if memory is None:
-            return
-        if self.loaded or not memory.is_here:
-            memory.release(self)
-        else:
-            memory.remove(self)
-        self.loaded = False
+        self._let_go()
 
     # ---- waiting ---------------------------------------------------------------------------------
 
@@ -147,26 +143,14 @@ class _Shared(ABC, Generic[_T, _N]):
 
     def blocking_wait_for(self, wanted: Callable[[_T], object], timeout: float | None = None) -> _T:
         """As `await_for`, parking the thread. Raises TimeoutError after `timeout` seconds."""
-        until = None if timeout is None else time.monotonic() + timeout
+        until = deadline_after(timeout)
         while True:
             shared = self._native()
             seen = shared.version
             value = self.read()
             if wanted(value):
                 return value
-            left = None if until is None else max(0.0, until - time.monotonic())
-            slept(shared, seen, left)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.cleanup()
+            slept(shared, seen, left_until(until))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.memblk if self._memory is not None else None,)
@@ -181,12 +165,17 @@ class SharedBytes(_Shared[bytearray, native.Value]):
     def create_sharedobject(self, size: int) -> Memblk:
         """Makes a block of `size` zero bytes; returns the state for other processes.
 
-        Raises ValueError for a size below 1, OSError where /dev/shm has no room.
+        Raises ValueError for a size below 1, or of more bytes than there can be (an OverflowError
+        too), OSError for one that /dev/shm cannot hold.
         """
         size = operator.index(size)
         if size < 1:
             raise InvalidOption(f"SharedBytes: a size of {size} bytes; it has to be 1 or more")
-        room = min(size, _MADE_AT_ONCE)
+        check_size("SharedBytes", size)
+        there = os.statvfs("/dev/shm")
+        # What can never be written is not made either: it is asked for as a whole, and refused.
+        fits = size <= there.f_blocks * there.f_frsize
+        room = min(size, _MADE_AT_ONCE) if fits else size
         return self._created(size, lambda name: opened_value(name, room))
 
     def read(self) -> bytearray:

@@ -36,11 +36,15 @@ def _stride(size: int) -> int:
     return 8 + (size + 7) // 8 * 8
 
 
+def size_of(slots: int, size: int) -> int:
+    """Bytes of a block for so many slots of so many bytes."""
+    return _HEAD + (slots + 1) * _stride(size)
+
+
 def make(name: str, slots: int, size: int, use_pickle: bool) -> _Block:
     """A new block for so many slots of so many bytes."""
     meta = _META.pack(_MAGIC, use_pickle, 0, slots, size)
-    total = _HEAD + (slots + 1) * _stride(size)
-    return _Block.create(name, total, meta=meta, ephemeral=True)
+    return _Block.create(name, size_of(slots, size), meta=meta, ephemeral=True)
 
 
 class Slots:
@@ -61,7 +65,7 @@ class Slots:
         magic, use_pickle, _, slots, room = _META.unpack(meta)
         if magic != _MAGIC or use_pickle > 1:
             raise self._damaged("its description is not one of a MemoryInterface")
-        if slots < 1 or room < 1 or size != _HEAD + (slots + 1) * _stride(room):
+        if slots < 1 or room < 1 or size != size_of(slots, room):
             raise self._damaged(f"{slots} slots of {room} bytes are not in {size} bytes")
         return slots, room, bool(use_pickle)
 

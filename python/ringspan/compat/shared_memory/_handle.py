@@ -7,7 +7,6 @@ child opens the block anew when it first uses it.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from ringspan._closing import Closing
 from ringspan._ringspan import _Block
@@ -29,11 +28,9 @@ class Handle(Closing):
 
     _opened: _Block
     _opened_by: int
-    #: Device and inode, since another object may have got the name; None if it is gone already.
-    _file: tuple[int, int] | None
 
     def _have(self, block: _Block) -> None:
-        self._opened, self._opened_by, self._file = block, _pid, _file(block.name)
+        self._opened, self._opened_by = block, _pid
 
     @property
     def _block(self) -> _Block:
@@ -45,15 +42,7 @@ class Handle(Closing):
         name = self._opened.name
         with runtime_errors():
             block = _Block.open(name)
-        if self._file is None or _file(name) != self._file:
+        if block.file_id != self._opened.file_id:  # another one has got the name
             block.close()
             raise Removed(f"block {name}: it was removed before this child of a fork used it")
         self._opened, self._opened_by = block, _pid
-
-
-def _file(name: str) -> tuple[int, int] | None:
-    try:
-        found = Path("/dev/shm", name[1:]).stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

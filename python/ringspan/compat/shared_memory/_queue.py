@@ -15,11 +15,11 @@ from __future__ import annotations
 import operator
 import struct
 import threading
-import time
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any, Final, Protocol, Self
 
+from ringspan._deadlines import deadline_after, left_until
 from ringspan._exceptions import Timeout
 from ringspan._ringspan import _Block
 from ringspan.compat.shared_memory._errors import (
@@ -169,12 +169,11 @@ class _Queue(Handle):
         pickle without `allow_pickle` (the item stays the next one until `skip`), and Damaged once
         for an item that cannot be read.
         """
-        until = None if timeout is None else time.monotonic() + timeout
+        until = deadline_after(timeout)
         with runtime_errors():
             while (item := self._next()) is _NOTHING:
-                left = None if until is None else max(until - time.monotonic(), 0.0)
                 try:
-                    self._block.blocking_changed(self._position, left)
+                    self._block.blocking_changed(self._position, left_until(until))
                 except Timeout as err:
                     told = f"queue {self._block.name}: no item within {timeout} seconds"
                     raise Timeout(told, err.errno) from None
@@ -197,7 +196,8 @@ class _Queue(Handle):
 
     def empty(self) -> bool:
         """Whether there is no item now that this reader has not had."""
-        return self._block.version <= self._position
+        with runtime_errors():
+            return self._block.version <= self._position
 
     def _next(self) -> Any:
         block = self._block  # in a forked child the turn is new with it
@@ -211,7 +211,7 @@ class _Queue(Handle):
         `missed` counts it.
         """
         block = self._block
-        with self._turn:
+        with runtime_errors(), self._turn:
             if block.version > self._position:
                 self._skip_to(self._position + 1)
 
@@ -290,8 +290,8 @@ class _Queue(Handle):
         return self._missed
 
     def close(self) -> None:
-        """Gives the queue up; it stays for everybody else."""
-        self._mem.release()
+        """Gives the queue up; it stays for everybody else. Who waits on it gets HandleClosed."""
+        # The view stays: another thread may be copying, and the memory is mapped while we live.
         self._block.close()
 
     async def __aenter__(self) -> Self:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, overload
 
 import ringspan
-from ringspan._calls import ATTEMPTS, Known, deadline_after, left_until
+from ringspan._calls import ATTEMPTS, Known
+from ringspan._deadlines import deadline_after, left_until
 from ringspan.compat.sysframe._words import (
     ArgumentError,
     native_name,

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Iterator
 from typing import Any, TypeVar
 
 import ringspan
+from ringspan._ringspan import _seconds
 from ringspan.compat.sysframe._words import (
     ArgumentError,
     encoded_size,
@@ -168,6 +169,7 @@ async def awrite_memory(
     name: str, value: Any, create: bool = True, *, timeout: float | None = None
 ) -> bool:
     """As `write_memory`, awaiting the turn. Cancelled, it has written nothing."""
+    timeout = _seconds(timeout)  # refused before anything is made
     with _to_write(name, value, create) as held:
         await _within(timeout, held.set(value), f"memory {name}: others wrote for too long")
     return True
@@ -175,6 +177,7 @@ async def awrite_memory(
 
 async def achanged(name: str, since: int | None = None, *, timeout: float | None = None) -> int:
     """As `changed`, awaited."""
+    timeout = _seconds(timeout)
     native = native_name(name)
     since = _version(native) if since is None else since
     with ringspan.Value(native, create=False) as held:
