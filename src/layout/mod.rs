@@ -350,10 +350,10 @@ impl Constants {
 }
 
 impl Header {
-    /// One read of every constant word into our own memory.
-    pub(crate) fn snapshot(&self) -> [u64; WORDS] {
-        // Relaxed: written before the name existed; the open of the name orders it.
-        std::array::from_fn(|i| self.words[i].load(Ordering::Relaxed))
+    /// The constant words, of their bytes in the file.
+    pub(crate) fn words_of(start: &[u8; WORDS * 8]) -> [u64; WORDS] {
+        let (words, _) = start.as_chunks::<8>();
+        std::array::from_fn(|i| u64::from_ne_bytes(words[i]))
     }
 
     /// Writes the constant part; only the creator, before anybody else can see the file.

@@ -281,7 +281,7 @@ impl Endpoint {
         failpoint!("detach.freed");
         self.wake_all();
         failpoint!("detach.rung");
-        self.region.doors().unlink(self.tag);
+        self.region.unlink_doors(self.tag);
         self.drop_links();
         self.unwatch_inode();
         self.parking = None; // out of the poll set before the door is closed
