@@ -67,6 +67,9 @@ fn end(region: &Region, claim: &Claim) -> Result<bool, Fault> {
 pub(crate) fn is_gone(region: &Region) -> Result<bool, Fault> {
     if region.is_removed() {
         let claim = region.claim()?; // a living remover has it until it is through
+        if claim.named {
+            wake::knock_all(region); // a dead one may not have come to that
+        }
         region.unlink(&claim)?;
         return Ok(true);
     }
