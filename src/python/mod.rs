@@ -87,6 +87,7 @@ mod signals;
 mod stat;
 mod value;
 mod value_ops;
+mod value_peek;
 mod view;
 mod view_items;
 
