@@ -72,7 +72,8 @@ class ShareableList(Generic[_T]):
     def __init__(self, sequence: Iterable[_T] | None = None, *, name: str | None = None) -> None:
         if name is None or sequence is not None:
             content = _content(list(sequence or ()))
-            self.shm = SharedMemory(name, create=True, size=len(content))
+            # Reserved: it is filled at once, and a full /dev/shm would be a SIGBUS only then.
+            self.shm = SharedMemory._reserved(name, len(content))
             # The number of items last: who attaches meanwhile is told, instead of seeing none.
             self.shm.buf[8 : len(content)] = content[8:]
             self.shm.buf[:8] = content[:8]

@@ -84,16 +84,28 @@ class SharedMemory:
         if name is None and not create:
             raise ValueError("'name' can only be None if create=True")
         if create:
-            size = operator.index(size)
-            if size > sys.maxsize:
-                raise OverflowError(f"'size' of {size} is more than any block can have")
-            self._name, segment = _create(name, size)
-            if track and parent_process() is None:
-                _made[_file(self._name)] = segment.file_id
+            self._make(name, operator.index(size), track=track, reserve=False)
         else:
             assert name is not None
             self._name = "/" + name
-            segment = _native(Segment.open, self._name, raw=True)
+            self._hold(_native(Segment.open, self._name, raw=True))
+
+    @classmethod
+    def _reserved(cls, name: str | None, size: int) -> Self:
+        """A new block that has all its memory at once, for who fills all of it at once."""
+        block = cls.__new__(cls)
+        block._make(name, size, track=True, reserve=True)
+        return block
+
+    def _make(self, name: str | None, size: int, *, track: bool, reserve: bool) -> None:
+        if size > sys.maxsize:
+            raise OverflowError(f"'size' of {size} is more than any block can have")
+        self._name, segment = _create(name, size, reserve)
+        if track and parent_process() is None:
+            _made[_file(self._name)] = segment.file_id
+        self._hold(segment)
+
+    def _hold(self, segment: Segment) -> None:
         self._segment = segment
         self._size = len(segment)
         self._buf = memoryview(segment)
@@ -167,11 +179,11 @@ class SharedMemory:
         return f"{self.__class__.__name__}({self.name!r}, size={self.size})"
 
 
-def _create(name: str | None, size: int) -> tuple[str, Segment]:
+def _create(name: str | None, size: int, reserve: bool) -> tuple[str, Segment]:
     while True:
         slashed = "/" + (_PREFIX + secrets.token_hex(4) if name is None else name)
         try:
-            return slashed, _native(Segment.create, slashed, size, raw=True, reserve=False)
+            return slashed, _native(Segment.create, slashed, size, raw=True, reserve=reserve)
         except AlreadyExists:
             if name is not None:
                 raise
