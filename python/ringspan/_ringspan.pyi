@@ -2174,6 +2174,8 @@ class Value:
     def name(self) -> str:
         """The name, with its slash."""
 
+    def _rest(self) -> bool: ...
+    def _rouse(self) -> bool: ...
     @property
     def file_size(self) -> int:
         """Bytes in its file, which grows with the values and never shrinks."""

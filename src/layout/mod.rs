@@ -177,7 +177,9 @@ pub(crate) struct Slot {
     pub(crate) start: AtomicU64,
     /// Inode of the pid namespace.
     pub(crate) pid_ns: AtomicU64,
-    pad: [AtomicU64; 8],
+    /// The tag, while the owner only keeps its place and wants nothing of the bytes.
+    pub(crate) resting: AtomicU64,
+    pad: [AtomicU64; 7],
 }
 
 /// Where the creator found the directory of the doors, zero padded; for messages only.
@@ -239,6 +241,7 @@ impl Slot {
             last_cpu: AtomicU32::new(0),
             start: word(),
             pid_ns: word(),
+            resting: word(),
             pad: zeros(),
         }
     }

@@ -14,6 +14,8 @@ struct Waited {
     /// Its word is the version.
     desk: Arc<Desk>,
     state: AtomicU64,
+    /// What it grew by, until that is given back.
+    bytes: AtomicU64,
 }
 
 #[derive(Debug, PartialEq)]
@@ -26,7 +28,7 @@ impl Waited {
     fn new() -> Arc<Waited> {
         let desk = Desk::new();
         slots::claim(&desk.slot, 7).unwrap();
-        Arc::new(Waited { desk, state: AtomicU64::new(0) })
+        Arc::new(Waited { desk, state: AtomicU64::new(0), bytes: AtomicU64::new(1) })
     }
 
     fn set(&self) {
@@ -182,4 +184,70 @@ fn loom_bug_the_version_read_before_the_mark() {
         true => Some(Told::Set),
         false => value.is_removed().then_some(Told::Removed),
     });
+}
+
+// ---- a handle that rests ------------------------------------------------------------------------
+
+impl Waited {
+    /// As `lifetime::bury`.
+    fn remove(&self) {
+        self.mark();
+        self.knock();
+        self.give_back();
+    }
+
+    /// As `lifetime::give_back_unused`.
+    fn give_back(&self) {
+        if self.is_removed() && slots::rests(&self.desk.slot) {
+            self.bytes.store(0, Ordering::Relaxed); // Relaxed: a system call
+        }
+    }
+
+    /// Uses a handle that rested. False: it was removed.
+    fn use_it(&self, rouse: fn(&Waited)) -> bool {
+        rouse(self);
+        if self.is_removed() {
+            return false;
+        }
+        // Relaxed: a system call
+        assert_eq!(self.bytes.load(Ordering::Relaxed), 1, "the bytes are there");
+        slots::rest(&self.desk.slot, 7);
+        true
+    }
+
+    fn leave(&self) {
+        slots::release(&self.desk.slot, 7);
+        self.give_back();
+    }
+}
+
+fn resting(rouse: fn(&Waited), look_again: bool) {
+    check(3, move || {
+        let value = Waited::new();
+        slots::rest(&value.desk.slot, 7);
+        let remover = Arc::clone(&value);
+        let remover = thread::spawn(move || remover.remove());
+        if !value.use_it(rouse) || look_again && value.is_removed() {
+            value.leave();
+        }
+        remover.join().unwrap();
+        assert_eq!(value.bytes.load(Ordering::Relaxed), 0, "given back");
+    });
+}
+
+#[test]
+fn loom_a_handle_that_rests_pins_nothing_and_loses_nothing() {
+    resting(|value| slots::rouse(&value.desk.slot), true);
+}
+
+#[test]
+#[should_panic(expected = "the bytes are there")]
+fn loom_bug_roused_without_a_fence() {
+    resting(|value| value.desk.slot.resting.store(0, Ordering::Relaxed), true);
+}
+
+#[test]
+#[should_panic(expected = "given back")]
+fn loom_bug_at_rest_without_a_look() {
+    resting(|value| slots::rouse(&value.desk.slot), false);
 }

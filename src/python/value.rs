@@ -18,6 +18,7 @@ use super::stat::PyHandleStat;
 use super::value_ops::{Action, Changing, Handle};
 use super::value_peek::{self, Maybe};
 use crate::error::Fault;
+use crate::notify::Endpoint;
 use crate::notify::find::How;
 use crate::rwlock::{HandleStat, LockMode};
 use crate::segment::remove;
@@ -337,6 +338,21 @@ impl PyValue {
     #[getter]
     fn file_size(&self) -> PyResult<u64> {
         Ok(self.inner.open()?.core.region().length())
+    }
+
+    /// Keeps the handle for later, when nothing is read or set by it: what others remove meanwhile gives
+    /// back what it grew by. False: it was removed already.
+    #[pyo3(name = "_rest")]
+    fn rest(&self) -> PyResult<bool> {
+        let done = self.inner.open()?.core.shared().with(Endpoint::rest);
+        done.map_err(|fault| errors::fault(&fault))
+    }
+
+    /// It is wanted again. False: it was removed, and is to be closed.
+    #[pyo3(name = "_rouse")]
+    fn rouse(&self) -> PyResult<bool> {
+        let done = self.inner.open()?.core.shared().with(Endpoint::rouse);
+        done.map_err(|fault| errors::fault(&fault))
     }
 
     /// Whether its name was removed.

@@ -5,7 +5,6 @@ use pyo3::prelude::*;
 use super::convert::{self, Options};
 use super::errors;
 use super::value_ops::{Handle, decode};
-use crate::error::OpenError;
 use crate::value::{Initial, Peek};
 
 /// An argument for which any object will do, None as well; left out, there is none in it.
@@ -26,12 +25,8 @@ pub(super) fn peek<'py>(
     codec: Options,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let mut copy = Vec::new();
-    let looked = py.detach(|| {
-        let peek = Peek::open(name)?;
-        let read = peek.try_read(&mut copy)?;
-        Ok((peek, read))
-    });
-    match looked.map_err(|err: OpenError| errors::open(&err, ""))? {
+    let looked = py.detach(|| Peek::read(name, &mut copy));
+    match looked.map_err(|err| errors::open(&err, ""))? {
         (peek, Some(read)) => {
             let tag = read.tag;
             tag.map(|tag| decode(py, peek.region(), tag, &copy, codec)).transpose()

@@ -6,15 +6,19 @@ use super::options::Plain;
 use super::raw::{Read, Sink};
 use crate::codec::with_scratch;
 use crate::error::{Fault, OpenError};
-use crate::layout::ValueArea;
-use crate::notify::find::How;
+use crate::layout::{Kind, ValueArea};
+use crate::name::Name;
+use crate::notify::find::{How, restless};
 use crate::region::Region;
+use crate::sync::{Ordering, fence};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 /// Attempts to read beside the writers before a place is taken, to keep them out.
 const ATTEMPTS: usize = 64;
+/// How often the name may be removed and made again under a reader before it gives up.
+const REOPENS: usize = 64;
 
 /// A value that is looked at.
 #[derive(Debug)]
@@ -23,17 +27,30 @@ pub(crate) struct Peek {
 }
 
 impl Peek {
-    pub(crate) fn open(name: &str) -> Result<Peek, OpenError> {
-        Plain::opened().look(name).map(|region| Peek { region })
-    }
-
     #[cfg(feature = "python")]
     pub(crate) fn region(&self) -> &Arc<Region> {
         &self.region
     }
 
-    /// Copies the value beside whoever sets it; `None`: it is set faster than it can be copied.
-    pub(crate) fn try_read(&self, sink: &mut impl Sink) -> Result<Option<Read>, Fault> {
+    /// The value of that name, copied beside whoever sets it; `None`: it is set faster than it can be copied.
+    pub(crate) fn read(
+        name: &str,
+        sink: &mut impl Sink,
+    ) -> Result<(Peek, Option<Read>), OpenError> {
+        for _ in 0..REOPENS {
+            let region = Plain::opened().look(name)?;
+            let peek = Peek { region };
+            let read = peek.try_read(sink);
+            // What was removed meanwhile may have given its bytes back: the name leads elsewhere by now.
+            fence(Ordering::Acquire);
+            if !peek.region.is_removed() {
+                return Ok((peek, read?));
+            }
+        }
+        Err(restless(Kind::Value, &Name::new(name)?))
+    }
+
+    fn try_read(&self, sink: &mut impl Sink) -> Result<Option<Read>, Fault> {
         let raw = raw_in(self.region.kind_area::<ValueArea>(), &self.region);
         for _ in 0..ATTEMPTS {
             if let Some(read) = raw.try_read(sink)? {
@@ -77,10 +94,9 @@ impl<T: Serialize + DeserializeOwned> Value<T> {
     /// # }
     /// ```
     pub fn peek(name: &str) -> Result<Option<T>, OpenError> {
-        let peek = Peek::open(name)?;
-        with_scratch(|copy| match peek.try_read(copy)? {
-            Some(read) => Ok(decode(&peek.region, read, copy)?),
-            None => Ok(Value::of(peek.attach()?).get()?),
+        with_scratch(|copy| match Peek::read(name, copy)? {
+            (peek, Some(read)) => Ok(decode(&peek.region, read, copy)?),
+            (peek, None) => Ok(Value::of(peek.attach()?).get()?),
         })
     }
 }

@@ -138,6 +138,38 @@ def test_what_others_remove_frees_its_room(name: str, others: list[str]) -> None
     assert pinned() == before
 
 
+def test_a_holder_that_idles_pins_nothing_that_a_memory_grew_by(child: Start, name: str) -> None:
+    large = "x" * 1_000_000
+    one = child(WRITES, name)
+    one.expect("written")
+    membridge.write_memory(name, large)
+    dead = child(IMPORT + "value = ringspan.Value(name); print('up', flush=True); input()", name)
+    dead.expect("up")
+    dead.kill()
+    with Path("/dev/shm", name[1:]).open("rb") as file:
+
+        def room() -> int:
+            return os.fstat(file.fileno()).st_blocks * 512
+
+        before = room()
+        assert before > len(large)
+        with ringspan.Value(name, create=False) as value:
+            membridge.remove_memory(name)
+            assert room() == before
+            assert value.get() == large, "it lives on for those who have it open"
+        assert room() <= 64 << 10
+
+    one.say("go")
+    one.expect("again")
+    membridge.write_memory(name, large)
+    one.say("end")
+    with Path("/dev/shm", name[1:]).open("rb") as file:
+        assert room() > len(large)
+        membridge.remove_memory(name)
+        assert room() <= 64 << 10
+    assert one.finish() == ""
+
+
 def test_a_holder_that_is_killed(child: Start, name: str) -> None:
     one = child(WRITES, name)
     one.expect("written")

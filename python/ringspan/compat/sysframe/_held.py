@@ -1,8 +1,9 @@
 """Memories that this process wrote last, which stay open for the next time.
 
 To open one takes a place in it and a door, some ten times as long as to write. What is kept must
-not stand in the way of others. So it is little: a memory that somebody else removes while it is
-kept has its room until this process opens another one to write, removes one, or ends.
+not stand in the way of others. So it is little. Of a memory that somebody else removes meanwhile,
+what it grew by is given back at once, and what it was made with when this process opens another one
+to write, removes one, or ends.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import ringspan
 
 #: Memories that are kept open.
 _MOST = 8
-#: Bytes of the file of one; together they are the most that a process which idles can pin.
+#: Bytes of the file of one; together they are the most that a process which idles pins.
 _LARGEST = 64 << 10
 #: Of its 48 places, how many may be taken at most: the others are for those who come and go.
 _CROWD = 24
@@ -33,7 +34,7 @@ def take(native: str) -> ringspan.Value | None:
     value = _held.pop(native, None)
     if value is None:
         sweep()  # the caller opens it, which takes longer
-    elif value.is_removed:
+    elif not value._rouse():
         value.close()
         return None
     return value
@@ -44,7 +45,8 @@ def keep(native: str, value: ringspan.Value) -> None:
     # One that the last one out removes would stay for our sake.
     wanted = not value.is_ephemeral and value.file_size <= _LARGEST
     wanted = wanted and value.stat().attached <= _CROWD
-    if not wanted or _held.setdefault(native, value) is not value:
+    # Resting before anybody can take it.
+    if not wanted or not value._rest() or _held.setdefault(native, value) is not value:
         value.close()
         return
     _close_at_the_end()
