@@ -292,64 +292,6 @@ fn descriptors_are_held_by_a_wait_only() {
     setter.finish();
 }
 
-#[test]
-fn removed_while_waited_for() {
-    for on_tokio in [false, true] {
-        for from_outside in [false, true] {
-            let test = Test::new(&format!("removed, tokio {on_tokio}, outside {from_outside}"));
-            let value = Value::<u64>::create(&test.name).unwrap();
-            let other = Value::<u64>::open(&test.name).unwrap();
-            let wait = |since| {
-                let waiter = value.clone();
-                let asleep = std::thread::spawn(move || match on_tokio {
-                    true => runtime().block_on(waiter.changed(since)),
-                    false => waiter.blocking_changed(since, None),
-                });
-                until(|| value.stat().unwrap().parks > 0 && value.stat().unwrap().connections == 1);
-                asleep
-            };
-            let asleep = wait(0);
-            match from_outside {
-                true => std::fs::remove_file(test.path()).unwrap(),
-                false => ringspan::remove(&test.name).unwrap(),
-            }
-            // Somebody is left who can set it.
-            other.try_set(&1).unwrap();
-            assert_eq!(asleep.join().unwrap().unwrap(), 1);
-            let asleep = wait(1);
-            drop(other);
-            let err = asleep.join().unwrap().unwrap_err();
-            assert_eq!(err.fault().kind(), FaultKind::Removed, "{err}");
-            assert!(err.to_string().contains(&test.name), "{err}");
-            assert_eq!(value.get().unwrap(), Some(1), "it can still be read");
-            value.try_set(&2).unwrap();
-            assert_eq!(value.get().unwrap(), Some(2));
-        }
-    }
-}
-
-#[test]
-fn removed_while_nobody_else_is_there() {
-    for on_tokio in [false, true] {
-        for from_outside in [false, true] {
-            let test = Test::new(&format!("alone, tokio {on_tokio}, outside {from_outside}"));
-            let value = Value::<u64>::create(&test.name).unwrap();
-            let waiter = value.clone();
-            let asleep = std::thread::spawn(move || match on_tokio {
-                true => runtime().block_on(waiter.changed(None)),
-                false => waiter.blocking_changed(None, None),
-            });
-            until(|| parked(&test.path()) == 1);
-            match from_outside {
-                true => std::fs::remove_file(test.path()).unwrap(),
-                false => ringspan::remove(&test.name).unwrap(),
-            }
-            let err = asleep.join().unwrap().unwrap_err();
-            assert_eq!(err.fault().kind(), FaultKind::Removed, "{err}");
-        }
-    }
-}
-
 /// What is dropped while it waits for its turn has set nothing.
 #[test]
 fn a_cancelled_set_sets_nothing() {

@@ -1928,6 +1928,8 @@ class Value:
         peer reads such values as `codec::Exact<T>`. False writes plain msgpack.
     pickle: objects that the codec cannot say go as pickles, and pickles are read. Only where
         you trust every process that can write here.
+    initial: what a creator sets before anybody sees the value, as version 1; left out, it sets
+        nothing. For an opener it has no meaning.
 
     What is set replaces what was there; history is not kept. Readers copy beside the writer and
     never see half a value. A writer that is killed at any moment leaves the value that was there.
@@ -1958,6 +1960,7 @@ class Value:
         create: bool | None = None,
         exact: bool = True,
         pickle: bool = False,
+        initial: Any = ...,
     ) -> Self:
         """Opens the value, or makes it.
 
@@ -1968,6 +1971,28 @@ class Value:
         Example:
             ringspan.Value("/config")
         """
+
+    @overload
+    @classmethod
+    def peek(cls, name: str, *, pickle: bool = False) -> Any:
+        """The latest value of that name, read once and without a handle: it takes none of the 48
+        places, opens no door and wakes nobody. Who reads again and again keeps a handle. Only where
+        it is set faster than it can be copied does this make one, and may wait a moment.
+
+        Raises:
+            NotFound: there is none of that name.
+            Empty: it was never set (without a default).
+            CodecError: what was set cannot be read.
+            Mismatch, Damaged, PermissionDenied: what stands there.
+
+        Example:
+            ringspan.Value.peek("/config", None)
+        """
+
+    @overload
+    @classmethod
+    def peek(cls, name: str, default: _T, /, *, pickle: bool = False) -> Any | _T:
+        """The same, or `default` if it was never set."""
 
     @overload
     def get(self) -> Any:
@@ -2103,7 +2128,8 @@ class Value:
         wait.
 
         Raises:
-            Removed: it was removed and nobody else is attached.
+            Removed: it was removed, and not set since; or its file was deleted from outside, and
+                nobody else is attached.
             PeerUnreachable, Damaged, HandleClosed, Forked: it cannot be waited for.
 
         Example:
@@ -2152,6 +2178,16 @@ class Value:
     @property
     def name(self) -> str:
         """The name, with its slash."""
+
+    def _rest(self) -> bool: ...
+    def _rouse(self) -> bool: ...
+    @property
+    def file_size(self) -> int:
+        """Bytes in its file, which grows with the values and never shrinks."""
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether its name was removed. The value is as it was for those who have it open."""
 
     @property
     def is_ephemeral(self) -> bool:

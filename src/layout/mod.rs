@@ -177,7 +177,9 @@ pub(crate) struct Slot {
     pub(crate) start: AtomicU64,
     /// Inode of the pid namespace.
     pub(crate) pid_ns: AtomicU64,
-    pad: [AtomicU64; 8],
+    /// The tag, while the owner only keeps its place and wants nothing of the bytes.
+    pub(crate) resting: AtomicU64,
+    pad: [AtomicU64; 7],
 }
 
 /// Where the creator found the directory of the doors, zero padded; for messages only.
@@ -239,6 +241,7 @@ impl Slot {
             last_cpu: AtomicU32::new(0),
             start: word(),
             pid_ns: word(),
+            resting: word(),
             pad: zeros(),
         }
     }
@@ -350,10 +353,10 @@ impl Constants {
 }
 
 impl Header {
-    /// One read of every constant word into our own memory.
-    pub(crate) fn snapshot(&self) -> [u64; WORDS] {
-        // Relaxed: written before the name existed; the open of the name orders it.
-        std::array::from_fn(|i| self.words[i].load(Ordering::Relaxed))
+    /// The constant words, of their bytes in the file.
+    pub(crate) fn words_of(start: &[u8; WORDS * 8]) -> [u64; WORDS] {
+        let (words, _) = start.as_chunks::<8>();
+        std::array::from_fn(|i| u64::from_ne_bytes(words[i]))
     }
 
     /// Writes the constant part; only the creator, before anybody else can see the file.

@@ -195,6 +195,20 @@ impl Endpoint {
         }
     }
 
+    /// Keeps the place for later. False: it was removed, and is to be left.
+    #[cfg(feature = "python")]
+    pub(crate) fn rest(&mut self) -> bool {
+        slots::rest(self.slot(), self.tag);
+        !self.region.is_removed()
+    }
+
+    /// The opposite. False: it was removed, and the bytes may be gone.
+    #[cfg(feature = "python")]
+    pub(crate) fn rouse(&mut self) -> bool {
+        slots::rouse(self.slot());
+        !self.region.is_nameless()
+    }
+
     /// Somebody waits here.
     pub(crate) fn is_in_mask(&self) -> bool {
         self.in_mask
@@ -281,12 +295,13 @@ impl Endpoint {
         failpoint!("detach.freed");
         self.wake_all();
         failpoint!("detach.rung");
-        self.region.doors().unlink(self.tag);
+        self.region.unlink_doors(self.tag);
         self.drop_links();
         self.unwatch_inode();
         self.parking = None; // out of the poll set before the door is closed
         drop(door);
         if held {
+            lifetime::give_back_unused(&self.region);
             // A fault leaves it to the next opener or to gc.
             let _ = lifetime::remove_if_last(&self.region);
         }

@@ -118,6 +118,16 @@ impl Wanted<'_> {
         Err(restless(self.spec.kind, self.name))
     }
 
+    /// The region to be looked at, without a place in it.
+    pub(crate) fn look(&self) -> Result<Arc<Region>, OpenError> {
+        for _ in 0..REOPENS {
+            if let Some(region) = self.region()? {
+                return Ok(region);
+            }
+        }
+        Err(restless(self.spec.kind, self.name))
+    }
+
     /// `None`: the name changed hands meanwhile.
     fn attach_late(&self, region: &Arc<Region>, born: bool) -> Result<Option<Seat>, OpenError> {
         if !region.is_ephemeral() {

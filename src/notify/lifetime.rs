@@ -2,8 +2,9 @@
 //! a sweep when all its users died. Every step may be killed and is repeated by whoever comes next.
 
 use crate::error::Fault;
-use crate::layout::Kind;
+use crate::layout::{Kind, Slot};
 use crate::notify::link::{self, Proof};
+use crate::notify::slots;
 use crate::notify::wake;
 use crate::region::{Claim, Region};
 use crate::sync::Ordering;
@@ -22,7 +23,20 @@ pub(crate) fn remove(region: &Region) -> Result<bool, Fault> {
 fn bury(region: &Region, claim: &Claim) -> Result<(), Fault> {
     region.mark_removed(claim);
     wake::knock_all(region);
-    region.unlink(claim)
+    region.unlink(claim)?;
+    give_back_unused(region);
+    Ok(())
+}
+
+/// Of a value that was removed: gives back what it grew by, once nobody is in it but who rests.
+pub(crate) fn give_back_unused(region: &Region) {
+    if region.kind() == Kind::Value
+        && region.is_removed()
+        && region.has_grown()
+        && is_left_to(region, slots::rests)
+    {
+        region.give_back_grown();
+    }
 }
 
 /// After leaving an ephemeral region: removes it when nobody else is in it.
@@ -67,6 +81,9 @@ fn end(region: &Region, claim: &Claim) -> Result<bool, Fault> {
 pub(crate) fn is_gone(region: &Region) -> Result<bool, Fault> {
     if region.is_removed() {
         let claim = region.claim()?; // a living remover has it until it is through
+        if claim.named {
+            wake::knock_all(region); // a dead one may not have come to that
+        }
         region.unlink(&claim)?;
         return Ok(true);
     }
@@ -84,8 +101,16 @@ fn was_used(region: &Region) -> bool {
 
 /// Every slot is free or its owner proven dead.
 fn is_deserted(region: &Region) -> bool {
+    is_left_to(region, |_| false)
+}
+
+/// The same but for slots which `spared` does not mind.
+fn is_left_to(region: &Region, spared: impl Fn(&Slot) -> bool) -> bool {
     let mut listening = None;
     region.slots().all(|slot| {
+        if spared(slot) {
+            return true;
+        }
         let tag = slot.tag.load(Ordering::SeqCst);
         // Only those that the kernel does not list are knocked at: a knock at the door of one that never
         // waits stands there for ever.

@@ -123,7 +123,7 @@ pub(crate) fn reap(region: &Region, index: usize, tag: u64) {
     failpoint!("reap.proven");
     if slots::reap(region.slot(index), tag) {
         failpoint!("reap.freed");
-        region.doors().unlink(tag);
+        region.unlink_doors(tag);
     }
 }
 

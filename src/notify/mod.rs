@@ -51,6 +51,8 @@ pub(crate) mod local;
 #[cfg(all(test, ringspan_loom))]
 mod loom_local_tests;
 #[cfg(all(test, ringspan_loom))]
+mod loom_removal_tests;
+#[cfg(all(test, ringspan_loom))]
 pub(crate) mod loom_tests;
 pub(crate) mod park;
 #[cfg(not(ringspan_loom))]

@@ -86,6 +86,16 @@ pub(crate) fn waiting(slot: &Slot) -> u64 {
     slot.waiting.load(Ordering::Relaxed)
 }
 
+/// Steps 2 and 3 of a waker that is not attached, after it marked the region as removed: park number and
+/// tag of a sleeper that may have missed the mark. Nobody gets a slot of a region that is so marked, so
+/// whose tag it is, its owner sleeps by that number or looks after this, and then sees the mark.
+#[inline]
+pub(crate) fn asleep(slot: &Slot) -> Option<(u64, u64)> {
+    let number = waiting(slot);
+    let tag = slot.tag.load(Ordering::SeqCst);
+    (number != 0 && tag != 0).then_some((number, tag))
+}
+
 /// Step 5 of the waker, only after it rang: takes down the number it rang for, and no other. A
 /// waker killed before this leaves the number standing for the next waker.
 pub(crate) fn rung(slot: &Slot, number: u64) {

@@ -2,7 +2,7 @@
 //! killed that others would have to wait for (`docs/models/role.pml`).
 
 use crate::layout::Slot;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 
 /// Takes a free slot for `tag`; else says who has it.
 pub(crate) fn claim(slot: &Slot, tag: u64) -> Result<(), u64> {
@@ -31,6 +31,29 @@ pub(crate) fn reap(slot: &Slot, tag: u64) -> bool {
     // Refused: another reaper of this tag was faster, and the word stands.
     let _ = slot.died.compare_exchange(before, tag, Ordering::SeqCst, Ordering::SeqCst);
     slot.tag.compare_exchange(tag, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+}
+
+/// The owner keeps its place for later, and wants nothing of the bytes until it calls [`rouse`]. It must
+/// look for a removal after this: a remover that came before has seen it awake, and left it the bytes.
+#[cfg(any(feature = "python", ringspan_loom))]
+pub(crate) fn rest(slot: &Slot, tag: u64) {
+    slot.resting.store(tag, Ordering::SeqCst);
+    fence(Ordering::SeqCst);
+}
+
+/// The opposite. It must look for a removal after this, and not at the bytes then: a remover that came
+/// before has seen it rest.
+#[cfg(any(feature = "python", ringspan_loom))]
+pub(crate) fn rouse(slot: &Slot) {
+    slot.resting.store(0, Ordering::Relaxed); // Relaxed: the fence orders it before the look
+    fence(Ordering::SeqCst);
+}
+
+/// For a remover after its mark, and for who has left: nobody in this slot wants the bytes.
+pub(crate) fn rests(slot: &Slot) -> bool {
+    fence(Ordering::SeqCst);
+    let tag = slot.tag.load(Ordering::SeqCst);
+    tag == 0 || slot.resting.load(Ordering::SeqCst) == tag
 }
 
 /// What the owner of a slot said of itself. A hint: nothing but text depends on it.

@@ -188,9 +188,9 @@ pub(super) fn knocked(knock: &Knock) -> bool {
 /// Wakes every sleeper of a region, by somebody who is not attached to it.
 pub(crate) fn knock_all(region: &Region) {
     for slot in region.slots() {
-        let number = park::waiting(slot);
-        let tag = slot.tag.load(Ordering::SeqCst);
-        if number != 0 && tag != 0 && Endpoint::knock_once(region, tag) {
+        if let Some((number, tag)) = park::asleep(slot)
+            && Endpoint::knock_once(region, tag)
+        {
             park::rung(slot, number);
         }
     }

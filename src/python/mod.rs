@@ -98,6 +98,7 @@ mod sleepers;
 mod stat;
 mod value;
 mod value_ops;
+mod value_peek;
 mod view;
 mod view_items;
 

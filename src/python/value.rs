@@ -1,7 +1,7 @@
 //! The class `Value`: the latest value of any Python object that the codec can say.
 
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyTuple, PyType};
 use std::sync::Arc;
 
 use super::awaitable::awaitable;
@@ -18,7 +18,9 @@ use super::signals;
 use super::sleepers::{self, Closes};
 use super::stat::PyHandleStat;
 use super::value_ops::{Action, Changing, Handle};
+use super::value_peek::{self, Maybe};
 use crate::error::Fault;
+use crate::notify::Endpoint;
 use crate::notify::find::How;
 use crate::rwlock::{HandleStat, LockMode};
 use crate::sync::{Mutex, lock};
@@ -164,7 +166,7 @@ impl PyValue {
 #[pymethods]
 impl PyValue {
     #[new]
-    #[pyo3(signature = (name, *, capacity=4096, mode=0o600, ephemeral=false, create=None, exact=true, pickle=false))]
+    #[pyo3(signature = (name, *, capacity=4096, mode=0o600, ephemeral=false, create=None, exact=true, pickle=false, initial=Maybe(None)))]
     #[allow(clippy::too_many_arguments, reason = "keywords of Python")]
     fn py_new(
         name: &str,
@@ -174,9 +176,29 @@ impl PyValue {
         create: Option<bool>,
         exact: bool,
         pickle: bool,
+        initial: Maybe<'_>,
     ) -> PyResult<Self> {
-        let plain = Plain { capacity, mode, ephemeral };
-        open(name, &plain, how(create), Options { exact, pickle })
+        let codec = Options { exact, pickle };
+        let initial = initial.0.map(|value| value_peek::first(&value, codec)).transpose()?.map(Ok);
+        let plain = Plain { capacity, mode, ephemeral, initial };
+        open(name, &plain, how(create), codec)
+    }
+
+    /// The latest value of that name, without a handle.
+    #[classmethod]
+    #[pyo3(signature = (name, *default, pickle=false))]
+    fn peek(
+        _class: &Bound<'_, PyType>,
+        py: Python<'_>,
+        name: &str,
+        default: &Bound<'_, PyTuple>,
+        pickle: bool,
+    ) -> PyResult<Py<PyAny>> {
+        let default = one_default(default, "Value.peek")?;
+        match value_peek::peek(py, name, Options { exact: true, pickle })? {
+            Some(value) => Ok(value.unbind()),
+            None => default.ok_or_else(|| errors::empty(&format!("value {name}"))),
+        }
     }
 
     /// The latest value.
@@ -320,6 +342,33 @@ impl PyValue {
         &self.inner.name
     }
 
+    /// Bytes in its file.
+    #[getter]
+    fn file_size(&self) -> PyResult<u64> {
+        Ok(self.inner.open()?.core.region().length())
+    }
+
+    /// Keeps the handle for later, when nothing is read or set by it: what others remove meanwhile gives
+    /// back what it grew by. False: it was removed already.
+    #[pyo3(name = "_rest")]
+    fn rest(&self) -> PyResult<bool> {
+        let done = self.inner.open()?.core.shared().with(Endpoint::rest);
+        done.map_err(|fault| errors::fault(&fault))
+    }
+
+    /// It is wanted again. False: it was removed, and is to be closed.
+    #[pyo3(name = "_rouse")]
+    fn rouse(&self) -> PyResult<bool> {
+        let done = self.inner.open()?.core.shared().with(Endpoint::rouse);
+        done.map_err(|fault| errors::fault(&fault))
+    }
+
+    /// Whether its name was removed.
+    #[getter]
+    fn is_removed(&self) -> PyResult<bool> {
+        Ok(self.inner.open()?.core.region().is_nameless())
+    }
+
     /// Whether the last one out removes it.
     #[getter]
     fn is_ephemeral(&self) -> bool {
@@ -386,8 +435,7 @@ fn one_default(given: &Bound<'_, PyTuple>, verb: &str) -> PyResult<Option<Py<PyA
 #[pyfunction]
 #[pyo3(name = "_value_again", signature = (name, exact, pickle, /))]
 fn again(name: &str, exact: bool, pickle: bool) -> PyResult<PyValue> {
-    let plain = Plain { capacity: 0, mode: 0o600, ephemeral: false };
-    open(name, &plain, How::Open, Options { exact, pickle })
+    open(name, &Plain::opened(), How::Open, Options { exact, pickle })
 }
 
 /// Adds the private function to the module.

@@ -99,13 +99,7 @@ impl Handle {
     }
 
     fn decode<'py>(&self, py: Python<'py>, tag: u8, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-        convert::decode(py, tag, bytes, self.codec).map_err(|err| {
-            if err.is_instance_of::<pyo3::exceptions::PyValueError>(py) {
-                errors::codec(py, &self.core.region().subject().to_string(), err)
-            } else {
-                err
-            }
-        })
+        decode(py, self.core.region(), tag, bytes, self.codec)
     }
 
     fn copy<'py>(&self, py: Python<'py>, wait: bool) -> PyResult<Option<(Read, Got<'py>)>> {
@@ -159,6 +153,23 @@ impl Handle {
             copied => copied.map_err(|fault| errors::fault(&fault)),
         }
     }
+}
+
+/// What was read of a region, as an object.
+pub(super) fn decode<'py>(
+    py: Python<'py>,
+    region: &Region,
+    tag: u8,
+    bytes: &[u8],
+    codec: Options,
+) -> PyResult<Bound<'py, PyAny>> {
+    convert::decode(py, tag, bytes, codec).map_err(|err| {
+        if err.is_instance_of::<pyo3::exceptions::PyValueError>(py) {
+            errors::codec(py, &region.subject().to_string(), err)
+        } else {
+            err
+        }
+    })
 }
 
 impl Source for Handle {

@@ -108,6 +108,19 @@ impl Region {
         Ok(())
     }
 
+    /// Whether the header tells of more than the creator made.
+    pub(crate) fn has_grown(&self) -> bool {
+        self.length() > self.constants.total
+    }
+
+    /// Gives the memory of all that it grew by back, for good: the name is gone, and nobody reads it.
+    pub(crate) fn give_back_grown(&self) {
+        let there = file::info(&self.file).map_or(0, |info| info.size);
+        if let Some(grown) = there.checked_sub(self.constants.total).filter(|&grown| grown > 0) {
+            self.give_back(self.constants.total, grown);
+        }
+    }
+
     /// Gives the memory of a grown part back that nobody reads any more; its bytes read as zeros. The
     /// creator's part is kept: it is read through mappings.
     pub(crate) fn give_back(&self, offset: u64, len: u64) {

@@ -97,6 +97,14 @@ impl Region {
         &self.file
     }
 
+    /// Removes the doors of an endpoint that was attached here.
+    pub(crate) fn unlink_doors(&self, tag: u64) {
+        match self.kind {
+            Kind::Function => self.doors.unlink(tag),
+            _ => self.doors.unlink_single(tag),
+        }
+    }
+
     /// The user who owns the file; only this user and root may attach.
     pub(crate) fn owner(&self) -> u32 {
         self.owner

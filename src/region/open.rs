@@ -9,7 +9,6 @@ use crate::layout::{
 };
 use crate::name::Name;
 use crate::region::create::door_fault;
-use crate::region::map::view;
 use crate::region::spec::Plan;
 use crate::region::{Region, Subject};
 use crate::sys::door::DoorDir;
@@ -52,8 +51,10 @@ impl Region {
             let len = usize::try_from(len).map_err(|_| foreign("larger than memory".into()))?;
             Mapping::new(&file, len).map_err(|err| Fault::os(&subject, "mmap", &err))
         };
-        let header = map(HEADER_LEN as u64)?;
-        let words = view::<Header>(&header, 0).map(Header::snapshot).unwrap_or([0; WORDS]);
+        // By a system call, which is cheaper than a map: these words never change.
+        let mut start = [0; WORDS * 8];
+        file::read_at(&file, 0, &mut start).map_err(|err| Fault::os(&subject, "pread", &err))?;
+        let words = Header::words_of(&start);
         if words[0] != MAGIC {
             let cause = format!(
                 "{} is not a ringspan object; to use plain bytes open it as a raw segment",

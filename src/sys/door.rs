@@ -11,7 +11,7 @@ use crate::sys::fd::Fd;
 use crate::sys::file::{self, FileId};
 use crate::sys::make;
 pub(crate) use crate::sys::peer::{credentials, peer_pidfd};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 use rustix::net::SocketAddrUnix;
 use std::collections::BTreeSet;
@@ -70,21 +70,16 @@ impl DoorDir {
                 format!("RINGSPAN_DIR is longer than {MAX_DIR} bytes"),
             ));
         }
-        match rustix::fs::mkdir(&path, Mode::RWXU) {
-            Ok(()) => {
-                // The umask may have taken bits away; root makes it for its owner.
-                rustix::fs::chmod(&path, Mode::RWXU)?;
-                if rustix::process::geteuid().as_raw() != uid {
-                    let owner = rustix::fs::Uid::from_raw(uid);
-                    rustix::fs::chown(&path, Some(owner), None)?;
-                }
+        let stat = match rustix::fs::lstat(&path) {
+            Err(Errno::NOENT) => {
+                Self::make(&path, uid)?;
+                rustix::fs::lstat(&path)?
             }
-            Err(Errno::EXIST) => {}
-            Err(err) => return Err(err.into()),
+            found => found?,
+        };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return Err(Errno::NOTDIR.into()); // a link to one too
         }
-        let flags = make::LOOK | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir = Fd::open(|| rustix::fs::open(&path, flags, Mode::empty()))?;
-        let stat = rustix::fs::fstat(&dir)?;
         if stat.st_uid != uid || stat.st_mode & 0o077 != 0 {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
@@ -100,6 +95,22 @@ impl DoorDir {
         #[allow(clippy::unnecessary_cast, reason = "the widths differ between systems")]
         let id = FileId { dev: stat.st_dev as u64, ino: stat.st_ino as u64 };
         Ok(DoorDir { path, id, owner: uid })
+    }
+
+    fn make(path: &Path, uid: u32) -> rustix::io::Result<()> {
+        match rustix::fs::mkdir(path, Mode::RWXU) {
+            Ok(()) => {
+                // The umask may have taken bits away; root makes it for its owner.
+                rustix::fs::chmod(path, Mode::RWXU)?;
+                if rustix::process::geteuid().as_raw() != uid {
+                    let owner = rustix::fs::Uid::from_raw(uid);
+                    rustix::fs::chown(path, Some(owner), None)?;
+                }
+                Ok(())
+            }
+            Err(Errno::EXIST) => Ok(()),
+            made => made,
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -174,6 +185,11 @@ impl DoorDir {
     /// killed remover leaves the one that leads whoever sweeps to both.
     pub(crate) fn unlink(&self, tag: u64) {
         self.unlink_front(tag);
+        self.unlink_single(tag);
+    }
+
+    /// Removes the door of a `tag` that has no front door.
+    pub(crate) fn unlink_single(&self, tag: u64) {
         let _ = rustix::fs::unlink(self.door_path(tag));
     }
 

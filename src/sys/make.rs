@@ -13,8 +13,6 @@ use std::path::Path;
 pub(crate) const SHM_DIR: &str = "/dev/shm";
 /// The other end of a connection is gone.
 pub(super) const GONE: PollFlags = PollFlags::RDHUP;
-/// Enough to look at a directory.
-pub(super) const LOOK: OFlags = OFlags::PATH;
 /// A write to a closed connection is an error, not a signal.
 pub(super) const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 /// What is received is close-on-exec.

@@ -1,6 +1,7 @@
 //! Facts about this process and the machine.
 
 use crate::sync::{AtomicU64, Ordering};
+use crate::sys::fd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Our process id, as our own namespace counts.
@@ -35,10 +36,20 @@ pub(crate) fn own_start_time() -> u64 {
     start
 }
 
-/// Inode of our pid namespace; 0 without /proc.
+/// Inode of our pid namespace, which a process never leaves, read once; 0 without /proc. A child may be in
+/// another one, with the same pid.
 pub(crate) fn pid_namespace() -> u64 {
+    static CACHE: AtomicU64 = AtomicU64::new(0);
+    static FOR_FORKS: AtomicU64 = AtomicU64::new(u64::MAX);
+    let forks = fd::fork_count();
+    if FOR_FORKS.load(Ordering::SeqCst) == forks {
+        return CACHE.load(Ordering::SeqCst);
+    }
     #[allow(clippy::unnecessary_cast, reason = "the widths differ between systems")]
-    rustix::fs::stat("/proc/self/ns/pid").map_or(0, |stat| stat.st_ino as u64)
+    let inode = rustix::fs::stat("/proc/self/ns/pid").map_or(0, |stat| stat.st_ino as u64);
+    CACHE.store(inode, Ordering::SeqCst);
+    FOR_FORKS.store(forks, Ordering::SeqCst);
+    inode
 }
 
 /// The cpu that runs this thread, plus one; 0 where the system does not say.

@@ -1,6 +1,7 @@
 //! One attached handle of a value: reading, setting under the lock, waiting for a change. Bytes with a
 //! tag; what they mean is for `handle.rs` and for the Python binding.
 
+use super::options::Initial;
 use super::raw::{LEAST, RawValue, Read, Sink, Store};
 use crate::error::{Fault, FaultKind, errno};
 use crate::layout::ValueArea;
@@ -69,6 +70,11 @@ impl Store for Region {
     }
 }
 
+/// The words of the value that lives in a region.
+pub(super) fn raw_in<'a>(area: &'a ValueArea, region: &'a Region) -> RawValue<'a, Region> {
+    RawValue { version: &area.version.version, buffers: &area.buffers, store: region }
+}
+
 /// The creator's two buffers, each of half of the payload.
 pub(super) fn lay_out(region: &Region) {
     let constants = region.constants();
@@ -78,6 +84,15 @@ pub(super) fn lay_out(region: &Region) {
         line.offset.store(constants.payload_off + at * half, crate::sync::Ordering::Relaxed);
         line.capacity.store(half, crate::sync::Ordering::Relaxed);
     }
+}
+
+/// Sets the value of a new region, which nobody else can see yet and therefore nobody locks.
+pub(super) fn set_first(region: &Region, first: &Initial) -> Result<(), Fault> {
+    let raw = raw_in(region.kind_area(), region);
+    let prepared = raw.prepare(first.bytes.len() as u64)?;
+    region.write_file(prepared.offset, &first.bytes)?;
+    raw.publish(&prepared, first.tag);
+    Ok(())
 }
 
 /// The lock is held for writing; given back when dropped.
@@ -150,11 +165,7 @@ impl Core {
     }
 
     fn raw(&self) -> RawValue<'_, Region> {
-        RawValue {
-            version: &self.area.version.version,
-            buffers: &self.area.buffers,
-            store: &**self.region(),
-        }
+        raw_in(&self.area, self.region())
     }
 
     /// How often the value was set.
@@ -255,9 +266,16 @@ impl Core {
             return Ok(Some(version));
         }
         let alone = endpoint.watch_everybody(bury)?;
+        // First: what was set before the removal is told before it.
+        let removed = endpoint.region.is_removed();
         match differs() {
+            None if removed => {
+                let cause = "it was removed; open the name anew, once somebody has made it again";
+                Err(endpoint.region.fault(FaultKind::Removed, cause))
+            }
+            // Deleted from outside, of which only who is alone hears at once.
             None if alone && endpoint.region.is_nameless() => {
-                let cause = "it was removed, and nobody else is attached who could set it";
+                let cause = "its file was deleted, and nobody else is attached who could set it";
                 Err(endpoint.region.fault(FaultKind::Removed, cause))
             }
             found => Ok(found),

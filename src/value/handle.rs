@@ -6,6 +6,7 @@ use super::options::ValueOptions;
 use super::raw::Read;
 use crate::codec::{self, Tag, with_scratch};
 use crate::error::{Fault, FaultKind, OpenError};
+use crate::region::Region;
 use crate::rwlock::HandleStat;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -135,15 +136,19 @@ impl<T> Value<T> {
         let read = self.core.read(bytes)?;
         match read.tag {
             None => Ok(false),
-            Some(tag) => self.expect(tag, Tag::RAW, "get").map(|()| true),
+            Some(tag) => expect(self.core.region(), tag, Tag::RAW, "get").map(|()| true),
         }
     }
 
-    pub(super) fn expect(&self, tag: u8, wanted: Tag, instead: &str) -> Result<(), Fault> {
-        let found = Tag::from_byte(tag).and_then(|tag| tag.expect(wanted));
-        found.map_err(|err| {
-            self.core.region().fault(FaultKind::Decode, format!("{err}; read it by `{instead}`"))
-        })
+    /// Whether the name was removed. Then whoever opens it gets another value, or none; this one is as it
+    /// was, for those who have it open.
+    pub fn is_removed(&self) -> bool {
+        self.core.region().is_nameless()
+    }
+
+    /// Bytes in its file, which grows with the values and never shrinks.
+    pub fn file_size(&self) -> u64 {
+        self.core.region().length()
     }
 
     /// What this handle holds and has done.
@@ -210,13 +215,26 @@ impl<T: Serialize + DeserializeOwned> Value<T> {
     }
 
     pub(super) fn decode(&self, read: Read, bytes: &[u8]) -> Result<Option<T>, Fault> {
-        let Some(tag) = read.tag else { return Ok(None) };
-        self.expect(tag, Tag::MSGPACK, "get_bytes")?;
-        let decoded = codec::from_slice(bytes);
-        decoded.map(Some).map_err(|err| self.core.region().fault(FaultKind::Decode, err))
+        decode(self.core.region(), read, bytes)
     }
 
     pub(super) fn encode(&self, value: &T) -> Result<Vec<u8>, Fault> {
         codec::to_vec(value).map_err(|err| self.core.region().fault(FaultKind::Encode, err))
     }
+}
+
+fn expect(region: &Region, tag: u8, wanted: Tag, instead: &str) -> Result<(), Fault> {
+    let found = Tag::from_byte(tag).and_then(|tag| tag.expect(wanted));
+    found.map_err(|err| region.fault(FaultKind::Decode, format!("{err}; read it by `{instead}`")))
+}
+
+/// What was read, as a `T`.
+pub(super) fn decode<T: DeserializeOwned>(
+    region: &Region,
+    read: Read,
+    bytes: &[u8],
+) -> Result<Option<T>, Fault> {
+    let Some(tag) = read.tag else { return Ok(None) };
+    expect(region, tag, Tag::MSGPACK, "get_bytes")?;
+    codec::from_slice(bytes).map(Some).map_err(|err| region.fault(FaultKind::Decode, err))
 }

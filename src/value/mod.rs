@@ -9,6 +9,7 @@
 //! | `raw` | versions, descriptors, bytes: the algorithm |
 //! | `core` | the same over a region, with its lock and its waits |
 //! | `handle`, `set`, `wait` | [`Value`]: open and read; set and update; changes |
+//! | `peek` | [`Value::peek`]: reading without a handle |
 //! | `options` | [`ValueOptions`] |
 //! | `error` | [`SetError`], [`TrySetError`], [`TryGetError`] |
 
@@ -22,6 +23,8 @@ mod handle;
 mod loom_tests;
 #[cfg(not(ringspan_loom))]
 mod options;
+#[cfg(not(ringspan_loom))]
+mod peek;
 pub(crate) mod raw;
 #[cfg(not(ringspan_loom))]
 mod set;
@@ -32,10 +35,12 @@ mod wait;
 pub use error::{SetError, TryGetError, TrySetError};
 #[cfg(not(ringspan_loom))]
 pub use handle::Value;
-#[cfg(all(not(ringspan_loom), feature = "python"))]
-pub(crate) use options::Plain;
 #[cfg(not(ringspan_loom))]
 pub use options::ValueOptions;
+#[cfg(all(not(ringspan_loom), feature = "python"))]
+pub(crate) use options::{Initial, Plain};
+#[cfg(all(not(ringspan_loom), feature = "python"))]
+pub(crate) use peek::Peek;
 #[cfg(all(not(ringspan_loom), feature = "python"))]
 pub(crate) use set::timed_out;
 #[cfg(not(ringspan_loom))]

@@ -1,14 +1,17 @@
 //! What a value is to be like, and how its name is found.
 
-use super::core::{Core, lay_out};
+use super::core::{Core, lay_out, set_first};
 use super::handle::Value;
 use super::raw::LEAST;
+use crate::codec::{self, Tag};
 use crate::error::{Fault, FaultKind, OpenError};
 use crate::layout::{FLAG_EPHEMERAL, Kind, PARAMS, ValueArea};
 use crate::name::Name;
+use crate::notify::Endpoint;
 use crate::notify::find::{How, Wanted};
 use crate::region::{Region, Spec, Subject};
 use crate::rwlock::core::bury;
+use serde::Serialize;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -25,6 +28,15 @@ pub(crate) struct Plain {
     pub(crate) capacity: u64,
     pub(crate) mode: u32,
     pub(crate) ephemeral: bool,
+    /// What a creator sets; a fault: it could not be encoded.
+    pub(crate) initial: Option<Result<Initial, String>>,
+}
+
+/// The first value, encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Initial {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) tag: u8,
 }
 
 impl<T> Clone for ValueOptions<T> {
@@ -35,7 +47,7 @@ impl<T> Clone for ValueOptions<T> {
 
 impl<T> Default for ValueOptions<T> {
     fn default() -> Self {
-        let options = Plain { capacity: LEAST, mode: 0o600, ephemeral: false };
+        let options = Plain { capacity: LEAST, mode: 0o600, ephemeral: false, initial: None };
         ValueOptions { options, of: PhantomData }
     }
 }
@@ -63,7 +75,7 @@ impl<T> ValueOptions<T> {
         self
     }
 
-    /// Makes a new value, which is not set yet.
+    /// Makes a new value, which is not set yet but to what [`initial`](ValueOptions::initial) says.
     ///
     /// # Errors
     ///
@@ -93,16 +105,64 @@ impl<T> ValueOptions<T> {
     }
 }
 
+impl<T: Serialize> ValueOptions<T> {
+    /// What a creator sets before anybody sees the value: who opens it finds it set, with version 1. For an
+    /// opener it has no meaning. What cannot be encoded is a fault when the value is made or opened.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// # let name = &format!("/doc-initial-{}", std::process::id());
+    /// let value = ringspan::Value::<u32>::options().initial(&7).create(name)?;
+    /// assert_eq!(value.get()?, Some(7));
+    /// # ringspan::remove(name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn initial(mut self, value: &T) -> Self {
+        let encoded = codec::to_vec(value).map_err(|err| err.to_string());
+        let tag = Tag::MSGPACK.byte();
+        self.options.initial = Some(encoded.map(|bytes| Initial { bytes, tag }));
+        self
+    }
+}
+
 impl Plain {
+    /// For one that is there.
+    pub(crate) fn opened() -> Plain {
+        Plain { capacity: 0, mode: 0o600, ephemeral: false, initial: None }
+    }
+
     pub(crate) fn find(&self, name: &str, how: How) -> Result<Arc<Core>, OpenError> {
         let name = Name::new(name)?;
-        let pages = self.capacity.max(1).checked_next_multiple_of(LEAST);
-        let Some(payload_len) = pages.and_then(|bytes| bytes.checked_mul(2)) else {
-            let subject = Subject { kind: Kind::Value, name };
-            let cause = format!("a capacity of {} bytes is more than there can be", self.capacity);
-            return Err(Fault::new(FaultKind::InvalidOption, subject, cause).into());
+        let spec = self.spec(&name)?;
+        let wanted = Wanted { name: &name, how, spec: &spec, bury, lay_out };
+        let endpoint = wanted.attach_by(
+            |_| Ok(()),
+            |region, born| {
+                if let (false, Some(Ok(first))) = (born, &self.initial) {
+                    set_first(region, first)?;
+                }
+                Endpoint::attach_any(region, born, bury)
+            },
+        )?;
+        Ok(Arc::new(Core::new(endpoint)?))
+    }
+
+    fn spec(&self, name: &Name) -> Result<Spec, Fault> {
+        let fault = |kind, cause: String| {
+            Fault::new(kind, Subject { kind: Kind::Value, name: name.clone() }, cause)
         };
-        let spec = Spec {
+        let least = match &self.initial {
+            Some(Ok(first)) => first.bytes.len() as u64,
+            Some(Err(cause)) => return Err(fault(FaultKind::Encode, cause.clone())),
+            None => 1,
+        };
+        let pages = self.capacity.max(least).max(1).checked_next_multiple_of(LEAST);
+        let Some(payload_len) = pages.and_then(|bytes| bytes.checked_mul(2)) else {
+            let cause = format!("a capacity of {} bytes is more than there can be", self.capacity);
+            return Err(fault(FaultKind::InvalidOption, cause));
+        };
+        Ok(Spec {
             kind: Kind::Value,
             kind_len: size_of::<ValueArea>(),
             meta_len: 0,
@@ -110,9 +170,13 @@ impl Plain {
             params: [0; PARAMS],
             flags: if self.ephemeral { FLAG_EPHEMERAL } else { 0 },
             mode: self.mode,
-        };
-        let wanted = Wanted { name: &name, how, spec: &spec, bury, lay_out };
-        let endpoint = wanted.attach(|_: &Region| Ok(()))?;
-        Ok(Arc::new(Core::new(endpoint)?))
+        })
+    }
+
+    /// The region of a value, to be looked at without a place in it.
+    pub(super) fn look(&self, name: &str) -> Result<Arc<Region>, OpenError> {
+        let name = Name::new(name)?;
+        let spec = self.spec(&name)?;
+        Wanted { name: &name, how: How::Open, spec: &spec, bury, lay_out }.look()
     }
 }

@@ -18,8 +18,9 @@ impl<T> Value<T> {
     ///
     /// # Errors
     ///
-    /// Faults: [`Removed`](FaultKind::Removed) when nobody else is attached and the name is gone, so that
-    /// nobody can set it; [`NoRuntime`](FaultKind::NoRuntime) outside a tokio runtime;
+    /// Faults: [`Removed`](FaultKind::Removed) when the value was removed and not set since (who has it open
+    /// can still read and set it), or its file was deleted and nobody else is attached;
+    /// [`NoRuntime`](FaultKind::NoRuntime) outside a tokio runtime;
     /// [`PeerUnreachable`](FaultKind::PeerUnreachable) when somebody is attached whose death could not be
     /// noticed; [`Damaged`](FaultKind::Damaged), [`Forked`](FaultKind::Forked).
     ///

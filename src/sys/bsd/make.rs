@@ -3,7 +3,6 @@
 //! another thread can, and its program inherits the descriptor then.
 
 use rustix::event::PollFlags;
-use rustix::fs::OFlags;
 use rustix::io::{Errno, FdFlags};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,8 +12,6 @@ use std::path::Path;
 pub(crate) const SHM_DIR: &str = "/tmp";
 /// The other end of a connection is gone.
 pub(super) const GONE: PollFlags = PollFlags::HUP;
-/// Enough to look at a directory.
-pub(super) const LOOK: OFlags = OFlags::RDONLY;
 /// That a write to a closed connection is no signal is a property of the socket here.
 pub(super) const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT;
 /// See [`received`].

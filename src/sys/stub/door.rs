@@ -76,6 +76,10 @@ impl DoorDir {
         match self.never {}
     }
 
+    pub(crate) fn unlink_single(&self, _tag: u64) {
+        match self.never {}
+    }
+
     pub(crate) fn unlink_front(&self, _tag: u64) {
         match self.never {}
     }

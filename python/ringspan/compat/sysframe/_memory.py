@@ -9,15 +9,19 @@ from typing import Any, TypeVar
 
 import ringspan
 from ringspan._ringspan import _seconds
+from ringspan.compat.sysframe import _held
 from ringspan.compat.sysframe._words import (
     ArgumentError,
-    encoded_size,
+    check_value,
     flag,
     native_name,
     old_errors,
 )
 
 _R = TypeVar("_R")
+
+#: How often a memory may be removed and made again under a writer before it gives up.
+_ATTEMPTS = 64
 
 
 def create_memory(
@@ -58,30 +62,13 @@ def remove_memory(name: str, throw_error: bool = False) -> bool:
     """
     flag(throw_error, "throw_error")
     try:
-        _remove(native_name(name))
+        ringspan.remove(native_name(name))
     except (ringspan.InvalidName, OSError):
         if throw_error:
             raise
         return False
+    _held.sweep()
     return True
-
-
-def _remove(native: str) -> None:
-    with contextlib.ExitStack() as stack:
-        held = None
-        with contextlib.suppress(ringspan.RingspanError):  # what cannot be opened goes as well
-            held = stack.enter_context(ringspan.Value(native, create=False))
-        ringspan.remove(native)
-        if held is not None and held.stat().attached > 1:
-            _wake(held)
-
-
-def _wake(removed: ringspan.Value) -> None:
-    """Wakes who waits for a change of a memory that was removed; they look for its name then."""
-    try:
-        removed.try_set(removed.get(None))  # the same, for who reads it at this moment
-    except ringspan.RingspanError:
-        removed.try_set(None)
 
 
 def read_memory(name: str, /) -> Any:
@@ -89,8 +76,7 @@ def read_memory(name: str, /) -> Any:
 
     Raises MemoryError where there is no such memory, or it is damaged.
     """
-    with ringspan.Value(native_name(name), create=False) as held:
-        return held.get(None)
+    return ringspan.Value.peek(native_name(name), None)
 
 
 def write_memory(
@@ -104,20 +90,32 @@ def write_memory(
     MemoryError where there is no such memory and `create` is False, and where there is no room;
     TimeoutError when the time is over.
     """
-    with _to_write(name, value, create) as held:
-        held.blocking_set(value, timeout)
+    native, held = _to_write(name, value, create)
+    if held is not None:
+        try:
+            held.blocking_set(value, timeout)
+        finally:
+            _held.keep(native, held)
     return True
 
 
-def _to_write(name: str, value: Any, create: bool) -> ringspan.Value:
+def _to_write(name: str, value: Any, create: bool) -> tuple[str, ringspan.Value | None]:
+    """The memory of that name, open; None: it did not exist, and was made with that value."""
     flag(create, "create")
-    native, size = native_name(name), encoded_size(value)
-    try:
-        return ringspan.Value(native, create=False)
-    except ringspan.NotFound:
-        if not create:
-            raise
-    return ringspan.Value(native, capacity=size)
+    native = native_name(name)
+    check_value(value)
+    for _ in range(_ATTEMPTS):
+        if held := _held.take(native):
+            return native, held
+        try:
+            return native, ringspan.Value(native, create=False)
+        except ringspan.NotFound:
+            if not create:
+                raise
+        with contextlib.suppress(ringspan.AlreadyExists):  # somebody made it just now
+            _held.keep(native, ringspan.Value(native, create=True, initial=value))
+            return native, None
+    raise ringspan.Removed(f"memory {native}: it is removed and made again all the time")
 
 
 def changed(name: str, since: int | None = None, *, timeout: float | None = None) -> int:
@@ -129,17 +127,8 @@ def changed(name: str, since: int | None = None, *, timeout: float | None = None
     Raises MemoryError where there is no such memory, or it is removed; TimeoutError when `timeout`,
     in seconds, is over.
     """
-    native = native_name(name)
-    # Before the one that waits is attached: then the end, which wakes it, cannot go unnoticed.
-    since = _version(native) if since is None else since
-    with ringspan.Value(native, create=False) as held:
-        held.blocking_changed(since, timeout)
-    return _version(native)  # by its name: is it still there?
-
-
-def _version(native: str) -> int:
-    with ringspan.Value(native, create=False) as held:
-        return held.version
+    with _opened(name) as held:
+        return held.blocking_changed(since, timeout)
 
 
 @contextlib.contextmanager
@@ -170,20 +159,21 @@ async def awrite_memory(
 ) -> bool:
     """As `write_memory`, awaiting the turn. Cancelled, it has written nothing."""
     timeout = _seconds(timeout)  # refused before anything is made
-    with _to_write(name, value, create) as held:
-        await _within(timeout, held.set(value), f"memory {name}: others wrote for too long")
+    native, held = _to_write(name, value, create)
+    if held is not None:
+        try:
+            await _within(timeout, held.set(value), f"memory {name}: others wrote for too long")
+        finally:
+            _held.keep(native, held)
     return True
 
 
 async def achanged(name: str, since: int | None = None, *, timeout: float | None = None) -> int:
     """As `changed`, awaited."""
     timeout = _seconds(timeout)
-    native = native_name(name)
-    since = _version(native) if since is None else since
-    with ringspan.Value(native, create=False) as held:
+    with _opened(name) as held:
         text = f"memory {name}: it was not written within the time-out"
-        await _within(timeout, held.changed(since), text)
-    return _version(native)
+        return await _within(timeout, held.changed(since), text)
 
 
 async def _within(timeout: float | None, awaited: Awaitable[_R], text: str) -> _R:

@@ -165,19 +165,17 @@ def flag(value: bool, what: str) -> bool:
     return value
 
 
-def encoded_size(value: Any) -> int:
-    """The bytes that a value takes, about.
-
-    Raises ArgumentError for one that cannot be written, before anything is opened or made for it.
-    """
+def check_value(value: Any) -> None:
+    """Raises ArgumentError for a value that cannot be written, before anything is opened for it."""
     if type(value) is bytes:
-        return len(value)
+        return
     within = value
     if isinstance(value, _CONTAINERS):
         for _ in range(_CODEC_LIMIT - NEST_LIMIT):  # so that the codec's limit is ours
             within = [within]
     try:
-        return len(_encode(within, exact=True)[1])
+        _encode(within, exact=True)
+        return
     except TypeError as error:
         raise unsupported(error) from None
     except ValueError as error:

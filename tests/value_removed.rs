@@ -1,0 +1,144 @@
+//! What a removal tells those who wait for a value, and what a remover that is killed leaves to others.
+
+mod common;
+mod stage;
+
+use common::say;
+use ringspan::{FaultKind, Value};
+use stage::{Test, parked, role, scaled, until};
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Does nothing unless it is a child.
+#[test]
+fn child_entry() {
+    let Some(role) = role() else { return };
+    match role.role.as_str() {
+        "is told" => {
+            let value = Value::<u64>::open(&role.name).unwrap();
+            say("ready");
+            let ended = match role.argument.as_str() {
+                "async" => runtime().block_on(value.changed(0)),
+                _ => value.blocking_changed(0, None),
+            };
+            say(format!("{:?}", ended.unwrap_err().fault().kind()));
+        }
+        "removes" => ringspan::remove(&role.name).unwrap(),
+        other => panic!("role {other}"),
+    }
+    std::process::exit(0);
+}
+
+#[test]
+fn removed_while_waited_for() {
+    for on_tokio in [false, true] {
+        for from_outside in [false, true] {
+            let test = Test::new(&format!("removed, tokio {on_tokio}, outside {from_outside}"));
+            let value = Value::<u64>::create(&test.name).unwrap();
+            let other = Value::<u64>::open(&test.name).unwrap();
+            let wait = |since| {
+                let waiter = value.clone();
+                let asleep = std::thread::spawn(move || match on_tokio {
+                    true => runtime().block_on(waiter.changed(since)),
+                    false => waiter.blocking_changed(since, None),
+                });
+                until(|| value.stat().unwrap().parks > 0 && value.stat().unwrap().connections == 1);
+                asleep
+            };
+            let asleep = wait(0);
+            match from_outside {
+                true => std::fs::remove_file(test.path()).unwrap(),
+                false => ringspan::remove(&test.name).unwrap(),
+            }
+            let err = if from_outside {
+                // Somebody is left who can set it.
+                other.try_set(&1).unwrap();
+                assert_eq!(asleep.join().unwrap().unwrap(), 1);
+                let asleep = wait(1);
+                drop(other);
+                asleep.join().unwrap().unwrap_err()
+            } else {
+                let err = asleep.join().unwrap().unwrap_err();
+                other.try_set(&1).unwrap();
+                assert_eq!(value.blocking_changed(0, None).unwrap(), 1, "that came first");
+                err
+            };
+            assert_eq!(err.fault().kind(), FaultKind::Removed, "{err}");
+            assert!(err.to_string().contains(&test.name), "{err}");
+            assert_eq!(value.get().unwrap(), Some(1), "it can still be read");
+            value.try_set(&2).unwrap();
+            assert_eq!(value.get().unwrap(), Some(2));
+        }
+    }
+}
+
+/// All of them, in all processes, whoever else is attached.
+#[test]
+fn a_removal_ends_every_wait() {
+    let test = Test::new("removed for all");
+    let value = Value::<u64>::create(&test.name).unwrap();
+    for _ in 0..scaled(20) {
+        let value = Value::<u64>::open_or_create(&test.name).unwrap();
+        let mut peers: Vec<_> = ["", "async", ""].map(|how| test.spawn("is told", how)).into();
+        peers.iter_mut().for_each(|peer| peer.expect("ready"));
+        until(|| parked(&test.path()) == 3);
+        ringspan::remove(&test.name).unwrap();
+        assert!(value.is_removed());
+        for peer in &mut peers {
+            peer.expect("Removed");
+        }
+        peers.into_iter().for_each(common::Peer::finish);
+    }
+    assert!(value.is_removed());
+}
+
+#[test]
+fn removed_while_nobody_else_is_there() {
+    for on_tokio in [false, true] {
+        for from_outside in [false, true] {
+            let test = Test::new(&format!("alone, tokio {on_tokio}, outside {from_outside}"));
+            let value = Value::<u64>::create(&test.name).unwrap();
+            let waiter = value.clone();
+            let asleep = std::thread::spawn(move || match on_tokio {
+                true => runtime().block_on(waiter.changed(None)),
+                false => waiter.blocking_changed(None, None),
+            });
+            until(|| parked(&test.path()) == 1);
+            match from_outside {
+                true => std::fs::remove_file(test.path()).unwrap(),
+                false => ringspan::remove(&test.name).unwrap(),
+            }
+            let err = asleep.join().unwrap().unwrap_err();
+            assert_eq!(err.fault().kind(), FaultKind::Removed, "{err}");
+        }
+    }
+}
+
+/// Whoever comes by the name next ends what the dead one began: an opener, a creator, a remover.
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_killed_remover_leaves_nobody_asleep() {
+    for point in ["remove.marked", "remove.unlink"] {
+        for next in ["opens", "makes", "removes"] {
+            let test = Test::new(&format!("remover killed at {point}, then one who {next}"));
+            let value = Value::<u64>::create(&test.name).unwrap();
+            let mut peers: Vec<_> = ["", "async"].map(|how| test.spawn("is told", how)).into();
+            peers.iter_mut().for_each(|peer| peer.expect("ready"));
+            until(|| parked(&test.path()) == 2);
+            let mut remover = common::Peer::spawn_with("removes", &[&test.name, ""], |command| {
+                command.env("RINGSPAN_FAILPOINT", point);
+            });
+            assert!(remover.was_killed());
+            match next {
+                "opens" => assert!(Value::<u64>::open(&test.name).is_err()),
+                "makes" => drop(Value::<u64>::create(&test.name).unwrap()),
+                _ => ringspan::remove(&test.name).unwrap(),
+            }
+            peers.iter_mut().for_each(|peer| peer.expect("Removed"));
+            peers.into_iter().for_each(common::Peer::finish);
+            assert!(value.is_removed());
+        }
+    }
+}
