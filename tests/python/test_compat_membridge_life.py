@@ -270,3 +270,35 @@ def test_inside_a_block_a_view_does_not_wait_for_itself(name: str) -> None:
             with pytest.raises(ringspan.WouldDeadlock):
                 view.write(1)
         assert view.read("int") == 5
+
+
+@pytest.mark.parametrize("more", [" b", "é", "~", "k" * 140])
+@pytest.mark.parametrize("size", [1000, RING])
+def test_whatever_shm_open_takes_is_a_name(name: str, size: int, more: str) -> None:
+    named = name + more
+    with SharedMemory.create(named, size) as mem:
+        assert mem.name() == named
+        with SharedMemory.open("/" + named) as other, pytest.raises(FileExistsError):
+            SharedMemory.create(named, size)
+        if size == RING:
+            ring = mem.spsc()
+            assert other.name() == "/" + named
+            with SharedMemory.open("/" + named) as other:
+                assert other.spsc() is ring
+            ring.push(1)
+            assert pickle.loads(pickle.dumps(ring)).pop("int") == 1
+            ring.close()
+        else:
+            mem.map().write(1)
+            with SharedMemory.open(named) as other:
+                assert other.map().read("int") == 1
+    SharedMemory.remove(named)
+    with pytest.raises(FileNotFoundError):
+        SharedMemory.open(named)
+
+
+@pytest.mark.parametrize("wrong", ["", "/", "ab", "/a/b", "/..", "/" + "k" * 255, "/a\0b"])
+def test_what_it_does_not_take_is_none(wrong: str) -> None:
+    for verb in (lambda: SharedMemory.create(wrong, 10), lambda: SharedMemory.open(wrong)):
+        with pytest.raises(ValueError):
+            verb()

@@ -66,7 +66,7 @@ class SharedMemory(Closing):
         holds = _segment.CONTROL_SIZE if ring_capacity(size) else max(size - VIEW_HEAD, 0)
         for last in (False, True):
             try:
-                block = _Block.create(name, holds, meta=meta)
+                block = _Block.create(_segment.native_name(name), holds, meta=meta)
             except ringspan.AlreadyExists:
                 found = _take_over(name, size)
                 if isinstance(found, SharedMemory):
@@ -106,7 +106,7 @@ class SharedMemory(Closing):
         try:
             block, size, number = _segment.open_block(name)
         except (ringspan.Mismatch, ringspan.Damaged):
-            ringspan.remove(name)  # not ours, or past use
+            ringspan.remove(_segment.native_name(name))  # not ours, or past use
             return
         with block:
             if ring_capacity(size) is not None:

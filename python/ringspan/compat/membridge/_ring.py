@@ -8,6 +8,7 @@ import weakref
 
 import ringspan
 from ringspan._ringspan import SpscRingBuffer, _Block, _packed_ring, _quota_ring
+from ringspan.compat._posix_names import native_name
 from ringspan.compat.membridge._memory import SharedMemory
 from ringspan.compat.membridge._segment import RING, RING_HEAD, decided, open_again
 
@@ -29,11 +30,12 @@ os.register_at_fork(after_in_child=_forget)
 
 def ring_of(memory: SharedMemory) -> SpscRingBuffer:
     """The ring of this process in a segment."""
-    key = memory.name(), memory._number
+    key = native_name(memory.name()), memory._number
     with _making:
         ring = _rings.get(key)
         if ring is None or ring._closed:
-            ring = _rings[key] = _packed_ring(*key, memory.size() - RING_HEAD)
+            capacity = memory.size() - RING_HEAD
+            ring = _rings[key] = _packed_ring(memory.name(), memory._number, capacity)
     memory._ring = ring
     return ring
 

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 import ringspan
 from ringspan._ringspan import _Block
+from ringspan.compat._posix_names import native_name
 
 #: What the original keeps before the bytes of a view, and before those of a ring.
 VIEW_HEAD: Final = 4
@@ -44,6 +45,7 @@ def checked_name(name: str) -> str:
         raise ringspan.InvalidName(f"name {name!r}: it must start with '/' (\"/my_segment\")")
     if len(name) < 2:
         raise ringspan.InvalidName("name '/': at least one character must come after '/'")
+    native_name(name)  # refuses what no segment can be called
     return name
 
 
@@ -64,7 +66,7 @@ def ring_capacity(size: int) -> int | None:
 
 def open_block(name: str) -> tuple[_Block, int, int]:
     """The block of a segment, its size and its number."""
-    block = _Block.open(name)
+    block = _Block.open(native_name(name))
     meta = bytes(block.meta)
     if len(meta) != META.size or not meta.startswith(MAGIC):
         block.close()
@@ -156,14 +158,14 @@ def users(name: str) -> list[int]:
     return [
         one.pid
         for info in ringspan.segments()
-        if info.name == name
+        if info.name == native_name(name)
         for one in info.attached
         if one.alive is not False
     ]
 
 
 def beside(name: str, number: int) -> str:
-    return f"{name[:180]}.{number:016x}"
+    return f"{native_name(name)[:180]}.{number:016x}"
 
 
 class _Forked(Protocol):

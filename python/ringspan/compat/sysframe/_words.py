@@ -7,15 +7,14 @@ A bad argument is a `ValueError` there, and what goes wrong with a memory or a f
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
-import re
 from collections import ChainMap, deque
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import ringspan
 from ringspan._ringspan import _encode
+from ringspan.compat import _posix_names
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -110,44 +109,22 @@ def old_errors(function: _F) -> _F:
 
 # ---- names ---------------------------------------------------------------------------------------
 
-#: Names that ringspan takes, but for those that stand for others.
-_ORDINARY = re.compile(r"(?!sem\.|posix\.)[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
-_KEPT = re.compile(rb"[A-Za-z0-9_-]")
-#: The most bytes of a name that `shm_open` takes.
-_LONGEST = 254
-
 
 def native_name(name: str) -> str:
     """The name of a memory or function in ringspan, and in /dev/shm.
 
-    Most are the same. sysframe took whatever `shm_open` takes: such a name is `posix.` and its
-    bytes, those that ringspan does not take as `.` and two hexadecimal digits; a long one is
-    `posix..` and its SHA-256.
-
-    Raises `InvalidName` for what `shm_open` does not take either.
+    Raises `InvalidName` for what `shm_open` does not take.
     """
     if not isinstance(name, str):
         raise ArgumentError(f"a name is a str, not {type(name).__name__}")
-    bare = name.lstrip("/")
-    if _ORDINARY.fullmatch(bare):
-        return f"/{bare}"
     try:
-        encoded = bare.encode()
+        return _posix_names.native_name(name)
     except UnicodeEncodeError as error:
         raise ArgumentError(f"name {name!r}: {error}") from None
-    if b"\0" in encoded:
-        raise ArgumentError(f"name {name!r}: there is a null character in it")
-    if b"/" in encoded or bare in ("", ".", "..") or len(encoded) > _LONGEST:
-        raise ringspan.InvalidName(
-            f"name {name!r}: a name has 1 to {_LONGEST} bytes, is not . or .., and has no slash "
-            "but at its start"
-        )
-    escaped = "".join(
-        chr(byte) if _KEPT.match(bytes([byte])) else f".{byte:02x}" for byte in encoded
-    )
-    if len(escaped) > 190:
-        return f"/posix..{hashlib.sha256(encoded).hexdigest()}"
-    return f"/posix.{escaped}"
+    except ringspan.InvalidName:
+        raise
+    except ValueError as error:
+        raise ArgumentError(str(error)) from None
 
 
 # ---- arguments and values ------------------------------------------------------------------------
