@@ -99,21 +99,42 @@ fn options(given: Given) -> crate::segment::SegmentOptions {
 
 #[pymethods]
 impl PySegment {
-    /// Makes a new segment of `size` zero bytes.
+    /// Makes a new segment of `size` bytes: `data`, then zeros.
     #[classmethod]
-    #[pyo3(signature = (name, size, *, mode=0o600, ephemeral=false, raw=false, reserve=true))]
+    #[pyo3(signature = (
+        name, size, *, mode=0o600, ephemeral=false, raw=false, reserve=true, data=None
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "keywords")]
     fn create(
-        _class: &Bound<'_, PyType>,
+        class: &Bound<'_, PyType>,
         name: &str,
         size: usize,
         mode: u32,
         ephemeral: bool,
         raw: bool,
         reserve: bool,
+        data: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let given = Given { mode, ephemeral, raw, reserve };
-        let made = options(given).create(name, size).map_err(|err| errors::open(&err, ""))?;
-        Ok(Self::new(made, given))
+        let copied;
+        let data = match data {
+            None => &[],
+            Some(data) => match data.cast::<PyBytes>() {
+                Ok(bytes) => bytes.as_bytes(),
+                Err(_) => {
+                    copied = PyBuffer::<u8>::get(data)?.to_vec(class.py())?;
+                    &copied[..]
+                }
+            },
+        };
+        let make = || options(given).create_with(name, size, data);
+        // Taking much memory takes long.
+        let made = if size > LARGE && (reserve || data.len() > LARGE) {
+            class.py().detach(make)
+        } else {
+            make()
+        };
+        Ok(Self::new(made.map_err(|err| errors::open(&err, ""))?, given))
     }
 
     /// Opens a segment that exists.
@@ -308,8 +329,8 @@ impl PySegment {
     }
 
     /// Deletes the name; who has it open goes on.
-    fn remove(&self) -> PyResult<()> {
-        remove(&self.name).map_err(|err| errors::open(&err, ""))
+    fn remove(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| remove(&self.name)).map_err(|err| errors::open(&err, ""))
     }
 
     /// Gives the handle up. Views that are out keep the memory.

@@ -8,7 +8,7 @@ use super::seconds::seconds;
 use super::segment;
 use crate::error::OpenError;
 use crate::layout::Kind;
-use crate::segment as core;
+use crate::segment::{self as core, bind};
 
 /// An endpoint that is attached to an object.
 #[pyclass(frozen, get_all, name = "Attached", module = "ringspan")]
@@ -105,6 +105,7 @@ fn segments(py: Python<'_>, raw: bool) -> PyResult<Vec<PySegmentInfo>> {
 #[pyfunction]
 #[pyo3(signature = (name, missing_ok=false, *, kind=None, file_id=None))]
 fn remove(
+    py: Python<'_>,
     name: &str,
     missing_ok: bool,
     kind: Option<&str>,
@@ -112,10 +113,26 @@ fn remove(
 ) -> PyResult<()> {
     let unknown = |noun| errors::option(format!("kind {noun:?}: there is no such kind of object"));
     let kind = kind.map(|noun| Kind::from_noun(noun).ok_or_else(|| unknown(noun))).transpose()?;
-    match core::remove_only(name, &core::Only { kind, file: file_id }) {
+    let only = core::Only { kind, file: file_id };
+    match py.detach(|| core::remove_only(name, &only)) {
         Err(OpenError::NotFound(_)) if missing_ok => Ok(()),
         done => done.map_err(|err| errors::open(&err, "")),
     }
+}
+
+/// `_unlink_file(name, file_id)`: deletes a name that leads to that raw file, and whether it did. Never
+/// waits.
+#[pyfunction]
+#[pyo3(name = "_unlink_file", signature = (name, file_id, /))]
+fn unlink_file(py: Python<'_>, name: &str, file_id: (u64, u64)) -> PyResult<bool> {
+    py.detach(|| bind::unlink_file(name, file_id)).map_err(|err| errors::open(&err, ""))
+}
+
+/// `_unlink_any(name)`: deletes what has the name, links and pipes too.
+#[pyfunction]
+#[pyo3(name = "_unlink_any", signature = (name, /))]
+fn unlink_any(py: Python<'_>, name: &str) -> PyResult<()> {
+    py.detach(|| bind::unlink_any(name)).map_err(|err| errors::open(&err, ""))
 }
 
 /// What a sweep did.
@@ -161,5 +178,7 @@ pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(segment::again, m)?)?;
     m.add_function(wrap_pyfunction!(segments, m)?)?;
     m.add_function(wrap_pyfunction!(remove, m)?)?;
+    m.add_function(wrap_pyfunction!(unlink_file, m)?)?;
+    m.add_function(wrap_pyfunction!(unlink_any, m)?)?;
     m.add_function(wrap_pyfunction!(gc, m)?)
 }
