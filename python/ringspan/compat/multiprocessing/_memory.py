@@ -12,8 +12,14 @@ from multiprocessing import parent_process, util
 from types import TracebackType
 from typing import Any, Self
 
-from ringspan._exceptions import AlreadyExists, InvalidName, Mismatch, RingspanError
-from ringspan._ringspan import Segment, remove
+from ringspan._exceptions import (
+    AlreadyExists,
+    InvalidName,
+    Mismatch,
+    NotFound,
+    RingspanError,
+)
+from ringspan._ringspan import Segment, _unlink_any, _unlink_file
 
 _PREFIX = "psm_"
 
@@ -26,10 +32,16 @@ class _NoBlockError(Mismatch, ValueError):
     """A file without bytes; the standard class raises a ValueError for it."""
 
 
+class _NoFileError(Mismatch, OSError):
+    """A link, a pipe, ...; the standard class raises an OSError for it."""
+
+
 # ---- what goes with the process that made it -----------------------------------------------------
 
 #: Blocks that this process made with `track` and nobody here unlinked: device and inode by name.
 _made: dict[str, tuple[int, int]] = {}
+#: Those of them that the end of the process has removed.
+_ended: dict[str, tuple[int, int]] = {}
 
 
 def _remove_what_was_made() -> None:
@@ -37,13 +49,23 @@ def _remove_what_was_made() -> None:
     while _made:
         file, inode = _made.popitem()
         with contextlib.suppress(RingspanError):
-            remove(file, missing_ok=True, file_id=inode)
+            if _unlink_file(file, inode):
+                _ended[file] = inode
 
 
-# At the end of the process, after its children were waited for: they may still attach.
-util.Finalize(None, _remove_what_was_made, exitpriority=-1000)
-# A forked child made nothing of that.
-os.register_at_fork(after_in_child=_made.clear)
+def _at_the_end() -> None:
+    # After its children were waited for: they may still attach.
+    util.Finalize(None, _remove_what_was_made, exitpriority=-1000)
+
+
+def _forked() -> None:
+    # The child made nothing of that; what it makes goes with it.
+    _made.clear()
+    _at_the_end()
+
+
+_at_the_end()
+os.register_at_fork(after_in_child=_forked)
 
 
 # ---- the class -----------------------------------------------------------------------------------
@@ -71,6 +93,8 @@ class SharedMemory:
     # Programs reach for it, to call `resource_tracker.unregister`.
     _name: str
     _size: int
+    #: Device and inode of a block that was made here.
+    _inode: tuple[int, int] | None = None
     _segment: Segment | None = None
     _buf: memoryview | None = None
 
@@ -87,16 +111,19 @@ class SharedMemory:
             size = operator.index(size)
             if size > sys.maxsize:
                 raise OverflowError(f"'size' of {size} is more than any block can have")
-            self._make(name, size, track, reserve=False)
+            self._make(name, size, track)
         else:
             assert name is not None
             self._name = "/" + name
             self._take(_native(Segment.open, self._name, raw=True))
 
-    def _make(self, name: str | None, size: int, track: bool, reserve: bool) -> None:
-        self._name, segment = _create(name, size, reserve)
+    def _make(
+        self, name: str | None, size: int, track: bool = True, data: bytes | None = None
+    ) -> None:
+        self._name, segment = _create(name, size, data)
+        self._inode = segment.file_id
         if track and parent_process() is None:
-            _made[_file(self._name)] = segment.file_id
+            _made[_file(self._name)] = self._inode
         self._take(segment)
 
     def _take(self, segment: Segment) -> None:
@@ -144,10 +171,18 @@ class SharedMemory:
     def unlink(self) -> None:
         """Deletes the name; the bytes go when the last process has closed them.
 
-        Raises FileNotFoundError if it is gone already.
+        Raises FileNotFoundError if it is gone already, unless that was the end of this process.
         """
-        _native(remove, self._name)
-        _made.pop(_file(self._name), None)
+        file, inode = _file(self._name), self._inode
+        if inode is None or not _unlink_file(file, inode):
+            try:
+                _native(_unlink_any, self._name)
+            except NotFound:
+                if inode is None or _ended.get(file) != inode:
+                    raise
+                del _ended[file]
+        if _made:
+            _made.pop(file, None)
 
     def __enter__(self) -> Self:
         return self
@@ -173,18 +208,19 @@ class SharedMemory:
         return f"{self.__class__.__name__}({self.name!r}, size={self.size})"
 
 
-def reserved(name: str | None, size: int) -> SharedMemory:
-    """A new block whose memory is all there, for who writes all of it at once."""
+def filled(name: str | None, data: bytes) -> SharedMemory:
+    """A new block with these bytes, which are there before its name is."""
     made = SharedMemory.__new__(SharedMemory)
-    made._make(name, size, track=True, reserve=True)
+    made._make(name, len(data), data=data)
     return made
 
 
-def _create(name: str | None, size: int, reserve: bool) -> tuple[str, Segment]:
+def _create(name: str | None, size: int, data: bytes | None) -> tuple[str, Segment]:
     while True:
         slashed = "/" + (_PREFIX + secrets.token_hex(4) if name is None else name)
         try:
-            return slashed, _native(Segment.create, slashed, size, raw=True, reserve=reserve)
+            made = _native(Segment.create, slashed, size, raw=True, reserve=False, data=data)
+            return slashed, made
         except AlreadyExists:
             if name is not None:
                 raise
@@ -206,7 +242,8 @@ def _native(verb: Any, name: str, *args: Any, **options: Any) -> Any:
         number = errno.ENAMETOOLONG if too_long else errno.EINVAL
         raise _told(_UnusableNameError(str(err), number), name) from None
     except Mismatch as err:
-        raise _told(_NoBlockError(str(err), err.errno), name) from None
+        kind = _NoBlockError if err.errno is None else _NoFileError
+        raise _told(kind(str(err), err.errno), name) from None
     except OSError as err:
         raise _told(err, name) from None
 
