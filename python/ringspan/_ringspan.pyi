@@ -3184,7 +3184,7 @@ def _unlink_file(name: str, file_id: tuple[int, int], /) -> bool:
     """Deletes a name that leads to that raw file, and tells whether it did. Never waits."""
 
 def _unlink_any(name: str, /) -> None:
-    """As `remove`, also a link, a pipe, and what else `shm_unlink` takes."""
+    """Deletes a name as `shm_unlink` does, whatever it leads to: nobody who waits is woken."""
 
 def gc(*, persistent_older_than: float | None = None) -> GcReport:
     """Removes what the dead left behind; what a living process may use is left alone.

@@ -128,7 +128,7 @@ fn unlink_file(py: Python<'_>, name: &str, file_id: (u64, u64)) -> PyResult<bool
     py.detach(|| bind::unlink_file(name, file_id)).map_err(|err| errors::open(&err, ""))
 }
 
-/// `_unlink_any(name)`: deletes what has the name, links and pipes too.
+/// `_unlink_any(name)`: deletes a name as `shm_unlink` does.
 #[pyfunction]
 #[pyo3(name = "_unlink_any", signature = (name, /))]
 fn unlink_any(py: Python<'_>, name: &str) -> PyResult<()> {

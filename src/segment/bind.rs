@@ -1,12 +1,12 @@
 //! What the Python binding needs of a segment: an attached endpoint of its own for a loop that polls
 //! by itself, the mapping without the handle, and names deleted as `shm_unlink` does.
 
-use crate::error::{Fault, OpenError, errno};
+use crate::error::{Fault, OpenError};
 use crate::name::Name;
 use crate::notify::{Attach, Endpoint};
 use crate::region::{Region, raw};
 use crate::segment::handle::Segment;
-use crate::segment::{remove, version, wait};
+use crate::segment::{version, wait};
 use crate::sys::fd::Fd;
 use crate::sys::file::FileId;
 use std::sync::Arc;
@@ -81,12 +81,7 @@ pub(crate) fn unlink_file(name: &str, (dev, ino): (u64, u64)) -> Result<bool, Op
     Ok(raw::unlink_file(&Name::raw(name)?, FileId { dev, ino })?)
 }
 
-/// As [`remove`], also a link, a pipe, and what else `shm_unlink` takes.
+/// Deletes a name as `shm_unlink` does, whatever it leads to: nobody who waits is woken.
 pub(crate) fn unlink_any(name: &str) -> Result<(), OpenError> {
-    match remove(name) {
-        Err(err) if matches!(err.fault().errno(), Some(errno::ELOOP | errno::EINVAL)) => {
-            raw::unlink_any(&Name::raw(name)?)
-        }
-        done => done,
-    }
+    raw::unlink_any(&Name::raw(name)?)
 }

@@ -16,7 +16,6 @@ from ringspan._exceptions import (
     AlreadyExists,
     InvalidName,
     Mismatch,
-    NotFound,
     RingspanError,
 )
 from ringspan._ringspan import Segment, _unlink_any, _unlink_file
@@ -40,8 +39,8 @@ class _NoFileError(Mismatch, OSError):
 
 #: Blocks that this process made with `track` and nobody here unlinked: device and inode by name.
 _made: dict[str, tuple[int, int]] = {}
-#: Those of them that the end of the process has removed.
-_ended: dict[str, tuple[int, int]] = {}
+#: Names of those that the end of the process has removed: what the program does then is too late.
+_ended: set[str] = set()
 
 
 def _remove_what_was_made() -> None:
@@ -50,7 +49,7 @@ def _remove_what_was_made() -> None:
         file, inode = _made.popitem()
         with contextlib.suppress(RingspanError):
             if _unlink_file(file, inode):
-                _ended[file] = inode
+                _ended.add(file)
 
 
 def _at_the_end() -> None:
@@ -93,8 +92,6 @@ class SharedMemory:
     # Programs reach for it, to call `resource_tracker.unregister`.
     _name: str
     _size: int
-    #: Device and inode of a block that was made here.
-    _inode: tuple[int, int] | None = None
     _segment: Segment | None = None
     _buf: memoryview | None = None
 
@@ -115,15 +112,26 @@ class SharedMemory:
         else:
             assert name is not None
             self._name = "/" + name
-            self._take(_native(Segment.open, self._name, raw=True))
+            try:
+                self._take(Segment.open(_file(self._name), raw=True))
+            except (InvalidName, OSError) as err:
+                raise _of_shm(err, self._name) from None
 
     def _make(
         self, name: str | None, size: int, track: bool = True, data: bytes | None = None
     ) -> None:
-        self._name, segment = _create(name, size, data)
-        self._inode = segment.file_id
+        while True:
+            self._name = "/" + (_PREFIX + secrets.token_hex(4) if name is None else name)
+            file = _file(self._name)
+            try:
+                segment = Segment.create(file, size, raw=True, reserve=False, data=data)
+                break
+            except (InvalidName, OSError) as err:
+                if name is not None or not isinstance(err, AlreadyExists):
+                    raise _of_shm(err, self._name) from None
         if track and parent_process() is None:
-            _made[_file(self._name)] = self._inode
+            _made[file] = segment.file_id
+        _ended.discard(file)
         self._take(segment)
 
     def _take(self, segment: Segment) -> None:
@@ -173,16 +181,14 @@ class SharedMemory:
 
         Raises FileNotFoundError if it is gone already, unless that was the end of this process.
         """
-        file, inode = _file(self._name), self._inode
-        if inode is None or not _unlink_file(file, inode):
-            try:
-                _native(_unlink_any, self._name)
-            except NotFound:
-                if inode is None or _ended.get(file) != inode:
-                    raise
-                del _ended[file]
-        if _made:
-            _made.pop(file, None)
+        file = _file(self._name)
+        try:
+            _unlink_any(file)
+        except (InvalidName, OSError) as err:
+            if not isinstance(err, FileNotFoundError) or file not in _ended:
+                raise _of_shm(err, self._name) from None
+            _ended.remove(file)
+        _made.pop(file, None)
 
     def __enter__(self) -> Self:
         return self
@@ -215,39 +221,20 @@ def filled(name: str | None, data: bytes) -> SharedMemory:
     return made
 
 
-def _create(name: str | None, size: int, data: bytes | None) -> tuple[str, Segment]:
-    while True:
-        slashed = "/" + (_PREFIX + secrets.token_hex(4) if name is None else name)
-        try:
-            made = _native(Segment.create, slashed, size, raw=True, reserve=False, data=data)
-            return slashed, made
-        except AlreadyExists:
-            if name is not None:
-                raise
-
-
 def _file(name: str) -> str:
     # As glibc does.
     return name.lstrip("/")
 
 
-def _native(verb: Any, name: str, *args: Any, **options: Any) -> Any:
-    """Calls a verb of ringspan; its errors tell all that those of `shm_open` would."""
-    try:
-        return verb("/" + _file(name), *args, **options)
-    except InvalidName as err:
+def _of_shm(err: InvalidName | OSError, name: str) -> InvalidName | OSError:
+    """An error of ringspan as one of `shm_open`, which tells all that those do."""
+    if isinstance(err, InvalidName):
         if "\0" in name:
-            raise
-        too_long = len(os.fsencode(_file(name))) > 250
-        number = errno.ENAMETOOLONG if too_long else errno.EINVAL
-        raise _told(_UnusableNameError(str(err), number), name) from None
-    except Mismatch as err:
-        kind = _NoBlockError if err.errno is None else _NoFileError
-        raise _told(kind(str(err), err.errno), name) from None
-    except OSError as err:
-        raise _told(err, name) from None
-
-
-def _told(err: OSError, name: str) -> OSError:
+            return err
+        number = errno.ENAMETOOLONG if len(os.fsencode(_file(name))) > 250 else errno.EINVAL
+        err = _UnusableNameError(str(err), number)
+    elif isinstance(err, Mismatch):
+        err = (_NoBlockError if err.errno is None else _NoFileError)(str(err), err.errno)
+    assert isinstance(err, OSError)
     err.strerror, err.filename = str(err), name
     return err
