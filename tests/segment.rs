@@ -260,9 +260,40 @@ fn a_raw_segment_takes_its_memory_at_once_or_when_it_is_written() {
     let options = Segment::options().reserve(false);
     let err = options.clone().create(&name, 1).unwrap_err();
     assert_eq!(err.fault().kind(), FaultKind::InvalidOption, "{err}");
+    // The same answer whether there is one or not.
+    for _ in 0..2 {
+        let err = options.clone().open_or_create(&name, 1).unwrap_err();
+        assert_eq!(err.fault().kind(), FaultKind::InvalidOption, "{err}");
+        let _ = Segment::create(&name, 1);
+    }
+    ringspan::remove(&name).unwrap();
     let err = options.raw().create(&name, 1 << 50).unwrap_err();
     assert_eq!(err.fault().kind(), FaultKind::NoSpace, "{err}");
     assert!(!path_of(&name).exists());
+}
+
+#[test]
+fn a_segment_begins_with_what_its_creator_gives_it() {
+    let left = Leftovers::new();
+    let name = left.name("data");
+    for options in [
+        Segment::options(),
+        Segment::options().ephemeral(true),
+        Segment::options().raw(),
+        Segment::options().raw().reserve(false),
+    ] {
+        for len in [5, 100, 1 << 16] {
+            let seg = options.clone().create_with(&name, len, b"hello").unwrap();
+            let mut bytes = vec![1; len];
+            seg.read_at(0, &mut bytes).unwrap();
+            assert_eq!(bytes[..5], *b"hello");
+            assert!(bytes[5..].iter().all(|&byte| byte == 0) && seg.len() == len);
+            ringspan::remove(&name).unwrap();
+        }
+        let err = options.create_with(&name, 4, b"hello").unwrap_err();
+        assert_eq!(err.fault().kind(), FaultKind::InvalidOption, "{err}");
+        assert!(!path_of(&name).exists());
+    }
 }
 
 #[test]
@@ -572,6 +603,16 @@ fn a_name_is_removed_only_where_it_is_what_was_meant() {
     assert!(path_of(&name).exists());
     ringspan::remove_file(&name, second.file_id()).unwrap();
     assert!(!path_of(&name).exists());
+
+    // What is damaged has no kind.
+    drop(Segment::create(&name, 8).unwrap());
+    let mut bytes = fs::read(path_of(&name)).unwrap();
+    bytes[100] ^= 1;
+    fs::write(path_of(&name), bytes).unwrap();
+    let err = ringspan::remove_kind(&name, Kind::Bytes).unwrap_err();
+    assert_eq!(err.fault().kind(), FaultKind::Mismatch, "{err}");
+    assert!(err.to_string().contains("checksum"), "{err}");
+    ringspan::remove(&name).unwrap();
 }
 
 #[test]

@@ -50,6 +50,7 @@ LIBRARIES = {
         {
             ("create", 4 << 10, "one"): "create, close and unlink, 4 KiB",
             ("create", 1 << 20, "one"): "create, close and unlink, 1 MiB",
+            ("create-untracked", 4 << 10, "one"): "create, close and unlink, untracked",
             ("attach", 4 << 10, "one"): "attach and close",
             ("buf-write", 4 << 10, "one"): "4 KiB written by a slice of buf",
             ("buf-read", 4 << 10, "one"): "4 KiB read by a slice of buf",

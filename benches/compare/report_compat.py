@@ -1,6 +1,7 @@
 """The tables of the older libraries: the original, `ringspan.compat`, how many times as fast."""
 
 import platform
+from collections.abc import Collection
 from importlib import metadata
 
 from figures import column, middle, span, spread
@@ -26,11 +27,14 @@ def tables(cells: list[Cell], rounds: list[Round]) -> str:
             gate = gates[f"{row}/ringspan-compat"]
             ratios = [gate.of_round(figures, [f"{row}/original"]) for figures in rounds]
             times = [ratio for ratio in ratios if ratio is not None]
+            verdict = "-" if f"{row}/original" not in there else "failed"
+            if times:
+                verdict = gate.verdict(middle(times))
             lines.append(
                 f"| {title} | {'2' if row.endswith('/apart') else '1'} "
                 f"| {rate(f'{row}/original', there, rounds)} "
                 f"| {rate(f'{row}/ringspan-compat', there, rounds)} "
-                f"| {span(times)} | {gate.verdict(middle(times)) if times else '-'} |"
+                f"| {span(times)} | {verdict} |"
             )
     return "\n".join(lines)
 
@@ -59,14 +63,25 @@ def rate(name: str, there: set[str], rounds: list[Round]) -> str:
 
 def summary(judged: list[Judged]) -> str:
     """The line under the tables: how many of the musts are met."""
-    measured = [row for row in judged if row.ratios and row.gate.must is not None]
-    if not measured:
+    wanted = [row for row in judged if row.references and row.gate.must is not None]
+    if not wanted:
         return "\nNo original is installed here, so nothing is judged."
+    measured = [row for row in wanted if row.ratios]
     met = [row for row in measured if row.gate.reaches(middle(row.ratios), row.gate.must or 0)]
+    failed = len(wanted) - len(measured)
     return (
-        f"\nMust: at least {measured[0].gate.must:g} times as fast. "
-        f"{len(met)} of {len(measured)} are met."
+        f"\nMust: at least {wanted[0].gate.must:g} times as fast. "
+        f"{len(met)} of all {len(wanted)} rows whose original is there are met"
+        f"{f'; of {failed} a side failed' if failed else ''}."
     )
+
+
+def without(rounds: list[Round], failed: Collection[str]) -> list[Round]:
+    """The rounds without the figures of cells that failed, in whichever round."""
+    return [
+        {name: value for name, value in found.items() if name.split("#", 1)[0] not in failed}
+        for found in rounds
+    ]
 
 
 def disagreements(rounds: list[Round]) -> dict[str, str]:

@@ -963,9 +963,11 @@ class Segment:
         ephemeral: bool = False,
         raw: bool = False,
         reserve: bool = True,
+        data: Buffer | None = None,
     ) -> Self:
-        """Makes a new segment of `size` zero bytes.
+        """Makes a new segment of `size` bytes: `data`, then zeros.
 
+        data: is there before anybody can open the segment.
         raw: a file without header and waits, as `multiprocessing.shared_memory` makes.
         reserve: take all the memory at once. False, for a raw one only: each page when it is first
             written; should /dev/shm be full then, the writer ends with SIGBUS.
@@ -976,6 +978,7 @@ class Segment:
 
         Example:
             ringspan.Segment.create("/s", 4096)
+            ringspan.Segment.create("plain", 5, raw=True, data=b"hello")
         """
 
     @classmethod
@@ -1072,7 +1075,10 @@ class Segment:
 
     @property
     def file_id(self) -> tuple[int, int]:
-        """Device and inode of its file, which no other file has while this one is there."""
+        """Device and inode of its file, which no other file has while this one is there.
+
+        Nor has a later one on tmpfs, which /dev/shm is as a rule.
+        """
 
     @property
     def exports(self) -> int:
@@ -3200,16 +3206,23 @@ def remove(
 
     kind: only an object of this kind: "segment", "ring", "lock", "value", "array", "function",
         "shared int", "shared float", "shared bool".
-    file_id: only while the name leads to this file (`Segment.file_id`), not to one made since.
+    file_id: only while the name leads to this file (`Segment.file_id`), not to one made since. On
+        tmpfs, which /dev/shm is as a rule, no later file has it; on other file systems one may.
 
     Raises:
-        NotFound: there is none (unless `missing_ok`), or the name leads to another file.
+        NotFound: there is none, or the name leads to another file; neither with `missing_ok`.
         Mismatch: it is of another kind, or none can be told; it stays.
         InvalidName, PermissionDenied: not ours to delete.
 
     Example:
         ringspan.remove("/frames", missing_ok=True)
     """
+
+def _unlink_file(name: str, file_id: tuple[int, int], /) -> bool:
+    """Deletes a name that leads to that raw file, and tells whether it did. Never waits."""
+
+def _unlink_any(name: str, /) -> None:
+    """Deletes a name as `shm_unlink` does, whatever it leads to: nobody who waits is woken."""
 
 def gc(*, persistent_older_than: float | None = None) -> GcReport:
     """Removes what the dead left behind; what a living process may use is left alone.

@@ -109,20 +109,35 @@ fn options(given: Given) -> crate::segment::SegmentOptions {
 
 #[pymethods]
 impl PySegment {
-    /// Makes a new segment of `size` zero bytes.
+    /// Makes a new segment of `size` bytes: `data`, then zeros.
     #[classmethod]
-    #[pyo3(signature = (name, size, *, mode=0o600, ephemeral=false, raw=false, reserve=true))]
+    #[pyo3(signature = (
+        name, size, *, mode=0o600, ephemeral=false, raw=false, reserve=true, data=None
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "keywords")]
     fn create(
-        _class: &Bound<'_, PyType>,
+        class: &Bound<'_, PyType>,
         name: &str,
         size: usize,
         mode: u32,
         ephemeral: bool,
         raw: bool,
         reserve: bool,
+        data: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let given = Given { mode, ephemeral, raw, reserve };
-        let made = opening::found(|| options(given).create(name, size))?;
+        let copied;
+        let data = match data {
+            None => &[],
+            Some(data) => match data.cast::<PyBytes>() {
+                Ok(bytes) => bytes.as_bytes(),
+                Err(_) => {
+                    copied = PyBuffer::<u8>::get(data)?.to_vec(class.py())?;
+                    &copied[..]
+                }
+            },
+        };
+        let made = opening::found(|| options(given).create_with(name, size, data))?;
         Ok(Self::new(made, given))
     }
 

@@ -9,7 +9,7 @@ use super::seconds::seconds;
 use super::segment;
 use crate::error::OpenError;
 use crate::layout::Kind;
-use crate::segment as core;
+use crate::segment::{self as core, bind};
 
 /// An endpoint that is attached to an object.
 #[pyclass(frozen, get_all, name = "Attached", module = "ringspan")]
@@ -120,6 +120,21 @@ fn remove(
     })
 }
 
+/// `_unlink_file(name, file_id)`: deletes a name that leads to that raw file, and whether it did. Never
+/// waits.
+#[pyfunction]
+#[pyo3(name = "_unlink_file", signature = (name, file_id, /))]
+fn unlink_file(py: Python<'_>, name: &str, file_id: (u64, u64)) -> PyResult<bool> {
+    py.detach(|| bind::unlink_file(name, file_id)).map_err(|err| errors::open(&err, ""))
+}
+
+/// `_unlink_any(name)`: deletes a name as `shm_unlink` does.
+#[pyfunction]
+#[pyo3(name = "_unlink_any", signature = (name, /))]
+fn unlink_any(py: Python<'_>, name: &str) -> PyResult<()> {
+    py.detach(|| bind::unlink_any(name)).map_err(|err| errors::open(&err, ""))
+}
+
 /// What a sweep did.
 #[pyclass(frozen, get_all, name = "GcReport", module = "ringspan")]
 #[derive(Debug)]
@@ -164,5 +179,7 @@ pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(segment::again, m)?)?;
     m.add_function(wrap_pyfunction!(segments, m)?)?;
     m.add_function(wrap_pyfunction!(remove, m)?)?;
+    m.add_function(wrap_pyfunction!(unlink_file, m)?)?;
+    m.add_function(wrap_pyfunction!(unlink_any, m)?)?;
     m.add_function(wrap_pyfunction!(gc, m)?)
 }

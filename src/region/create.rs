@@ -34,7 +34,7 @@ impl Region {
         let total = usize::try_from(plan.total).unwrap_or(usize::MAX);
         let mapping =
             Mapping::new(&file, total).map_err(|err| Fault::os(&subject, "mmap", &err))?;
-        let id = file::info(&file).map_err(|err| Fault::os(&subject, "fstat", &err))?.id;
+        let id = unborn.id();
         let random = || file::random().map_err(|err| Fault::os(&subject, "getrandom", &err));
         let constants = Constants {
             version: LAYOUT_VERSION,
@@ -89,6 +89,13 @@ impl Region {
 /// The file could not be made.
 pub(crate) fn no_room(subject: impl fmt::Display, total: u64, err: &io::Error) -> Fault {
     let fault = Fault::os(&subject, "creating the file in /dev/shm", err);
+    let limit = file::size_limit().filter(|&limit| limit < total);
+    if let (Some(errno::EFBIG), Some(limit)) = (fault.errno(), limit) {
+        let cause = format!(
+            "{total} bytes are more than this process may write into a file, {limit} (`ulimit -f`)"
+        );
+        return Fault::new(FaultKind::Os, subject, cause).with_errno(errno::EFBIG);
+    }
     // Beyond the largest file there is no room either (EFBIG).
     if fault.kind() != FaultKind::NoSpace && fault.errno() != Some(errno::EFBIG) {
         return fault;

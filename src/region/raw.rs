@@ -1,7 +1,7 @@
 //! A raw segment: a file with no header of ours, no slots and no waits, only bytes, as `shm_open`
 //! programs and Python's `multiprocessing.shared_memory` make them.
 
-use crate::error::{Fault, FaultKind, OpenError};
+use crate::error::{Fault, FaultKind, OpenError, errno};
 use crate::layout::{Kind, MAGIC};
 use crate::name::Name;
 use crate::region::Region;
@@ -12,8 +12,9 @@ use crate::region::spec::check_mode;
 use crate::sys::fd::Fd;
 use crate::sys::file::{self, FileId, FileInfo};
 use crate::sys::map::Mapping;
+use crate::sys::process;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The mapped file.
@@ -35,12 +36,14 @@ impl fmt::Display for Raw<'_> {
 }
 
 impl RawRegion {
-    /// Makes a file of exactly `len` bytes; its name comes when its size is set.
+    /// Makes a file of exactly `len` bytes that begins with `data`. Its name comes last, when nothing
+    /// can fail any more.
     pub(crate) fn create(
         name: &Name,
         len: usize,
         mode: u32,
         reserve: bool,
+        data: &[u8],
     ) -> Result<RawRegion, OpenError> {
         let subject = Raw(name);
         check_mode(&subject, mode)?;
@@ -48,12 +51,12 @@ impl RawRegion {
             let cause = format!("a raw segment of {len} bytes cannot be; ask for at least 1");
             return Err(Fault::new(FaultKind::InvalidOption, subject, cause).into());
         }
+        let unborn = file::Unborn::with(len as u64, mode, reserve, data)
+            .map_err(|err| no_room(&subject, len as u64, &err))?;
+        let made = Self::map(name, unborn.fd(), unborn.id(), len)?;
         let path = file::shm_path(name.file());
-        let make = if reserve { file::Unborn::new } else { file::Unborn::unreserved };
-        let unborn = make(len as u64, mode).map_err(|err| no_room(&subject, len as u64, &err))?;
-        let file = unborn.publish(&path).map_err(|err| not_named(&subject, &err))?;
-        let info = file::info(&file).map_err(|err| Fault::os(&subject, "fstat", &err))?;
-        Self::map(name, &file, info.id, len)
+        unborn.publish(&path).map_err(|err| not_named(&subject, &err))?;
+        Ok(made)
     }
 
     /// Opens whatever file has that name, with all the bytes that it has now.
@@ -110,7 +113,11 @@ impl RawFile {
         let path = file::shm_path(name.file());
         let fd = file::open(&path).map_err(|err| not_opened(&subject, &err))?;
         let info = file::info(&fd).map_err(|err| Fault::os(&subject, "fstat", &err))?;
-        check_owner(&subject, &info)?;
+        // What mapping a pipe or a device says.
+        check_owner(&subject, &info).map_err(|fault| match info.regular {
+            true => fault,
+            false => fault.with_errno(errno::EINVAL),
+        })?;
         Ok(RawFile { name: name.clone(), path, fd: Arc::new(fd), info })
     }
 
@@ -125,17 +132,62 @@ impl RawFile {
         Region::of_file(&self.name, self.path.clone(), Arc::clone(&self.fd), &self.info, wanted)
     }
 
-    /// Deletes the name if it still leads to this file; false when it does not. Under the lock of the
-    /// inode, through the description that nobody but us has.
+    /// Deletes the name if it still leads to this file; false when it does not.
     pub(crate) fn unlink(self) -> Result<bool, Fault> {
-        let name = &self.name;
-        let os = |call: &'static str| move |err: std::io::Error| Fault::os(Raw(name), call, &err);
-        file::lock_whole(&self.fd).map_err(os("flock"))?;
-        let found = file::info_at(&self.path).map_err(os("lstat"))?;
-        if found.is_none_or(|info| info.id != self.info.id) {
+        unlink_same(&self.name, &self.path, self.info.id, Some(&self.fd))
+    }
+}
+
+/// How often a remover looks again while somebody else holds the lock.
+const PATIENCE: usize = 64;
+
+/// Deletes a name while it leads to that file, which is known already; false when it does not. Opens
+/// nothing, so nothing hinders it but what hinders `shm_unlink`, and it costs little more; a file that
+/// somebody makes of the same name between looking and deleting is hit.
+pub(crate) fn unlink_file(name: &Name, id: FileId) -> Result<bool, Fault> {
+    unlink_same(name, &file::shm_path(name.file()), id, None)
+}
+
+/// Deletes a name as `shm_unlink` does, whatever it leads to.
+#[cfg(feature = "python")]
+pub(crate) fn unlink_any(name: &Name) -> Result<(), OpenError> {
+    let path = file::shm_path(name.file());
+    file::unlink(&path).map_err(|err| match errno::of(&err) {
+        Some(errno::ENOENT) => not_opened(Raw(name), &err),
+        _ => Fault::os(Raw(name), "unlink", &err).into(),
+    })
+}
+
+/// Whether a name leads to a file of this user, and to which: for one that cannot be opened.
+pub(crate) fn own_file(name: &Name) -> Option<FileId> {
+    let info = file::info_at(&file::shm_path(name.file())).ok()??;
+    (info.regular && info.uid == process::euid()).then_some(info.id)
+}
+
+/// Under the lock of the inode, where it can be had: removers keep each other from a file that somebody
+/// makes of the same name between looking and deleting. It is not waited for: a raw file is anybody's
+/// to lock, and without it this is what `shm_unlink` does.
+pub(crate) fn unlink_same(
+    name: &Name,
+    path: &Path,
+    id: FileId,
+    fd: Option<&Fd>,
+) -> Result<bool, Fault> {
+    let os = |call: &'static str| move |err: std::io::Error| Fault::os(Raw(name), call, &err);
+    for turn in 1.. {
+        let locked = fd.is_none_or(|fd| file::try_lock_whole(fd).unwrap_or(true));
+        let found = file::info_at(path).map_err(os("lstat"))?;
+        if found.is_none_or(|info| info.id != id) {
             return Ok(false);
         }
-        file::unlink(&self.path).map_err(os("unlink"))?;
-        Ok(true)
+        if locked || turn == PATIENCE {
+            break;
+        }
+        std::thread::yield_now(); // another remover needs a moment
+    }
+    match file::unlink(path) {
+        // Somebody who did not have the lock.
+        Err(err) if errno::of(&err) == Some(errno::ENOENT) => Ok(false),
+        done => done.map(|()| true).map_err(os("unlink")),
     }
 }

@@ -1,12 +1,14 @@
 //! What the Python binding needs of a segment: an attached endpoint of its own for a loop that polls
-//! by itself, and the mapping without the handle.
+//! by itself, the mapping without the handle, and names deleted as `shm_unlink` does.
 
-use crate::error::Fault;
+use crate::error::{Fault, OpenError};
+use crate::name::Name;
 use crate::notify::{Attach, Endpoint};
-use crate::region::Region;
+use crate::region::{Region, raw};
 use crate::segment::handle::Segment;
 use crate::segment::{version, wait};
 use crate::sys::fd::Fd;
+use crate::sys::file::FileId;
 use std::sync::Arc;
 
 /// An endpoint for one event loop. It is a peer like any other: the handle's own `notify` rings it.
@@ -71,4 +73,15 @@ impl Kept {
             Err(_) => Kept::Raw(segment.clone()),
         }
     }
+}
+
+/// Deletes a name that leads to that raw file, whatever is in it; false when it does not. Never waits,
+/// and needs no descriptor.
+pub(crate) fn unlink_file(name: &str, (dev, ino): (u64, u64)) -> Result<bool, OpenError> {
+    Ok(raw::unlink_file(&Name::raw(name)?, FileId { dev, ino })?)
+}
+
+/// Deletes a name as `shm_unlink` does, whatever it leads to: nobody who waits is woken.
+pub(crate) fn unlink_any(name: &str) -> Result<(), OpenError> {
+    raw::unlink_any(&Name::raw(name)?)
 }

@@ -135,7 +135,8 @@ impl Segment {
         }
     }
 
-    /// Device and inode of its file, which no other file has while this one is there.
+    /// Device and inode of its file, which no other file has while this one is there (and no later one
+    /// on tmpfs, which `/dev/shm` is as a rule).
     pub fn file_id(&self) -> (u64, u64) {
         let id = match &*self.inner {
             Inner::Named(named) => named.region.id(),

@@ -76,16 +76,38 @@ impl SegmentOptions {
     /// [`OpenError::AlreadyExists`] when the name is taken; faults for a bad name, a bad mode or a
     /// full `/dev/shm`.
     pub fn create(self, name: &str, len: usize) -> Result<Segment, OpenError> {
-        if self.raw {
-            let name = self.raw_name(name)?;
-            return RawRegion::create(&name, len, self.mode, self.reserve).map(Segment::of_raw);
-        }
-        if !self.reserve {
-            let cause = "only a raw segment can do without its memory being reserved";
-            let subject = Subject { kind: Kind::Bytes, name: Name::new(name)? };
+        self.create_with(name, len, &[])
+    }
+
+    /// As [`SegmentOptions::create`], with `data` in front instead of zeros: it is there before
+    /// anybody can open the segment, and who is killed meanwhile leaves no name behind.
+    ///
+    /// # Errors
+    ///
+    /// As [`SegmentOptions::create`], and [`InvalidOption`](FaultKind::InvalidOption) for more than
+    /// `len` bytes.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// # let name = format!("doc data {}", std::process::id());
+    /// ringspan::Segment::options().raw().create_with(&name, 100, b"for any program")?;
+    /// assert_eq!(&std::fs::read(format!("/dev/shm/{name}"))?[..7], b"for any");
+    /// ringspan::remove(&name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn create_with(self, name: &str, len: usize, data: &[u8]) -> Result<Segment, OpenError> {
+        let shown = if self.raw { self.raw_name(name)? } else { self.usual_name(name)? };
+        if data.len() > len {
+            let cause = format!("{} bytes do not go into its {len}", data.len());
+            let subject = format!("segment {shown}");
             return Err(Fault::new(FaultKind::InvalidOption, subject, cause).into());
         }
-        self.find(&Name::new(name)?, len, How::Create).map(Segment::of_late)
+        if self.raw {
+            let Self { mode, reserve, .. } = self;
+            return RawRegion::create(&shown, len, mode, reserve, data).map(Segment::of_raw);
+        }
+        self.find(&shown, len, How::Create, data).map(Segment::of_late)
     }
 
     /// Opens a segment that exists, with all its bytes. Mode and ephemeral are what its creator
@@ -99,7 +121,7 @@ impl SegmentOptions {
         if self.raw {
             return RawRegion::open(&self.raw_name(name)?).map(Segment::of_raw);
         }
-        self.find(&Name::new(name)?, 0, How::Open).map(Segment::of_late)
+        self.find(&self.usual_name(name)?, 0, How::Open, &[]).map(Segment::of_late)
     }
 
     /// Opens the segment, or makes it when there is none.
@@ -141,7 +163,18 @@ impl SegmentOptions {
         Ok(name)
     }
 
-    fn find(&self, name: &Name, len: usize, how: How) -> Result<Late, OpenError> {
+    /// The name of one that is not raw; whether it exists or not, what only a raw one can be is told.
+    fn usual_name(&self, name: &str) -> Result<Name, OpenError> {
+        let name = Name::new(name)?;
+        if !self.reserve {
+            let cause = "only a raw segment can do without its memory being reserved";
+            let subject = Subject { kind: Kind::Bytes, name };
+            return Err(Fault::new(FaultKind::InvalidOption, subject, cause).into());
+        }
+        Ok(name)
+    }
+
+    fn find(&self, name: &Name, len: usize, how: How, data: &[u8]) -> Result<Late, OpenError> {
         let spec = Spec {
             kind: Kind::Bytes,
             kind_len: size_of::<BytesLine>(),
@@ -154,7 +187,10 @@ impl SegmentOptions {
         let bury = Endpoint::bury_plain;
         let wanted = Wanted { name, how, spec: &spec, bury, lay_out: |_| () };
         match how {
-            How::Create => wanted.create_late(|_| Ok(())),
+            How::Create => wanted.create_late(|region| {
+                region.bytes().write(0, data); // they fit
+                Ok(())
+            }),
             _ => wanted.open_late(),
         }
     }

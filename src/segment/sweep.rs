@@ -5,7 +5,7 @@ use crate::layout::Kind;
 use crate::name::Name;
 use crate::notify::lifetime;
 use crate::region::Region;
-use crate::region::raw::RawFile;
+use crate::region::raw::{self, RawFile};
 use crate::segment::list;
 use crate::sync::Ordering;
 use crate::sys::door::{self, DoorDir};
@@ -69,7 +69,8 @@ pub fn remove_kind(name: &str, kind: Kind) -> Result<(), OpenError> {
 }
 
 /// As [`remove`], but only while the name leads to the file of that
-/// [`file_id`](crate::Segment::file_id), and not to one that somebody made since.
+/// [`file_id`](crate::Segment::file_id), and not to one that somebody made since. The number of an
+/// inode is never given again by tmpfs, which `/dev/shm` is as a rule; by other file systems it may be.
 ///
 /// # Errors
 ///
@@ -85,17 +86,35 @@ pub(crate) struct Only {
     pub(crate) file: Option<(u64, u64)>,
 }
 
+impl Only {
+    fn check(&self, name: &Name, id: FileId) -> Result<(), OpenError> {
+        if self.file.is_none_or(|(dev, ino)| FileId { dev, ino } == id) {
+            return Ok(());
+        }
+        let cause = "the name leads to another file by now";
+        let fault = Fault::new(FaultKind::Os, format!("name {name}"), cause);
+        Err(OpenError::NotFound(fault.with_errno(errno::ENOENT)))
+    }
+}
+
 /// Removes what the name leads to, if it is that.
 pub(crate) fn remove_only(name: &str, only: &Only) -> Result<(), OpenError> {
     let name = Name::raw(name)?;
     for _ in 0..RETRIES {
-        let file = RawFile::open(&name)?;
-        if only.file.is_some_and(|(dev, ino)| FileId { dev, ino } != file.info.id) {
-            let cause = "the name leads to another file by now";
-            let fault = Fault::new(FaultKind::Os, format!("name {name}"), cause);
-            return Err(OpenError::NotFound(fault.with_errno(errno::ENOENT)));
-        }
-        if remove_this(file, only.kind)? {
+        let removed = match RawFile::open(&name) {
+            Ok(file) => {
+                only.check(&name, file.info.id)?;
+                remove_this(file, only.kind)?
+            }
+            // A mode that keeps its own user out: it can be told by nothing but its owner.
+            Err(err) if only.kind.is_none() && err.fault().errno() == Some(errno::EACCES) => {
+                let Some(id) = raw::own_file(&name) else { return Err(err) };
+                only.check(&name, id)?;
+                raw::unlink_file(&name, id)?
+            }
+            Err(err) => return Err(err),
+        };
+        if removed {
             return Ok(());
         }
     }
@@ -109,14 +128,23 @@ fn remove_this(file: RawFile, wanted: Option<Kind>) -> Result<bool, OpenError> {
     if file.has_magic() || wanted.is_some() {
         match file.region(wanted) {
             Ok(region) => return Ok(lifetime::remove(&region)?),
-            Err(err) if wanted.is_some() || err.fault().kind() == FaultKind::TooManyFiles => {
-                return Err(err);
-            }
+            Err(err) if err.fault().kind() == FaultKind::TooManyFiles => return Err(err),
+            Err(err) if wanted.is_some() => return Err(untold(err)),
             Err(_) => {}
         }
     }
     // Whatever is wrong with it, it has to be removable; nobody can be rung.
     Ok(file.unlink()?)
+}
+
+/// What is damaged has no kind that could be told.
+fn untold(err: OpenError) -> OpenError {
+    let fault = err.fault();
+    if fault.kind() != FaultKind::Damaged {
+        return err;
+    }
+    let cause = format!("its kind cannot be told: {}", fault.cause());
+    Fault::new(FaultKind::Mismatch, fault.object(), cause).into()
 }
 
 /// What a sweep did.

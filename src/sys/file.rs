@@ -120,6 +120,7 @@ pub(crate) fn give_back(fd: &Fd, offset: u64, len: u64) {
 #[derive(Debug)]
 pub(crate) struct Unborn {
     fd: Arc<Fd>,
+    id: FileId,
     /// Set where the system has no anonymous files.
     temp: Option<PathBuf>,
 }
@@ -127,33 +128,50 @@ pub(crate) struct Unborn {
 impl Unborn {
     /// Makes an anonymous file of `len` bytes, all of them reserved, with exactly `mode`.
     pub(crate) fn new(len: u64, mode: u32) -> io::Result<Unborn> {
-        Self::filled(mode, |fd| reserve(fd, 0, len))
+        let unborn = Self::empty(mode)?;
+        reserve(&unborn.fd, 0, len)?;
+        Ok(unborn)
     }
 
-    /// The same without memory, which comes when it is written. It must be there now.
-    pub(crate) fn unreserved(len: u64, mode: u32) -> io::Result<Unborn> {
-        Self::filled(mode, |fd| {
-            let room = rustix::fs::fstatvfs(fd)?;
-            // A file system without a limit says that it has no blocks at all.
-            if room.f_blocks > 0 && len.div_ceil(room.f_frsize.max(1)) > room.f_bavail {
-                return Err(Errno::NOSPC.into());
+    /// The same with `data` in front, of at most `len` bytes. What is not `reserved` has no memory until
+    /// it is written; there must be room for it now.
+    pub(crate) fn with(len: u64, mode: u32, reserved: bool, data: &[u8]) -> io::Result<Unborn> {
+        let unborn = Self::empty(mode)?;
+        let fd = &unborn.fd;
+        // A write reserves as well: what covers all of it needs nothing else.
+        if (data.len() as u64) < len {
+            if reserved {
+                reserve(fd, 0, len)?;
+            } else {
+                let room = rustix::fs::fstatvfs(fd)?;
+                // A file system without a limit says that it has no blocks at all.
+                if room.f_blocks > 0 && len.div_ceil(room.f_frsize.max(1)) > room.f_bavail {
+                    return Err(Errno::NOSPC.into());
+                }
+                rustix::fs::ftruncate(fd, len)?;
             }
-            Ok(rustix::fs::ftruncate(fd, len)?)
-        })
+        }
+        write_at(fd, 0, data)?;
+        Ok(unborn)
     }
 
-    fn filled(mode: u32, fill: impl FnOnce(&Fd) -> io::Result<()>) -> io::Result<Unborn> {
-        let unborn = match Fd::open(|| make::nameless(SHM_DIR)) {
-            Ok(fd) => Unborn { fd: Arc::new(fd), temp: None },
+    fn empty(mode: u32) -> io::Result<Unborn> {
+        #[allow(clippy::unnecessary_cast, reason = "the widths differ between systems")]
+        let bits = Mode::from_raw_mode(mode as RawMode);
+        let (fd, temp) = match Fd::open(|| make::nameless(SHM_DIR, bits)) {
+            Ok(fd) => (fd, None),
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
                 let (fd, path) = Self::temporary()?;
-                Unborn { fd: Arc::new(fd), temp: Some(path) }
+                (fd, Some(path))
             }
             Err(err) => return Err(err.into()),
         };
-        fill(&unborn.fd)?;
-        #[allow(clippy::unnecessary_cast, reason = "the widths differ between systems")]
-        rustix::fs::fchmod(&*unborn.fd, Mode::from_raw_mode(mode as RawMode))?;
+        let mut unborn = Unborn { fd: Arc::new(fd), id: FileId { dev: 0, ino: 0 }, temp };
+        let made = info(&unborn.fd)?;
+        unborn.id = made.id;
+        if made.mode != mode {
+            rustix::fs::fchmod(&*unborn.fd, bits)?; // the umask took bits away
+        }
         Ok(unborn)
     }
 
@@ -177,6 +195,10 @@ impl Unborn {
 
     pub(crate) fn fd(&self) -> &Arc<Fd> {
         &self.fd
+    }
+
+    pub(crate) fn id(&self) -> FileId {
+        self.id
     }
 
     /// Gives the file its name, unless the name is taken (`AlreadyExists`). From here on everybody
@@ -203,6 +225,11 @@ impl Drop for Unborn {
 pub(crate) fn open(path: &Path) -> io::Result<Fd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     Ok(Fd::open(|| rustix::fs::open(path, flags, Mode::empty()))?)
+}
+
+/// The largest file that this process may write (`ulimit -f`).
+pub(crate) fn size_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current
 }
 
 /// Removes a name.
@@ -248,9 +275,17 @@ impl InodeLock {
     }
 }
 
-/// Locks the inode through this very description, until it is closed. Only for one that nobody else in
-/// this process has: it would not keep them out.
-pub(crate) fn lock_whole(fd: &Fd) -> io::Result<()> {
+/// Locks the inode through this very description, until it is closed, unless somebody else holds the
+/// lock. Only for one that nobody else in this process has: it would not keep them out.
+pub(crate) fn try_lock_whole(fd: &Fd) -> io::Result<bool> {
+    match rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(err) => Err(err.into()),
+    }
+}
+
+fn lock_whole(fd: &Fd) -> io::Result<()> {
     loop {
         match rustix::fs::flock(fd, FlockOperation::LockExclusive) {
             Err(Errno::INTR) => {}

@@ -51,11 +51,11 @@ pub(super) fn pipe() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
 }
 
-/// A file without a name in `dir`, for this user alone. `OPNOTSUPP`, `ISDIR`, `INVAL`: the system has
-/// no such files there.
-pub(super) fn nameless(dir: &str) -> rustix::io::Result<OwnedFd> {
+/// A file without a name in `dir`, with the bits of `mode` that the umask leaves. `OPNOTSUPP`, `ISDIR`,
+/// `INVAL`: the system has no such files there.
+pub(super) fn nameless(dir: &str, mode: Mode) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
-    rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR)
+    rustix::fs::open(dir, flags, mode)
 }
 
 /// Gives the memory of a part of a file back (fallocate(2), FALLOC_FL_PUNCH_HOLE).

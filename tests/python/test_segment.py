@@ -164,6 +164,24 @@ def test_a_name_is_removed_only_where_it_is_what_was_meant(name: str) -> None:
         ringspan.remove(name, kind="segment")
 
 
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_segment_begins_with_data(name: str, raw: bool) -> None:
+    for data in (
+        b"hello",
+        bytearray(b"hello"),
+        memoryview(b"-hello-")[1:6],
+        np.frombuffer(b"hello", "u1"),
+    ):
+        for size in (5, 10, 1 << 20):
+            seg = ringspan.Segment.create(name, size, raw=raw, data=data)
+            assert seg.read_at() == b"hello".ljust(size, b"\0")
+            seg.remove()
+    for wrong, error in ((b"too long", ringspan.InvalidOption), ("text", TypeError)):
+        with pytest.raises(error):
+            ringspan.Segment.create(name, 5, raw=raw, data=wrong)  # type: ignore[arg-type]
+    assert not Path("/dev/shm", name[1:]).exists()
+
+
 def test_memory_that_is_not_reserved(name: str) -> None:
     file = Path("/dev/shm", name[1:])
     for make in (ringspan.Segment.create, ringspan.Segment.open_or_create):

@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar
 
@@ -70,7 +71,9 @@ class Alone(Compat):
     def measured(self, seconds: float) -> Figures:
         try:
             work: Work = getattr(self, self.what.replace("-", "_"))()
-            # Not before: what the standard library starts beside is no part of this process.
+            # What the standard library starts beside, at its first block, is no part of this
+            # process: it must neither be pinned with it nor start under the clock.
+            resource_tracker.ensure_running()
             os.sched_setaffinity(0, {CPUS[0]})
             faulthandler.dump_traceback_later(60 + 20 * seconds, exit=True)
             return timed(work, seconds)

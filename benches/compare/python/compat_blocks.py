@@ -1,7 +1,11 @@
 """The standard library's blocks, memory_interface and shared_memory, each in one process."""
 
 import contextlib
+import functools
 import importlib
+import inspect
+from collections.abc import Callable
+from multiprocessing import resource_tracker
 from typing import Any, ClassVar
 
 from compat import Alone, Work, messages, numbers, texts, there_and_back
@@ -15,6 +19,7 @@ class Blocks(Alone):
     compat: ClassVar[tuple[tuple[str, int, str], ...]] = (
         ("multiprocessing-create", 4 << 10, "one"),
         ("multiprocessing-create", 1 << 20, "one"),
+        ("multiprocessing-create-untracked", 4 << 10, "one"),
         ("multiprocessing-attach", 4 << 10, "one"),
         ("multiprocessing-buf-write", 4 << 10, "one"),
         ("multiprocessing-buf-read", 4 << 10, "one"),
@@ -35,7 +40,20 @@ class Blocks(Alone):
         return made
 
     def create(self) -> Work:
-        new, name, size = self.old().SharedMemory, self.at("new")[1:], self.size
+        return self.creation(self.old().SharedMemory)
+
+    def create_untracked(self) -> Work:
+        new = self.old().SharedMemory
+        if "track" in inspect.signature(new).parameters:
+            return self.creation(functools.partial(new, track=False))
+        # The standard class before 3.13: what its programs do who want no tracker.
+        for verb in ("register", "unregister"):
+            setattr(resource_tracker, verb, lambda name, kind: None)  # noqa: ARG005
+        return self.creation(new)
+
+    def creation(self, new: Callable[..., Any]) -> Work:
+        """Blocks made and unlinked."""
+        name, size = self.at("new")[1:], self.size
 
         def run(n: int) -> Any:
             for _ in range(n):

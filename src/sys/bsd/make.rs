@@ -3,6 +3,7 @@
 //! another thread can, and its program inherits the descriptor then.
 
 use rustix::event::PollFlags;
+use rustix::fs::Mode;
 use rustix::io::{Errno, FdFlags};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 use std::os::fd::{AsFd, OwnedFd};
@@ -67,7 +68,7 @@ pub(super) fn pipe() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// There is none; files are born with a temporary name.
-pub(super) fn nameless(_dir: &str) -> rustix::io::Result<OwnedFd> {
+pub(super) fn nameless(_dir: &str, _mode: Mode) -> rustix::io::Result<OwnedFd> {
     Err(Errno::OPNOTSUPP)
 }
 

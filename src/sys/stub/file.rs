@@ -70,11 +70,15 @@ impl Unborn {
         Err(unsupported("creating shared memory (CreateFileMapping)"))
     }
 
-    pub(crate) fn unreserved(_len: u64, _mode: u32) -> io::Result<Unborn> {
+    pub(crate) fn with(_len: u64, _mode: u32, _reserved: bool, _: &[u8]) -> io::Result<Unborn> {
         Err(unsupported("creating shared memory (CreateFileMapping)"))
     }
 
     pub(crate) fn fd(&self) -> &Arc<Fd> {
+        match self.never {}
+    }
+
+    pub(crate) fn id(&self) -> FileId {
         match self.never {}
     }
 
@@ -107,7 +111,11 @@ impl InodeLock {
     }
 }
 
-pub(crate) fn lock_whole(_fd: &Fd) -> io::Result<()> {
+pub(crate) fn size_limit() -> Option<u64> {
+    None
+}
+
+pub(crate) fn try_lock_whole(_fd: &Fd) -> io::Result<bool> {
     Err(unsupported("LockFileEx"))
 }
 

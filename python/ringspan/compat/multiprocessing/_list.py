@@ -21,7 +21,7 @@ from itertools import pairwise
 from typing import Any, Generic, SupportsIndex, TypeVar
 
 from ringspan._exceptions import Damaged, TooLarge
-from ringspan.compat.multiprocessing._memory import SharedMemory, reserved
+from ringspan.compat.multiprocessing._memory import SharedMemory, filled
 
 _T = TypeVar("_T", int, float, bool, str, bytes, None)
 
@@ -71,11 +71,7 @@ class ShareableList(Generic[_T]):
 
     def __init__(self, sequence: Iterable[_T] | None = None, *, name: str | None = None) -> None:
         if name is None or sequence is not None:
-            content = _content(list(sequence or ()))
-            self.shm = reserved(name, len(content))
-            # The number of items last: who attaches meanwhile is told, instead of seeing none.
-            self.shm.buf[8 : len(content)] = content[8:]
-            self.shm.buf[:8] = content[:8]
+            self.shm = filled(name, _content(list(sequence or ())))
         else:
             self.shm = SharedMemory(name)
         try:
@@ -92,7 +88,7 @@ class ShareableList(Generic[_T]):
         (count,) = _WORD.unpack_from(memory, 0)
         if not 0 <= count <= (room - 16) // 17:
             raise self._damaged(f"{count} items are not in {room} bytes")
-        if count == 0 and room > 16 and room % 4096:
+        if count == 0 and room > 16:
             raise self._damaged("its creator has not filled it in yet")
         offsets = struct.unpack_from(f"{count + 1}q", memory, 8)
         most = room - 16 - 17 * count
@@ -158,6 +154,8 @@ class ShareableList(Generic[_T]):
         if encoded is not None:
             if len(encoded) > room:
                 raise ValueError("bytes/str item exceeds available storage")
+            if room > 9_999_999:
+                raise self._damaged(f"item {index} has a room of {room} bytes, which none can have")
             form = _text_format(room)
             # Not the bytes of the item before, behind these.
             encoded = encoded.ljust(room, b"\0")

@@ -12,8 +12,13 @@ from multiprocessing import parent_process, util
 from types import TracebackType
 from typing import Any, Self
 
-from ringspan._exceptions import AlreadyExists, InvalidName, Mismatch, RingspanError
-from ringspan._ringspan import Segment, remove
+from ringspan._exceptions import (
+    AlreadyExists,
+    InvalidName,
+    Mismatch,
+    RingspanError,
+)
+from ringspan._ringspan import Segment, _unlink_any, _unlink_file
 
 _PREFIX = "psm_"
 
@@ -26,10 +31,16 @@ class _NoBlockError(Mismatch, ValueError):
     """A file without bytes; the standard class raises a ValueError for it."""
 
 
+class _NoFileError(Mismatch, OSError):
+    """A link, a pipe, ...; the standard class raises an OSError for it."""
+
+
 # ---- what goes with the process that made it -----------------------------------------------------
 
 #: Blocks that this process made with `track` and nobody here unlinked: device and inode by name.
 _made: dict[str, tuple[int, int]] = {}
+#: Names of those that the end of the process has removed: what the program does then is too late.
+_ended: set[str] = set()
 
 
 def _remove_what_was_made() -> None:
@@ -37,13 +48,23 @@ def _remove_what_was_made() -> None:
     while _made:
         file, inode = _made.popitem()
         with contextlib.suppress(RingspanError):
-            remove(file, missing_ok=True, file_id=inode)
+            if _unlink_file(file, inode):
+                _ended.add(file)
 
 
-# At the end of the process, after its children were waited for: they may still attach.
-util.Finalize(None, _remove_what_was_made, exitpriority=-1000)
-# A forked child made nothing of that.
-os.register_at_fork(after_in_child=_made.clear)
+def _at_the_end() -> None:
+    # After its children were waited for: they may still attach.
+    util.Finalize(None, _remove_what_was_made, exitpriority=-1000)
+
+
+def _forked() -> None:
+    # The child made nothing of that; what it makes goes with it.
+    _made.clear()
+    _at_the_end()
+
+
+_at_the_end()
+os.register_at_fork(after_in_child=_forked)
 
 
 # ---- the class -----------------------------------------------------------------------------------
@@ -87,16 +108,30 @@ class SharedMemory:
             size = operator.index(size)
             if size > sys.maxsize:
                 raise OverflowError(f"'size' of {size} is more than any block can have")
-            self._make(name, size, track, reserve=False)
+            self._make(name, size, track)
         else:
             assert name is not None
             self._name = "/" + name
-            self._take(_native(Segment.open, self._name, raw=True))
+            try:
+                self._take(Segment.open(_file(self._name), raw=True))
+            except (InvalidName, OSError) as err:
+                raise _of_shm(err, self._name) from None
 
-    def _make(self, name: str | None, size: int, track: bool, reserve: bool) -> None:
-        self._name, segment = _create(name, size, reserve)
+    def _make(
+        self, name: str | None, size: int, track: bool = True, data: bytes | None = None
+    ) -> None:
+        while True:
+            self._name = "/" + (_PREFIX + secrets.token_hex(4) if name is None else name)
+            file = _file(self._name)
+            try:
+                segment = Segment.create(file, size, raw=True, reserve=False, data=data)
+                break
+            except (InvalidName, OSError) as err:
+                if name is not None or not isinstance(err, AlreadyExists):
+                    raise _of_shm(err, self._name) from None
         if track and parent_process() is None:
-            _made[_file(self._name)] = segment.file_id
+            _made[file] = segment.file_id
+        _ended.discard(file)
         self._take(segment)
 
     def _take(self, segment: Segment) -> None:
@@ -144,10 +179,16 @@ class SharedMemory:
     def unlink(self) -> None:
         """Deletes the name; the bytes go when the last process has closed them.
 
-        Raises FileNotFoundError if it is gone already.
+        Raises FileNotFoundError if it is gone already, unless that was the end of this process.
         """
-        _native(remove, self._name)
-        _made.pop(_file(self._name), None)
+        file = _file(self._name)
+        try:
+            _unlink_any(file)
+        except (InvalidName, OSError) as err:
+            if not isinstance(err, FileNotFoundError) or file not in _ended:
+                raise _of_shm(err, self._name) from None
+            _ended.remove(file)
+        _made.pop(file, None)
 
     def __enter__(self) -> Self:
         return self
@@ -173,21 +214,11 @@ class SharedMemory:
         return f"{self.__class__.__name__}({self.name!r}, size={self.size})"
 
 
-def reserved(name: str | None, size: int) -> SharedMemory:
-    """A new block whose memory is all there, for who writes all of it at once."""
+def filled(name: str | None, data: bytes) -> SharedMemory:
+    """A new block with these bytes, which are there before its name is."""
     made = SharedMemory.__new__(SharedMemory)
-    made._make(name, size, track=True, reserve=True)
+    made._make(name, len(data), data=data)
     return made
-
-
-def _create(name: str | None, size: int, reserve: bool) -> tuple[str, Segment]:
-    while True:
-        slashed = "/" + (_PREFIX + secrets.token_hex(4) if name is None else name)
-        try:
-            return slashed, _native(Segment.create, slashed, size, raw=True, reserve=reserve)
-        except AlreadyExists:
-            if name is not None:
-                raise
 
 
 def _file(name: str) -> str:
@@ -195,22 +226,15 @@ def _file(name: str) -> str:
     return name.lstrip("/")
 
 
-def _native(verb: Any, name: str, *args: Any, **options: Any) -> Any:
-    """Calls a verb of ringspan; its errors tell all that those of `shm_open` would."""
-    try:
-        return verb("/" + _file(name), *args, **options)
-    except InvalidName as err:
+def _of_shm(err: InvalidName | OSError, name: str) -> InvalidName | OSError:
+    """An error of ringspan as one of `shm_open`, which tells all that those do."""
+    if isinstance(err, InvalidName):
         if "\0" in name:
-            raise
-        too_long = len(os.fsencode(_file(name))) > 250
-        number = errno.ENAMETOOLONG if too_long else errno.EINVAL
-        raise _told(_UnusableNameError(str(err), number), name) from None
-    except Mismatch as err:
-        raise _told(_NoBlockError(str(err), err.errno), name) from None
-    except OSError as err:
-        raise _told(err, name) from None
-
-
-def _told(err: OSError, name: str) -> OSError:
+            return err
+        number = errno.ENAMETOOLONG if len(os.fsencode(_file(name))) > 250 else errno.EINVAL
+        err = _UnusableNameError(str(err), number)
+    elif isinstance(err, Mismatch):
+        err = (_NoBlockError if err.errno is None else _NoFileError)(str(err), err.errno)
+    assert isinstance(err, OSError)
     err.strerror, err.filename = str(err), name
     return err
