@@ -12,7 +12,6 @@ which calls `.producer()` or `.consumer()`.
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from ringspan import _leaving as _leaving
 from ringspan._background import Server, serve_in_background
 from ringspan._calls import blocking_call, blocking_connect, call, connect
 from ringspan._exceptions import (

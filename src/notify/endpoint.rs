@@ -202,11 +202,11 @@ impl Endpoint {
         !self.region.is_removed()
     }
 
-    /// The opposite. False: it was removed, and the bytes may be gone.
+    /// The opposite. False: it was removed, and the bytes may be gone, or its name leads elsewhere.
     #[cfg(feature = "python")]
     pub(crate) fn rouse(&mut self) -> bool {
         slots::rouse(self.slot());
-        !self.region.is_nameless()
+        !self.region.is_removed() && self.region.has_its_name()
     }
 
     /// Somebody waits here.

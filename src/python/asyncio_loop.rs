@@ -12,6 +12,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyString, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::python::asyncio::Face;
+use crate::python::once;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use crate::sys::fd::Fd;
 
@@ -109,7 +110,7 @@ static RUNNING_LOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// The loop that runs in this thread; an error that says what is missing.
 pub(super) fn running_loop<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    let get = RUNNING_LOOP.get_or_try_init(py, || {
+    let get = once::get_or_make(&RUNNING_LOOP, py, || {
         py.import("asyncio.events")?.getattr("_get_running_loop").map(Bound::unbind)
     })?;
     let event_loop = get.bind(py).call0()?;
@@ -140,7 +141,7 @@ pub(super) fn loop_runs(py: Python<'_>) -> PyResult<bool> {
     {
         return Ok(false);
     }
-    let get = RUNNING_LOOP.get_or_try_init(py, || {
+    let get = once::get_or_make(&RUNNING_LOOP, py, || {
         py.import("asyncio.events")?.getattr("_get_running_loop").map(Bound::unbind)
     })?;
     Ok(!get.bind(py).call0()?.is_none())

@@ -36,6 +36,7 @@ use pyo3_ffi as ffi;
 
 use crate::python::asyncio::{Admit, Face, Step, Ticket};
 use crate::python::awaitable_slots::make_type;
+use crate::python::once;
 
 /// One verb that may have to wait, with its arguments: `pop`, `push`, `reserve`, `changed`, ...
 ///
@@ -308,7 +309,8 @@ static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 /// Makes the awaitable of one call of a verb. Nothing happens before it is awaited.
 pub(crate) fn awaitable(py: Python<'_>, op: Box<dyn Operation>) -> PyResult<Py<PyAny>> {
-    let class: *mut ffi::PyTypeObject = TYPE.get_or_try_init(py, || make_type(py))?.as_ptr().cast();
+    let class: *mut ffi::PyTypeObject =
+        once::get_or_make(&TYPE, py, || make_type(py))?.as_ptr().cast();
     let spare = SPARE.take();
     let raw = if spare.is_null() {
         // SAFETY: a ready heap type of ours; the interpreter is attached.
@@ -369,7 +371,7 @@ impl Spare {
 /// Makes the type, so that a problem shows when the module is imported.
 pub(crate) fn register_awaitable(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
-    let class = TYPE.get_or_try_init(py, || make_type(py))?;
+    let class = once::get_or_make(&TYPE, py, || make_type(py))?;
     module.add("Awaitable", class.clone_ref(py))
 }
 

@@ -18,6 +18,7 @@ use pyo3_ffi as ffi;
 
 use crate::python::asyncio::Step;
 use crate::python::awaitable::{Await, Object, SPARE, State, body, panic_error};
+use crate::python::once;
 
 /// Runs the body of a slot: attached, no panic gets out, an error becomes the current exception.
 fn slot<R: Copy>(failed: R, body: impl FnOnce(Python<'_>) -> PyResult<R>) -> R {
@@ -54,7 +55,7 @@ fn slot<R: Copy>(failed: R, body: impl FnOnce(Python<'_>) -> PyResult<R>) -> R {
 fn release_dropped(py: Python<'_>) {
     static NOTHING: PyOnceLock<Py<PyCFunction>> = PyOnceLock::new();
     let make = || PyCFunction::new_closure(py, None, None, |_, _| ()).map(Bound::unbind);
-    let Ok(nothing) = NOTHING.get_or_try_init(py, make) else { return };
+    let Ok(nothing) = once::get_or_make(&NOTHING, py, make) else { return };
     let mut pending = [ptr::null_mut(); 3];
     let [class, value, traceback] = &mut pending;
     // What the slot raised stays.

@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 
 use super::convert_buffer::{ByteBuffer, fill};
 use super::convert_write::{Walk, codec_error};
+use super::once;
 use crate::codec::{ArrayMeta, Descr, Field, ext, write as w};
 
 /// What we need of numpy.
@@ -45,7 +46,7 @@ impl Numpy {
     }
 
     fn import(py: Python<'_>) -> PyResult<&'static Numpy> {
-        NUMPY.get_or_try_init(py, || {
+        once::get_or_make(&NUMPY, py, || {
             let module = py.import("numpy").map_err(|err| {
                 let text = "the value holds a numpy array, and numpy cannot be imported: \
                             pip install numpy";

@@ -5,6 +5,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
 
 use crate::codec::ext;
+use crate::python::once;
 
 /// How a type that is not one of the plain ones is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +64,7 @@ static TYPES: PyOnceLock<Types> = PyOnceLock::new();
 
 impl Types {
     pub(super) fn get(py: Python<'_>) -> PyResult<&'static Types> {
-        TYPES.get_or_try_init(py, || Types::load(py))
+        once::get_or_make(&TYPES, py, || Types::load(py))
     }
 
     fn load(py: Python<'_>) -> PyResult<Types> {

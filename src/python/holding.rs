@@ -12,6 +12,7 @@ use pyo3::types::PyWeakrefReference;
 use std::collections::HashMap;
 
 use super::asyncio_loop::{loop_runs, thread_key};
+use super::once;
 use crate::sync::{Mutex, lock};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,7 +42,7 @@ impl Who {
         if !loop_runs(py)? {
             return Ok(Who::this_thread());
         }
-        let current = CURRENT_TASK.get_or_try_init(py, || {
+        let current = once::get_or_make(&CURRENT_TASK, py, || {
             py.import("asyncio")?.getattr(intern!(py, "current_task")).map(Bound::unbind)
         })?;
         let task = current.bind(py).call0()?;

@@ -32,6 +32,7 @@
 //! | `view`, `view_items` | View over any buffer; tags, schemas and values |
 //! | `awaitable*`, `asyncio*` | what the verbs return, and how it waits |
 //! | `convert*` | objects to records and back |
+//! | `once` | what is looked up once in a process |
 //! | `opening` | finding and removing without holding up other threads |
 //! | `errors`, `seconds`, `deadline` | exceptions, time-outs |
 //! | `signals`, `sleepers` | what ends a blocking verb: Ctrl-C, a `close`, the end of the process |
@@ -63,6 +64,7 @@ mod holding;
 mod lent;
 mod locking;
 mod loop_faces;
+mod once;
 mod opening;
 mod packed;
 mod packed_block;
@@ -150,7 +152,7 @@ fn ringspan_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     rwlock::register(m)?;
     block::register(m)?;
     seconds::register(m)?;
-    sleepers::register(m)?;
+    signals::register(m)?;
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     let public = m.index()?.into_iter().filter(|name| {
         let private = name.extract::<&str>().is_ok_and(|name| name.starts_with('_'));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::asyncio_loop::running_loop;
+use super::once;
 use super::rpc_channel::{Channel, Hearer};
 use super::rpc_codec::{call_error, write_args};
 use super::rpc_future::{Pending, PyCall};
@@ -156,7 +157,7 @@ static HELPERS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// `ringspan._calls`.
 fn helpers(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    let module = HELPERS.get_or_try_init(py, || {
+    let module = once::get_or_make(&HELPERS, py, || {
         py.import("ringspan._calls").map(|module| module.into_any().unbind())
     });
     Ok(module?.bind(py))

@@ -16,6 +16,7 @@ use super::convert_buffer::ByteBuffer;
 use super::convert_read::{self as read, Place};
 use super::convert_write::{Walk, codec_error};
 use super::errors;
+use super::once;
 use crate::codec::write as w;
 use crate::codec::{Head, Reader};
 use crate::rpc::client;
@@ -160,7 +161,7 @@ pub(crate) fn call_error(py: Python<'_>, error: &CallError) -> PyErr {
 
 /// What the handler raised, as near as can be: see `_remote.py`.
 fn remote(py: Python<'_>, object: &str, error: &RemoteError) -> PyErr {
-    let make = RAISE.get_or_try_init(py, || {
+    let make = once::get_or_make(&RAISE, py, || {
         py.import("ringspan._remote")?.getattr("remote_error").map(Bound::unbind)
     });
     let args = (object, &error.type_name, &error.message, &error.traceback);
@@ -178,7 +179,7 @@ pub(crate) fn describe(py: Python<'_>, err: &PyErr) -> RemoteError {
     let text = |value: PyResult<Bound<'_, PyAny>>| {
         value.and_then(|value| value.extract::<String>()).unwrap_or_default()
     };
-    let describe = DESCRIBE.get_or_try_init(py, || {
+    let describe = once::get_or_make(&DESCRIBE, py, || {
         py.import("ringspan._remote")?.getattr("describe").map(Bound::unbind)
     });
     // Its value, with the traceback in it: below 3.12 they come apart.

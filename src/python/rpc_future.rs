@@ -14,6 +14,7 @@ use pyo3::types::{PyCFunction, PyDict, PyTuple, PyType};
 use std::sync::Arc;
 
 use super::asyncio_loop::runs_here;
+use super::once;
 use super::rpc_channel::Channel;
 use super::rpc_stream::Items;
 use crate::sync::{Mutex, lock};
@@ -222,7 +223,7 @@ fn class<'py>(
     place: &'static PyOnceLock<Py<PyType>>,
     name: &str,
 ) -> PyResult<&'py Bound<'py, PyType>> {
-    let found = place.get_or_try_init(py, || {
+    let found = once::get_or_make(place, py, || {
         let class = py.import("asyncio.exceptions")?.getattr(name)?;
         Ok::<_, PyErr>(class.cast_into::<PyType>()?.unbind())
     })?;

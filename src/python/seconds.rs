@@ -1,6 +1,6 @@
 //! Time-outs: seconds, as Python says them.
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 use std::time::Duration;
@@ -25,12 +25,21 @@ fn number(given: &Bound<'_, PyAny>, what: &str) -> PyResult<Option<Duration>> {
     if given.is_none() {
         return Ok(None);
     }
-    let number = if given.is_instance_of::<PyBool>() { None } else { given.extract::<f64>().ok() };
-    let Some(number) = number else {
-        let class = given.get_type().name()?;
-        return Err(PyTypeError::new_err(format!(
-            "{what} must be a number of seconds or None, not {class}"
-        )));
+    let number = match given.extract::<f64>() {
+        _ if given.is_instance_of::<PyBool>() => return Err(no_number(given, what)),
+        Ok(number) => number,
+        Err(err) if err.is_instance_of::<PyTypeError>(given.py()) => {
+            return Err(no_number(given, what));
+        }
+        // An int that no float can be.
+        Err(err) if err.is_instance_of::<PyOverflowError>(given.py()) => {
+            if given.lt(0)? {
+                -1.0
+            } else {
+                f64::INFINITY
+            }
+        }
+        Err(err) => return Err(err),
     };
     if number.is_nan() || number < 0.0 {
         return Err(PyValueError::new_err(format!(
@@ -38,6 +47,16 @@ fn number(given: &Bound<'_, PyAny>, what: &str) -> PyResult<Option<Duration>> {
         )));
     }
     Ok((number < FOR_EVER).then(|| Duration::from_secs_f64(number)))
+}
+
+#[cold]
+fn no_number(given: &Bound<'_, PyAny>, what: &str) -> PyErr {
+    match given.get_type().name() {
+        Ok(class) => {
+            PyTypeError::new_err(format!("{what} must be a number of seconds or None, not {class}"))
+        }
+        Err(err) => err,
+    }
 }
 
 /// `_seconds(given, what="timeout")`: what every verb makes of a time-out, for verbs written in Python.

@@ -1,4 +1,4 @@
-//! How a blocking verb hears of Ctrl-C, of the `close` of its handle, and of the end of the process.
+//! How a blocking verb hears of Ctrl-C, and of the `close` of its handle.
 //!
 //! A signal ends the sleep of the main thread by EINTR only if it comes *while* the thread sleeps, and
 //! only if the kernel gives it to that thread. So for the time of the sleep Python's own signal
@@ -18,15 +18,18 @@ use std::sync::Arc;
 
 use super::asyncio_loop::loop_runs;
 use super::errors;
+use super::once;
 use super::sleepers::{self, Bell, Closes, Pipe};
 use crate::error::Fault;
 use crate::notify::shared::Blocked;
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::fd::{self, Fd};
 
 /// One for the process: there is one main thread.
 static PIPE: Mutex<Option<Arc<Pipe>>> = Mutex::new(None);
+/// Python's handler writes to us. Changed with the interpreter attached, so Relaxed.
+static LISTENING: AtomicBool = AtomicBool::new(false);
 /// From `_signal`, which every interpreter has loaded: importing `signal` would run Python code, in whose
 /// callbacks a KeyboardInterrupt is lost.
 static SET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -38,11 +41,6 @@ thread_local! {
 
 fn is_not_main() -> bool {
     NOT_MAIN.get() == fd::fork_count() + 1
-}
-
-/// An error once the process ends and this is not the main thread, which ends it.
-fn check_leaving() -> PyResult<()> {
-    if is_not_main() { sleepers::check_leaving() } else { Ok(()) }
 }
 
 /// What ends a sleep from outside is heard until [`Listening::end`].
@@ -63,14 +61,14 @@ impl Listening {
     /// run, and before anything is looked at.
     pub(crate) fn answer(&self, py: Python<'_>) -> PyResult<()> {
         self.bell.iter().for_each(Bell::silence);
-        py.check_signals()?;
-        check_leaving()
+        py.check_signals()
     }
 
     /// Gives the handler's place back.
     pub(crate) fn end(self, py: Python<'_>) {
         self.number.into_iter().for_each(sleepers::leave);
         if let Some(bell @ Bell::Signals(_)) = self.bell {
+            LISTENING.store(false, Ordering::Relaxed); // Relaxed: see there
             // Fails only if this were not the main thread.
             let _ = set(py, -1);
             bell.silence();
@@ -83,16 +81,12 @@ impl Listening {
 ///
 /// # Errors
 ///
-/// What Python's handlers raise for a signal that came before we listened; the process ends.
+/// What Python's handlers raise for a signal that came before we listened.
 pub(crate) fn listen(py: Python<'_>, owner: &(impl Closes + ?Sized)) -> PyResult<Listening> {
-    let (bell, thread) = match signal_bell(py)? {
-        Some(bell) => (Some(bell), 0),
-        None => sleepers::own_bell(py).map_or((None, 0), |(bell, thread)| (Some(bell), thread)),
-    };
-    let thread = is_not_main().then_some(thread);
-    let number = bell.as_ref().map(|bell| sleepers::enter(owner, bell, thread));
+    let bell = signal_bell(py)?.or_else(sleepers::own_bell);
+    let number = bell.as_ref().map(|bell| sleepers::enter(owner, bell));
     let listening = Listening { bell, number };
-    match py.check_signals().and_then(|()| check_leaving()) {
+    match py.check_signals() {
         Ok(()) => Ok(listening),
         Err(raised) => {
             listening.end(py);
@@ -109,7 +103,10 @@ fn signal_bell(py: Python<'_>) -> PyResult<Option<Bell>> {
     }
     let Some(pipe) = the_pipe() else { return Ok(None) };
     match set(py, pipe.bell.for_waker().as_raw_fd()) {
-        Ok(-1) => Ok(Some(Bell::Signals(pipe))),
+        Ok(-1) => {
+            LISTENING.store(true, Ordering::Relaxed); // Relaxed: see there
+            Ok(Some(Bell::Signals(pipe)))
+        }
         Ok(other) => {
             // Somebody listens already.
             let _ = set(py, other);
@@ -161,10 +158,29 @@ fn the_pipe() -> Option<Arc<Pipe>> {
 }
 
 fn set(py: Python<'_>, number: i32) -> PyResult<i32> {
-    let set = SET.get_or_try_init(py, || {
+    let set = once::get_or_make(&SET, py, || {
         py.import("_signal")?.getattr("set_wakeup_fd").map(Bound::unbind)
     })?;
     let options = PyDict::new(py);
     options.set_item(intern!(py, "warn_on_full_buffer"), false)?;
     set.bind(py).call((number,), Some(&options))?.extract()
+}
+
+/// In a child that came by fork while the main thread slept: the pipe is closed here, and its number is
+/// somebody else's soon, who would find the bytes of signals in his file.
+#[pyfunction]
+fn forget_wakeup_fd(py: Python<'_>) {
+    // Relaxed: see there.
+    if LISTENING.swap(false, Ordering::Relaxed) {
+        let _ = set(py, -1);
+    }
+}
+
+/// Has it called.
+pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = m.py();
+    let options = PyDict::new(py);
+    options.set_item("after_in_child", wrap_pyfunction!(forget_wakeup_fd, m)?)?;
+    let register = py.import("os")?.getattr_opt("register_at_fork")?;
+    register.map_or(Ok(()), |register| register.call((), Some(&options)).map(drop))
 }

@@ -1,15 +1,13 @@
-//! The threads that sleep in blocking verbs, and who ends that from outside: whoever closes the handle,
-//! and the end of the process.
+//! The threads that sleep in blocking verbs, and who ends that from outside: whoever closes the handle.
 //!
 //! The lock here is taken with the interpreter attached, for plain statements only.
 
-use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::task::Wake;
 
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::{Mutex, MutexGuard, lock};
 use crate::sys::alarm::Alarm;
 use crate::sys::doorbell::{self, Doorbell};
 use crate::sys::fd::{self, Fd};
@@ -56,6 +54,8 @@ impl Bell {
     /// Takes in every ring so far.
     pub(crate) fn silence(&self) {
         match self {
+            // In a forked child the number is closed, or somebody else's by now.
+            Bell::Signals(pipe) if pipe.forks != fd::fork_count() => {}
             Bell::Signals(pipe) => pipe.bell.drain(),
             Bell::Own(alarm) => alarm.silence(),
         }
@@ -63,6 +63,7 @@ impl Bell {
 
     fn ring(&self) {
         match self {
+            Bell::Signals(pipe) if pipe.forks != fd::fork_count() => {}
             // Full, it is readable all the same.
             Bell::Signals(pipe) => drop(doorbell::ring(pipe.bell.for_waker())),
             Bell::Own(alarm) => alarm.wake_by_ref(),
@@ -78,30 +79,21 @@ thread_local! {
 struct Own {
     forks: u64,
     alarm: Arc<Alarm>,
-    /// As Python numbers threads; 0 where that is not known.
-    thread: u64,
 }
 
-impl Own {
-    fn new(py: Python<'_>) -> Option<Own> {
-        let alarm = Arc::new(Alarm::new().ok()?);
-        let number = || py.import("_thread")?.getattr("get_native_id")?.call0()?.extract();
-        Some(Own { forks: fd::fork_count(), alarm, thread: number().unwrap_or(0) })
-    }
-}
-
-/// The alarm of this thread, and its native id. `None` where it cannot be had: then nobody ends its waits.
-pub(crate) fn own_bell(py: Python<'_>) -> Option<(Bell, u64)> {
+/// The alarm of this thread. `None` where it cannot be had: then nobody ends its waits.
+pub(crate) fn own_bell() -> Option<Bell> {
+    let forks = fd::fork_count();
     let found = OWN.with_borrow(|own| {
-        let own = own.as_ref().filter(|own| own.forks == fd::fork_count())?;
-        Some((Bell::Own(Arc::clone(&own.alarm)), own.thread))
+        let own = own.as_ref().filter(|own| own.forks == forks)?;
+        Some(Arc::clone(&own.alarm))
     });
-    found.or_else(|| {
-        let own = Own::new(py)?;
-        let bell = (Bell::Own(Arc::clone(&own.alarm)), own.thread);
-        OWN.set(Some(own));
-        Some(bell)
-    })
+    let alarm = found.or_else(|| {
+        let alarm = Arc::new(Alarm::new().ok()?);
+        OWN.set(Some(Own { forks, alarm: Arc::clone(&alarm) }));
+        Some(alarm)
+    })?;
+    Some(Bell::Own(alarm))
 }
 
 struct Sleeper {
@@ -109,8 +101,6 @@ struct Sleeper {
     /// The address of its handle, which lives as long as this.
     of: usize,
     bell: Bell,
-    /// Its native id, if it has to end before the process does. (The main thread ends it.)
-    thread: Option<u64>,
 }
 
 struct Sleepers {
@@ -120,8 +110,6 @@ struct Sleepers {
 }
 
 static SLEEPERS: Mutex<Sleepers> = Mutex::new(Sleepers { forks: 0, next: 0, all: Vec::new() });
-/// The fork count of the process that ends, plus 1.
-static LEAVING: AtomicU64 = AtomicU64::new(0);
 
 /// Those of this process.
 fn sleepers() -> MutexGuard<'static, Sleepers> {
@@ -139,11 +127,11 @@ fn key(owner: &(impl Closes + ?Sized)) -> usize {
 
 /// This thread is about to sleep in `owner`; the number by which it is forgotten. Whether that is still
 /// open has to be looked at after this.
-pub(crate) fn enter(owner: &(impl Closes + ?Sized), bell: &Bell, thread: Option<u64>) -> u64 {
+pub(crate) fn enter(owner: &(impl Closes + ?Sized), bell: &Bell) -> u64 {
     let mut sleepers = sleepers();
     sleepers.next += 1;
     let (number, of) = (sleepers.next, key(owner));
-    sleepers.all.push(Sleeper { number, of, bell: bell.clone(), thread });
+    sleepers.all.push(Sleeper { number, of, bell: bell.clone() });
     number
 }
 
@@ -159,29 +147,4 @@ pub(crate) fn leave(number: u64) {
 pub(crate) fn closed(owner: &(impl Closes + ?Sized)) {
     let of = key(owner);
     sleepers().all.iter().filter(|one| one.of == of).for_each(|one| one.bell.ring());
-}
-
-/// The process ends, and this thread, which is not the main one, has to end before it: as if the
-/// program had called `sys.exit` in it, which says nothing and runs what is to be run at the end.
-pub(crate) fn check_leaving() -> PyResult<()> {
-    // Relaxed, here and below: with the interpreter attached.
-    if LEAVING.load(Ordering::Relaxed) == fd::fork_count() + 1 {
-        return Err(PySystemExit::new_err(()));
-    }
-    Ok(())
-}
-
-/// `_leave()`: ends the waits of all threads but the main one, now and from now on; the native ids of
-/// those who sleep. What they hold of shared objects is given back as their frames end.
-#[pyfunction]
-#[pyo3(name = "_leave", signature = ())]
-pub(crate) fn leave_all() -> Vec<u64> {
-    LEAVING.store(fd::fork_count() + 1, Ordering::Relaxed);
-    let ring = |one: &Sleeper| one.thread.inspect(|_| one.bell.ring());
-    sleepers().all.iter().filter_map(ring).collect()
-}
-
-/// Adds the private function to the module.
-pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.add_function(wrap_pyfunction!(leave_all, m)?)
 }

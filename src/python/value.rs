@@ -363,6 +363,13 @@ impl PyValue {
         done.map_err(|fault| errors::fault(&fault))
     }
 
+    /// Takes the places back of those who are proven dead; knocks at everybody's door.
+    #[pyo3(name = "_bury_dead")]
+    fn bury_dead(&self, py: Python<'_>) -> PyResult<()> {
+        let inner = self.inner.open()?;
+        py.detach(|| inner.core.lock.bury_dead()).map_err(|fault| errors::fault(&fault))
+    }
+
     /// Whether its name was removed.
     #[getter]
     fn is_removed(&self) -> PyResult<bool> {

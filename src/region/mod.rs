@@ -129,6 +129,12 @@ impl Region {
         self.is_removed() || file::info(&self.file).is_ok_and(|info| info.links == 0)
     }
 
+    /// True while the name leads to this file, and not to another one or nowhere.
+    #[cfg(feature = "python")]
+    pub(crate) fn has_its_name(&self) -> bool {
+        file::info_at(&self.path).is_ok_and(|found| found.is_some_and(|info| info.id == self.id))
+    }
+
     /// A `fork` brought this mapping into this process.
     #[inline]
     pub(crate) fn is_inherited(&self) -> bool {

@@ -30,6 +30,9 @@ impl Alarm {
 
     /// Takes in every ring so far.
     pub(crate) fn silence(&self) {
+        if self.forks != fd::fork_count() {
+            return; // as in `wake_by_ref`
+        }
         let mut sink = [0; 512];
         loop {
             match rustix::io::read(self.fd(), &mut sink) {

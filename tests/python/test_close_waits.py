@@ -1,15 +1,12 @@
-"""What ends a blocking wait from outside: the `close` of the handle, the end of the program."""
+"""What ends a blocking wait from outside, and what does not: closes, the end, forks."""
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import ringspan
 
 Start = Callable[..., Any]
 
@@ -192,72 +189,64 @@ def test_a_close_does_not_end_a_wait_in_a_forked_child(name: str, child: Start) 
     forking.finish()
 
 
-# ---- the end of the program ----------------------------------------------------------------------
-
-ENDS = [*WAITS, ("Ring", "blocking_pop")]
-#: What is registered before ringspan is imported runs after what that has registered.
-REGISTER_FIRST = "import atexit\natexit.register(lambda: last())\n"
+# ---- the end of the program, and children --------------------------------------------------------
 
 
-def doors() -> set[str]:
-    return {path.name for path in Path(os.environ["RINGSPAN_DIR"]).iterdir()}
-
-
-@pytest.mark.parametrize(("kind", "verb"), ENDS)
-def test_a_daemon_thread_asleep_at_the_end_leaves_no_door(
-    name: str, kind: str, verb: str, child: Start
-) -> None:
-    before = doors()
+def test_a_daemon_thread_works_until_the_end(name: str, run_python: Start) -> None:
+    # The handler was registered before ringspan was imported, so it runs last.
     code = """
-        def waiter():
-            handle = OPEN[kind]()
-            try:
-                wait(handle)
-            finally:
-                print("finally", flush=True)
+import atexit, sys, threading
 
-        def last():
-            print(made.name, flush=True)  # the main thread goes on
+def stop():
+    for _ in range(64):
+        tx.blocking_push(b"x" * 256, 60)
+    tx.blocking_push(None, 60)
+    thread.join(60)
+    print("drained", len(got), flush=True)
 
-        threading.Thread(target=waiter, daemon=True).start()
-        if kind == "Ring":
-            time.sleep(0.3)  # rings have no mask
-        else:
-            asleep(1)
-        print("asleep", flush=True)
-        input()
-    """
-    leaving = child(REGISTER_FIRST + program(code), kind, verb, name)
-    leaving.expect("asleep")
-    assert doors() - before
-    leaving.say()
-    leaving.expect("finally")
-    leaving.expect(name)
-    assert leaving.finish() == ""
-    assert leaving.stderr() == ""
-    assert doors() == before
+atexit.register(stop)
+import ringspan
+
+tx = ringspan.Producer(sys.argv[1], capacity=4096)
+rx = ringspan.Consumer(sys.argv[1])
+ringspan.remove(sys.argv[1])
+got = []
+
+def drain():
+    while (message := rx.blocking_pop()) is not None:
+        got.append(message)
+
+thread = threading.Thread(target=drain, daemon=True)
+thread.start()
+"""
+    assert run_python(code, name).stdout == "drained 64\n"
 
 
-def test_who_waits_for_one_that_ended_so_is_told_at_once(name: str, child: Start) -> None:
+def test_a_child_of_a_sleeping_parent_has_no_wakeup_fd(name: str, run_python: Start) -> None:
     code = """
-        def waiter():
-            handle = OPEN[kind]()
-            print("in", flush=True)
-            wait(handle)
+import os, signal, sys, tempfile, threading
+import ringspan
 
-        threading.Thread(target=waiter, daemon=True).start()
-        asleep(1)
-        print("asleep", flush=True)
-        input()
-    """
-    leaving = child(program(code), "Segment", "blocking_changed", name)
-    leaving.expect("in")
-    leaving.expect("asleep")
-    segment = ringspan.Segment.open(name)
-    segment.notify()  # attached, and connected to the door of the sleeper
-    leaving.say()
-    leaving.finish()
+segment = ringspan.Segment.create(sys.argv[1], 8)
+status = []
+
+def fork():
+    while not segment.stat().parks:
+        threading.Event().wait(0.01)
+    if (pid := os.fork()) == 0:
+        files = [tempfile.TemporaryFile(buffering=0) for _ in range(20)]
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        stray = [file for file in files if os.fstat(file.fileno()).st_size]
+        os._exit(len(stray) + (signal.set_wakeup_fd(-1) != -1))
+    status.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     segment.notify()
-    segment.close()
-    left = next(info for info in ringspan.segments() if info.name == name)
-    assert not left.attached
+
+forking = threading.Thread(target=fork)
+forking.start()
+segment.blocking_changed(timeout=60)
+forking.join(60)
+assert status == [0], status
+segment.remove()
+"""
+    assert run_python(code, name).stderr == ""

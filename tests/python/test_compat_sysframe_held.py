@@ -265,3 +265,44 @@ def test_threads_write_one_name_and_others(name: str, others: list[str]) -> None
         thread.join()
     assert faults == []
     assert membridge.read_memory(name)[1] == 199
+
+
+def test_a_name_that_leads_elsewhere_by_now(name: str) -> None:
+    assert membridge.write_memory(name, "old")
+    Path("/dev/shm", name[1:]).rename(Path("/dev/shm", name[1:] + "-moved"))
+    assert membridge.create_memory(name)
+    assert membridge.write_memory(name, "new")
+    assert membridge.read_memory(name) == "new"
+    assert membridge.read_memory(name + "-moved") == "old"
+
+
+def test_the_dead_are_no_crowd(name: str, child: Start) -> None:
+    membridge.create_memory(name)
+    writers = [child(WRITES, name) for _ in range(12)]
+    for writer in writers:
+        writer.expect("written")
+    for writer in writers:
+        writer.kill()
+    assert attached(name) == 8  # more are not kept
+    for _ in range(70):  # they are asked now and then
+        membridge.write_memory(name, 2)
+    # Ours, which is kept.
+    assert attached(name) == 1
+
+
+def test_another_user_does_not_write_by_what_root_opened(name: str, run_python: Start) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    code = """
+membridge.write_memory(name, 1)
+os.seteuid(12345)
+try:
+    membridge.write_memory(name, 2)
+except OSError as error:
+    print(type(error).__name__)
+os.seteuid(0)
+print(membridge.read_memory(name))
+"""
+    said = run_python(IMPORT + code, name).stdout
+    assert said.splitlines()[-1] == "1"
+    assert "Permission" in said

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import ringspan
 from ringspan._closing import Closing
 from ringspan._ringspan import MappedView, _Block, _mapped_view
+from ringspan.compat._posix_names import native_name
 from ringspan.compat.membridge import _segment
 from ringspan.compat.membridge._segment import RING_HEAD, VIEW_HEAD, ring_capacity
 
@@ -66,7 +67,7 @@ class SharedMemory(Closing):
         holds = _segment.CONTROL_SIZE if ring_capacity(size) else max(size - VIEW_HEAD, 0)
         for last in (False, True):
             try:
-                block = _Block.create(_segment.native_name(name), holds, meta=meta)
+                block = _Block.create(native_name(name), holds, meta=meta)
             except ringspan.AlreadyExists:
                 found = _take_over(name, size)
                 if isinstance(found, SharedMemory):
@@ -106,7 +107,7 @@ class SharedMemory(Closing):
         try:
             block, size, number = _segment.open_block(name)
         except (ringspan.Mismatch, ringspan.Damaged):
-            ringspan.remove(_segment.native_name(name))  # not ours, or past use
+            ringspan.remove(native_name(name))  # not ours, or past use
             return
         with block:
             if ring_capacity(size) is not None:

@@ -20,17 +20,25 @@ _MOST = 8
 #: Bytes of the file of one; together they are the most that a process which idles pins.
 _LARGEST = 64 << 10
 #: Of its 48 places, how many may be taken at most: the others are for those who come and go.
-_CROWD = 24
+_CROWD = 8
+#: One in so many memories that are too crowded to be kept is asked who of its crowd lives.
+_ASK_EVERY = 64
 
 #: By name, the one that was used last at the end. Each use is one step of the interpreter, so that
 #: no lock is needed, which a signal handler that writes would wait for in vain.
 _held: dict[str, ringspan.Value] = {}
 #: Children of multiprocessing end without `atexit`, but by its finalizers.
 _ends_here = False
+#: Memories that were too crowded to be kept.
+_crowds = 0
+#: Whose rights they were opened with.
+_opened_as = os.geteuid()
 
 
 def take(native: str) -> ringspan.Value | None:
     """The open memory of that name, for the caller alone; None where there is none."""
+    if os.geteuid() != _opened_as:
+        _open_as_somebody_else()
     value = _held.pop(native, None)
     if value is None:
         sweep()  # the caller opens it, which takes longer
@@ -43,16 +51,34 @@ def take(native: str) -> ringspan.Value | None:
 def keep(native: str, value: ringspan.Value) -> None:
     """Keeps a memory for the next time, or closes it."""
     # One that the last one out removes would stay for our sake.
-    wanted = not value.is_ephemeral and value.file_size <= _LARGEST
-    wanted = wanted and value.stat().attached <= _CROWD
+    wanted = not value.is_ephemeral and value.file_size <= _LARGEST and _has_room(value)
     # Resting before anybody can take it.
     if not wanted or not value._rest() or _held.setdefault(native, value) is not value:
         value.close()
         return
     _close_at_the_end()
     if len(_held) > _MOST:
-        first, *_ = list(_held)
-        _close(first)
+        for first in list(_held)[:1]:  # a thread may have emptied it meanwhile
+            _close(first)
+
+
+def _has_room(value: ringspan.Value) -> bool:
+    """Whether places are plenty. The dead keep theirs until somebody asks after them."""
+    global _crowds
+    if value.stat().attached <= _CROWD:
+        return True
+    _crowds += 1
+    if _crowds % _ASK_EVERY != 1:
+        return False
+    value._bury_dead()
+    return value.stat().attached <= _CROWD
+
+
+def _open_as_somebody_else() -> None:
+    """Others may be open to the new user than to the old one."""
+    global _opened_as
+    let_go()
+    _opened_as = os.geteuid()
 
 
 def sweep() -> None:
