@@ -231,8 +231,7 @@ segment = ringspan.Segment.create(sys.argv[1], 8)
 status = []
 
 def fork():
-    while not segment.stat().parks:
-        threading.Event().wait(0.01)
+    threading.Event().wait(0.5)  # the main thread is asleep by then
     if (pid := os.fork()) == 0:
         files = [tempfile.TemporaryFile(buffering=0) for _ in range(20)]
         signal.signal(signal.SIGUSR1, lambda *_: None)
