@@ -9,6 +9,7 @@ use crate::notify::wake;
 use crate::region::{Claim, Region};
 use crate::sync::Ordering;
 use crate::sys::door;
+use crate::sys::fd;
 
 /// Marks, rings everybody who sleeps, unlinks last. False: the name leads elsewhere by now.
 pub(crate) fn remove(region: &Region) -> Result<bool, Fault> {
@@ -16,13 +17,21 @@ pub(crate) fn remove(region: &Region) -> Result<bool, Fault> {
     if !claim.named {
         return Ok(false);
     }
+    // Before anything changes: without one more descriptor nobody could be rung.
+    fd::take_spare().map_err(|err| region.os_fault("keeping a spare descriptor", &err))?;
     bury(region, &claim)?;
     Ok(true)
 }
 
 fn bury(region: &Region, claim: &Claim) -> Result<(), Fault> {
     region.mark_removed(claim);
-    wake::knock_all(region);
+    finish(region, claim)
+}
+
+/// What follows the mark. While the name is there somebody will repeat it, so it stays until all was done;
+/// should descriptors be wanting for a knock, for whoever comes next.
+fn finish(region: &Region, claim: &Claim) -> Result<(), Fault> {
+    wake::knock_all(region)?;
     region.unlink(claim)?;
     give_back_unused(region);
     Ok(())
@@ -82,9 +91,8 @@ pub(crate) fn is_gone(region: &Region) -> Result<bool, Fault> {
     if region.is_removed() {
         let claim = region.claim()?; // a living remover has it until it is through
         if claim.named {
-            wake::knock_all(region); // a dead one may not have come to that
+            finish(region, &claim)?; // a dead one may not have come to that
         }
-        region.unlink(&claim)?;
         return Ok(true);
     }
     if !region.is_ephemeral() || !was_used(region) || !is_deserted(region) {
