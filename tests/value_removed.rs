@@ -163,6 +163,26 @@ fn a_killed_remover_leaves_nobody_asleep() {
     }
 }
 
+/// It can ring nobody, but leaves the mark for who looks: not only for who is alone, or asks the kernel.
+#[test]
+fn removed_by_one_with_other_doors() {
+    let test = Test::new("removed from elsewhere");
+    let [value, _other] = [(); 2].map(|()| Value::<u64>::open_or_create(&test.name).unwrap());
+    let mut peer = test.spawn("is told", "");
+    peer.expect("ready");
+    until(|| parked(&test.path()) == 1);
+    let doors = format!("{}-elsewhere", stage::doors().display());
+    let remover = common::Peer::spawn_with("removes", &[&test.name, ""], |command| {
+        command.env("RINGSPAN_DIR", &doors);
+    });
+    remover.finish();
+    std::fs::remove_dir(doors).unwrap();
+    assert!(value.is_removed() && !test.path().exists());
+    drop(value); // whoever leaves wakes who sleeps
+    peer.expect("Removed");
+    peer.finish();
+}
+
 /// Nothing has changed then, and the next one tells all who wait.
 #[test]
 fn a_remover_without_a_descriptor_for_a_knock() {
