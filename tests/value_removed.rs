@@ -6,9 +6,19 @@ mod stage;
 use common::say;
 use ringspan::{FaultKind, Value};
 use stage::{Test, parked, role, scaled, until};
+use std::fs::File;
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Leaves this process that many descriptors, while what is returned lives.
+fn all_descriptors_but(left: usize) -> Vec<File> {
+    let most = rustix::process::Rlimit { current: Some(64), maximum: Some(64) };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, most).unwrap();
+    let mut taken: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    taken.truncate(taken.len() - left);
+    taken
 }
 
 /// Does nothing unless it is a child.
@@ -26,6 +36,16 @@ fn child_entry() {
             say(format!("{:?}", ended.unwrap_err().fault().kind()));
         }
         "removes" => ringspan::remove(&role.name).unwrap(),
+        "short" => {
+            // Enough for the file and its lock, and none for a knock.
+            let short = all_descriptors_but(2);
+            let ended = match role.argument.as_str() {
+                "opens" => Value::<u64>::open(&role.name).map(drop),
+                _ => ringspan::remove(&role.name),
+            };
+            drop(short);
+            say(format!("{:?}", ended.unwrap_err().fault().kind()));
+        }
         other => panic!("role {other}"),
     }
     std::process::exit(0);
@@ -141,4 +161,67 @@ fn a_killed_remover_leaves_nobody_asleep() {
             assert!(value.is_removed());
         }
     }
+}
+
+/// It can ring nobody, but leaves the mark for who looks: not only for who is alone, or asks the kernel.
+#[test]
+fn removed_by_one_with_other_doors() {
+    let test = Test::new("removed from elsewhere");
+    let [value, _other] = [(); 2].map(|()| Value::<u64>::open_or_create(&test.name).unwrap());
+    let mut peer = test.spawn("is told", "");
+    peer.expect("ready");
+    until(|| parked(&test.path()) == 1);
+    let doors = format!("{}-elsewhere", stage::doors().display());
+    let remover = common::Peer::spawn_with("removes", &[&test.name, ""], |command| {
+        command.env("RINGSPAN_DIR", &doors);
+    });
+    remover.finish();
+    std::fs::remove_dir(doors).unwrap();
+    assert!(value.is_removed() && !test.path().exists());
+    drop(value); // whoever leaves wakes who sleeps
+    peer.expect("Removed");
+    peer.finish();
+}
+
+/// Nothing has changed then, and the next one tells all who wait.
+#[test]
+fn a_remover_without_a_descriptor_for_a_knock() {
+    let test = Test::new("remover without descriptors");
+    let value = Value::<u64>::create(&test.name).unwrap();
+    let mut peers: Vec<_> = ["", "async"].map(|how| test.spawn("is told", how)).into();
+    peers.iter_mut().for_each(|peer| peer.expect("ready"));
+    until(|| parked(&test.path()) == 2);
+    let mut remover = test.spawn("short", "removes");
+    remover.expect("TooManyFiles");
+    remover.finish();
+    assert!(!value.is_removed() && test.path().exists());
+    assert_eq!(parked(&test.path()), 2);
+    ringspan::remove(&test.name).unwrap();
+    peers.iter_mut().for_each(|peer| peer.expect("Removed"));
+    peers.into_iter().for_each(common::Peer::finish);
+}
+
+/// It leaves the name of one that is half removed, so that another one comes by it.
+#[cfg(feature = "failpoints")]
+#[test]
+fn an_opener_without_a_descriptor_for_a_knock() {
+    let test = Test::new("opener without descriptors");
+    let value = Value::<u64>::create(&test.name).unwrap();
+    let mut peers: Vec<_> = ["", "async"].map(|how| test.spawn("is told", how)).into();
+    peers.iter_mut().for_each(|peer| peer.expect("ready"));
+    until(|| parked(&test.path()) == 2);
+    let mut remover = common::Peer::spawn_with("removes", &[&test.name, ""], |command| {
+        command.env("RINGSPAN_FAILPOINT", "remove.marked");
+    });
+    assert!(remover.was_killed());
+    for how in ["opens", "removes"] {
+        let mut opener = test.spawn("short", how);
+        opener.expect("TooManyFiles");
+        opener.finish();
+        assert!(value.is_removed() && test.path().exists());
+    }
+    assert!(Value::<u64>::open(&test.name).is_err());
+    assert!(!test.path().exists());
+    peers.iter_mut().for_each(|peer| peer.expect("Removed"));
+    peers.into_iter().for_each(common::Peer::finish);
 }

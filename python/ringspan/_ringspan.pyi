@@ -2201,7 +2201,7 @@ class Value:
         """Whether the last one out removes it."""
 
     def remove(self) -> None:
-        """Deletes the name; who has it open goes on.
+        """Deletes the name. Who has it open goes on; waits end with `Removed`.
 
         Raises:
             NotFound: there is none any more.

@@ -9,6 +9,7 @@ use crate::notify::wake;
 use crate::region::{Claim, Region};
 use crate::sync::Ordering;
 use crate::sys::door;
+use crate::sys::fd;
 
 /// Marks, rings everybody who sleeps, unlinks last. False: the name leads elsewhere by now.
 pub(crate) fn remove(region: &Region) -> Result<bool, Fault> {
@@ -16,16 +17,36 @@ pub(crate) fn remove(region: &Region) -> Result<bool, Fault> {
     if !claim.named {
         return Ok(false);
     }
+    // Before anything changes: without one more descriptor nobody could be rung.
+    fd::take_spare().map_err(|err| region.os_fault("keeping a spare descriptor", &err))?;
     bury(region, &claim)?;
     Ok(true)
 }
 
 fn bury(region: &Region, claim: &Claim) -> Result<(), Fault> {
     region.mark_removed(claim);
-    wake::knock_all(region);
-    region.unlink(claim)?;
+    finish(region, claim)
+}
+
+/// What follows the mark. While the name is there somebody will repeat it, so it stays until all was done;
+/// should descriptors be wanting for a knock, for whoever comes next.
+fn finish(region: &Region, claim: &Claim) -> Result<(), Fault> {
+    wake::knock_all(region)?;
+    // Nobody comes to a region that is marked, and who looks at it without a place looks at the mark last.
     give_back_unused(region);
-    Ok(())
+    reap_left(region);
+    region.unlink(claim)
+}
+
+/// Of a region that was removed: takes out the dead, so that their doors go with the name. Where a dead owner
+/// may leave more to mend than its slot, only once nobody is left who would have to mend it.
+fn reap_left(region: &Region) {
+    let all_free = region.slots().all(|slot| slot.tag.load(Ordering::SeqCst) == 0);
+    if all_free || !(is_plain(region.kind()) || is_left_to(region, slots::rests)) {
+        return;
+    }
+    let listening = door::listening();
+    reap_where(region, |tag| !listening.contains(&tag));
 }
 
 /// Of a value that was removed: gives back what it grew by, once nobody is in it but who rests.
@@ -71,8 +92,6 @@ fn end(region: &Region, claim: &Claim) -> Result<bool, Fault> {
         return Ok(false);
     }
     bury(region, claim)?;
-    // Nobody opens it any more: what is left in it are the doors of the dead.
-    reap_where(region, |_| true);
     Ok(true)
 }
 
@@ -82,9 +101,8 @@ pub(crate) fn is_gone(region: &Region) -> Result<bool, Fault> {
     if region.is_removed() {
         let claim = region.claim()?; // a living remover has it until it is through
         if claim.named {
-            wake::knock_all(region); // a dead one may not have come to that
+            finish(region, &claim)?; // a dead one may not have come to that
         }
-        region.unlink(&claim)?;
         return Ok(true);
     }
     if !region.is_ephemeral() || !was_used(region) || !is_deserted(region) {
@@ -122,9 +140,14 @@ fn is_left_to(region: &Region, spared: impl Fn(&Slot) -> bool) -> bool {
 /// Takes out the owners that are proven dead, where a dead owner leaves nothing to mend but its
 /// slot; a lock has its own repair. Tags in `alive` are not knocked at.
 pub(crate) fn reap_dead(region: &Region, alive: impl Fn(u64) -> bool) {
-    if matches!(region.kind(), Kind::Bytes | Kind::Ring | Kind::Function) {
+    if is_plain(region.kind()) {
         reap_where(region, |tag| !alive(tag));
     }
+}
+
+/// A dead owner leaves nothing to mend but its slot.
+fn is_plain(kind: Kind) -> bool {
+    matches!(kind, Kind::Bytes | Kind::Ring | Kind::Function)
 }
 
 fn reap_where(region: &Region, ask: impl Fn(u64) -> bool) {

@@ -149,13 +149,14 @@ impl Endpoint {
     }
 
     /// Steps 3 of a sleeper that any endpoint may owe its wake: meets and watches all. With nobody
-    /// there it watches the inode instead, and says so: true.
+    /// there but who rests it watches the inode too, and says so: true. Who rests does not look at the file,
+    /// and leaves when it finds the name gone.
     pub(crate) fn watch_everybody(&mut self, bury: Bury) -> Result<bool, Fault> {
         let mut alone = true;
         for index in 0..self.region.kind().slots() {
             if index != self.index && self.meet_alive(index, bury)? {
                 self.watch(index)?;
-                alone = false;
+                alone &= slots::rests(self.region.slot(index));
             }
         }
         if alone {

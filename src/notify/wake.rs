@@ -1,7 +1,7 @@
 //! The waker's side: ring the doorbell that is here, else knock; only then take the park number
 //! down. The waker never waits for the sleeper.
 
-use crate::error::errno;
+use crate::error::{Fault, errno};
 use crate::notify::Endpoint;
 use crate::notify::park;
 use crate::region::Region;
@@ -11,6 +11,7 @@ use crate::sys::doorbell::Bell;
 use crate::sys::failpoint::failpoint;
 use crate::sys::fd::with_spare;
 use crate::sys::fdpass::{self, Answer};
+use std::io;
 
 /// Wakes between two looks at our own door: it holds 4096 callers, and were each wake to make all 47 others
 /// knock anew, these were 3008.
@@ -138,14 +139,7 @@ impl Endpoint {
     /// Wakes whoever listens at the door of `tag` by knocking, without keeping the connection. A full
     /// door wakes by the callers it has; a refused one has nobody to wake. False: nobody was woken.
     pub(super) fn knock_once(region: &Region, tag: u64) -> bool {
-        match region.doors().knock(tag) {
-            Knock::Failed(err)
-                if matches!(errno::of(&err), Some(errno::EMFILE | errno::ENFILE)) =>
-            {
-                with_spare(|| knocked(&region.doors().knock(tag)))
-            }
-            knock => knocked(&knock),
-        }
+        knock_once(region, tag).is_ok()
     }
 
     /// Rings over the link to `tag`. False: there is no link that can wake it. A link that fired is
@@ -185,13 +179,41 @@ pub(super) fn knocked(knock: &Knock) -> bool {
     !matches!(knock, Knock::Failed(_))
 }
 
+/// Knocks and hangs up, if need be by means of the spare descriptor.
+fn knock_once(region: &Region, tag: u64) -> io::Result<()> {
+    let knock = || match region.doors().knock(tag) {
+        Knock::Failed(err) => Err(err),
+        _ => Ok(()),
+    };
+    match knock() {
+        Err(err) if is_short(&err) => with_spare(knock),
+        knocked => knocked,
+    }
+}
+
+/// Of descriptors: there may be some at another time, or for somebody else.
+fn is_short(err: &io::Error) -> bool {
+    matches!(errno::of(err), Some(errno::EMFILE | errno::ENFILE))
+}
+
 /// Wakes every sleeper of a region, by somebody who is not attached to it.
-pub(crate) fn knock_all(region: &Region) {
+///
+/// # Errors
+///
+/// `TooManyFiles`: for want of descriptors not all were woken; it has to be repeated. Whom nobody could
+/// reach (its door deleted, say) is none.
+pub(crate) fn knock_all(region: &Region) -> Result<(), Fault> {
+    let mut missed = None;
     for slot in region.slots() {
-        if let Some((number, tag)) = park::asleep(slot)
-            && Endpoint::knock_once(region, tag)
-        {
-            park::rung(slot, number);
+        let Some((number, tag)) = park::asleep(slot) else { continue };
+        match knock_once(region, tag) {
+            Ok(()) => park::rung(slot, number),
+            Err(err) if is_short(&err) => missed = Some(err),
+            Err(_) => {}
         }
+    }
+    match missed {
+        Some(err) => Err(region.os_fault("waking those who wait for it", &err)),
+        None => Ok(()),
     }
 }

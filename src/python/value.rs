@@ -382,7 +382,7 @@ impl PyValue {
         self.ephemeral
     }
 
-    /// Deletes the name; who has it open goes on.
+    /// Deletes the name. Who has it open goes on; waits end with `Removed`.
     fn remove(&self) -> PyResult<()> {
         opening::remove(&self.inner.name)
     }

@@ -18,7 +18,7 @@ use crate::sys::map::Mapping;
 use crate::sys::process;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 impl Region {
@@ -40,34 +40,8 @@ impl Region {
         info: &FileInfo,
         wanted: Option<Kind>,
     ) -> Result<Arc<Region>, OpenError> {
-        let subject = Subject { kind: wanted.unwrap_or(Kind::Bytes), name: name.clone() };
-        let foreign = |cause: String| Fault::new(FaultKind::Mismatch, &subject, cause);
-        if info.size < HEADER_LEN as u64 {
-            let cause =
-                format!("{} is not a ringspan object ({} bytes)", path.display(), info.size);
-            return Err(foreign(cause).into());
-        }
-        let map = |len: u64| {
-            let len = usize::try_from(len).map_err(|_| foreign("larger than memory".into()))?;
-            Mapping::new(&file, len).map_err(|err| Fault::os(&subject, "mmap", &err))
-        };
-        // By a system call, which is cheaper than a map: these words never change.
-        let mut start = [0; WORDS * 8];
-        file::read_at(&file, 0, &mut start).map_err(|err| Fault::os(&subject, "pread", &err))?;
-        let words = Header::words_of(&start);
-        if words[0] != MAGIC {
-            let cause = format!(
-                "{} is not a ringspan object; to use plain bytes open it as a raw segment",
-                path.display()
-            );
-            return Err(foreign(cause).into());
-        }
-        let constants = check_constants(&subject, &words, info.size)?;
-        // What a value has grown since is not read through the mapping.
-        let mapping = map(constants.total)?;
-        let kind = check_kind(&subject, &constants, wanted)?;
+        let (mapping, constants, kind) = Self::check_file(name, &path, &file, info, wanted)?;
         let subject = Subject { kind, name: name.clone() };
-        check_geometry(&subject, &constants, kind)?;
         let doors = DoorDir::open(info.uid).map_err(|err| door_fault(&subject, info.uid, &err))?;
         let region = Arc::new(Region {
             name: name.clone(),
@@ -83,6 +57,45 @@ impl Region {
         });
         region.check_doors()?;
         Ok(region)
+    }
+
+    /// What a region is in all but the doors: a whole header over parts that fit.
+    pub(super) fn check_file(
+        name: &Name,
+        path: &Path,
+        file: &Fd,
+        info: &FileInfo,
+        wanted: Option<Kind>,
+    ) -> Result<(Mapping, Constants, Kind), OpenError> {
+        let subject = Subject { kind: wanted.unwrap_or(Kind::Bytes), name: name.clone() };
+        let foreign = |cause: String| Fault::new(FaultKind::Mismatch, &subject, cause);
+        if info.size < HEADER_LEN as u64 {
+            let cause =
+                format!("{} is not a ringspan object ({} bytes)", path.display(), info.size);
+            return Err(foreign(cause).into());
+        }
+        let map = |len: u64| {
+            let len = usize::try_from(len).map_err(|_| foreign("larger than memory".into()))?;
+            Mapping::new(file, len).map_err(|err| Fault::os(&subject, "mmap", &err))
+        };
+        // By a system call, which is cheaper than a map: these words never change.
+        let mut start = [0; WORDS * 8];
+        file::read_at(file, 0, &mut start).map_err(|err| Fault::os(&subject, "pread", &err))?;
+        let words = Header::words_of(&start);
+        if words[0] != MAGIC {
+            let cause = format!(
+                "{} is not a ringspan object; to use plain bytes open it as a raw segment",
+                path.display()
+            );
+            return Err(foreign(cause).into());
+        }
+        let constants = check_constants(&subject, &words, info.size)?;
+        // What a value has grown since is not read through the mapping.
+        let mapping = map(constants.total)?;
+        let kind = check_kind(&subject, &constants, wanted)?;
+        let subject = Subject { kind, name: name.clone() };
+        check_geometry(&subject, &constants, kind)?;
+        Ok((mapping, constants, kind))
     }
 
     /// Both sides must meet in one door directory, or they could never wake each other.

@@ -2,13 +2,14 @@
 //! programs and Python's `multiprocessing.shared_memory` make them.
 
 use crate::error::{Fault, FaultKind, OpenError, errno};
-use crate::layout::{Kind, MAGIC};
+use crate::layout::{Header, Kind, MAGIC, STATE_REMOVED};
 use crate::name::Name;
 use crate::region::Region;
 use crate::region::create::{no_room, not_named};
-use crate::region::map::Bytes;
+use crate::region::map::{Bytes, view};
 use crate::region::open::{check_owner, not_opened};
 use crate::region::spec::check_mode;
+use crate::sync::Ordering;
 use crate::sys::fd::Fd;
 use crate::sys::file::{self, FileId, FileInfo};
 use crate::sys::map::Mapping;
@@ -132,9 +133,19 @@ impl RawFile {
         Region::of_file(&self.name, self.path.clone(), Arc::clone(&self.fd), &self.info, wanted)
     }
 
-    /// Deletes the name if it still leads to this file; false when it does not.
+    /// Deletes the name if it still leads to this file; false when it does not. An object of ours whose
+    /// doors are elsewhere is marked before: its users cannot be rung from here, but find it when they look.
     pub(crate) fn unlink(self) -> Result<bool, Fault> {
-        unlink_same(&self.name, &self.path, self.info.id, Some(&self.fd))
+        let ours = Region::check_file(&self.name, &self.path, &self.fd, &self.info, None);
+        let mark = || {
+            if let Ok((mapping, ..)) = &ours
+                && let Some(header) = view::<Header>(mapping, 0)
+            {
+                // Release: as in `Region::mark_removed`.
+                header.state.store(STATE_REMOVED, Ordering::Release);
+            }
+        };
+        unlink_same(&self.name, &self.path, self.info.id, Some(&self.fd), mark)
     }
 }
 
@@ -145,7 +156,7 @@ const PATIENCE: usize = 64;
 /// nothing, so nothing hinders it but what hinders `shm_unlink`, and it costs little more; a file that
 /// somebody makes of the same name between looking and deleting is hit.
 pub(crate) fn unlink_file(name: &Name, id: FileId) -> Result<bool, Fault> {
-    unlink_same(name, &file::shm_path(name.file()), id, None)
+    unlink_same(name, &file::shm_path(name.file()), id, None, || ())
 }
 
 /// Deletes a name as `shm_unlink` does, whatever it leads to.
@@ -166,12 +177,13 @@ pub(crate) fn own_file(name: &Name) -> Option<FileId> {
 
 /// Under the lock of the inode, where it can be had: removers keep each other from a file that somebody
 /// makes of the same name between looking and deleting. It is not waited for: a raw file is anybody's
-/// to lock, and without it this is what `shm_unlink` does.
+/// to lock, and without it this is what `shm_unlink` does. `before` runs when the name was found to lead there.
 pub(crate) fn unlink_same(
     name: &Name,
     path: &Path,
     id: FileId,
     fd: Option<&Fd>,
+    before: impl FnOnce(),
 ) -> Result<bool, Fault> {
     let os = |call: &'static str| move |err: std::io::Error| Fault::os(Raw(name), call, &err);
     for turn in 1.. {
@@ -185,6 +197,7 @@ pub(crate) fn unlink_same(
         }
         std::thread::yield_now(); // another remover needs a moment
     }
+    before();
     match file::unlink(path) {
         // Somebody who did not have the lock.
         Err(err) if errno::of(&err) == Some(errno::ENOENT) => Ok(false),

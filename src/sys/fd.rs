@@ -97,14 +97,20 @@ fn install() {
     });
 }
 
-/// Makes sure that there is a spare descriptor.
+/// Makes sure that there is a spare descriptor, if there can be one.
 pub(crate) fn keep_spare() {
+    let _ = take_spare();
+}
+
+/// The same for one who must have it.
+pub(crate) fn take_spare() -> io::Result<()> {
     install();
     let mut table = lock(&TABLE);
     if table.spare.is_none() {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        table.spare = rustix::fs::open("/dev/null", flags, Mode::empty()).ok();
+        table.spare = Some(rustix::fs::open("/dev/null", flags, Mode::empty())?);
     }
+    Ok(())
 }
 
 /// Runs `f` with the spare descriptor free for it, and takes a new spare afterwards. `f` must close

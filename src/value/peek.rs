@@ -71,6 +71,9 @@ impl<T: Serialize + DeserializeOwned> Value<T> {
     /// none of the 48 places, opens no door and wakes nobody, so it costs a small part of
     /// [`open`](Value::open). Who reads again and again keeps a handle and calls [`get`](Value::get).
     ///
+    /// As every opener it ends a removal that somebody was killed in: then it wakes those who wait for the
+    /// value, deletes the name, and finds nothing.
+    ///
     /// # Errors
     ///
     /// As [`open`](Value::open) and [`get`](Value::get); all places taken is none.
