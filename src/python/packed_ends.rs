@@ -87,7 +87,7 @@ impl Passed {
 
 /// Each so many looks a ring that is dry is looked at from inside, which also sees to the door and to the
 /// dead.
-const INSIDE_EVERY: u64 = 256;
+const INSIDE_EVERY: u64 = 2048;
 
 impl Taker {
     /// Whether nothing is published, for one who does not wait: seen without going inside.
