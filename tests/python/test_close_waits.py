@@ -248,4 +248,5 @@ forking.join(60)
 assert status == [0], status
 segment.remove()
 """
-    assert run_python(code, name).stderr == ""
+    # From 3.12 on there is a warning of forks beside threads.
+    assert "wakeup fd" not in run_python(code, name).stderr
