@@ -50,7 +50,6 @@ pub(super) struct Giver {
 pub(super) struct Taker {
     pub(super) end: Py<PyConsumer>,
     pub(super) passed: Arc<Passed>,
-    pub(super) words: Words<RingIndices>,
     /// Looks that found the ring dry. Counted with the interpreter attached, so Relaxed.
     pub(super) looks: AtomicU64,
 }
@@ -89,24 +88,6 @@ impl Passed {
 /// dead.
 const INSIDE_EVERY: u64 = 2048;
 
-impl Taker {
-    /// Whether nothing is published, for one who does not wait: seen without going inside.
-    #[inline]
-    pub(super) fn is_dry(&self) -> bool {
-        if self.end.get().handle().face.is_busy() {
-            return false; // somebody waits, who is alone inside
-        }
-        // Relaxed: what is published is looked at again, inside; the head is our own.
-        let head = self.words.consumer.head.load(Ordering::Relaxed);
-        if self.words.producer.tail.load(Ordering::Relaxed) != head {
-            return false;
-        }
-        let looks = self.looks.load(Ordering::Relaxed).wrapping_add(1);
-        self.looks.store(looks, Ordering::Relaxed);
-        !looks.is_multiple_of(INSIDE_EVERY)
-    }
-}
-
 impl Ends {
     pub(super) fn new(ring: Py<PyRing>, block: Py<PyBlock>) -> Self {
         let (words, tx, rx) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
@@ -117,9 +98,22 @@ impl Ends {
     #[inline]
     pub(super) fn indices(&self) -> (u64, u64) {
         let words = self.words.get_or_init(|| self.ring.get().native().region().kind_words());
-        // Relaxed, both: whatever was between these two counts never changes what it counts as.
+        // Relaxed, both: whatever was between these two counts never changes what it counts as, and what
+        // is published is looked at again, inside.
         let head = words.consumer.head.load(Ordering::Relaxed);
         (head, words.producer.tail.load(Ordering::Relaxed))
+    }
+
+    /// Whether nothing is published, for one who does not wait: seen without going inside.
+    #[inline]
+    pub(super) fn is_dry(&self, taker: &Taker) -> bool {
+        let (head, tail) = self.indices();
+        if head != tail || taker.end.get().handle().face.is_busy() {
+            return false; // or somebody waits, who is alone inside
+        }
+        let looks = taker.looks.load(Ordering::Relaxed).wrapping_add(1); // Relaxed: see the field
+        taker.looks.store(looks, Ordering::Relaxed);
+        !looks.is_multiple_of(INSIDE_EVERY)
     }
 
     #[inline]
@@ -141,10 +135,10 @@ impl Ends {
         }
         let ring = self.ring.get();
         let mut role = ring.native().consumer().map_err(|err| errors::open(&err, ""))?;
-        let (words, looks) = (region_of(&mut role).kind_words(), AtomicU64::new(0));
         let _ = self.words.set(region_of(&mut role).kind_words());
         let end = Py::new(py, PyConsumer::now(Arc::clone(ring.config()), role))?;
-        Ok(self.rx.get_or_init(|| Taker { end, passed: Arc::default(), words, looks }))
+        let looks = AtomicU64::new(0);
+        Ok(self.rx.get_or_init(|| Taker { end, passed: Arc::default(), looks }))
     }
 }
 

@@ -13,7 +13,7 @@ use super::packed_ends::{Ends, Pop, Push, Want, Who, get, pop_within, push_withi
 use super::per_process::PerProcess;
 use super::ring::PyRing;
 use super::seconds::seconds;
-use crate::ring::{Consumer, Producer};
+use crate::ring::{BESIDES, Consumer, Producer};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ impl PackedRing {
     /// Refuses what can never have room.
     #[inline]
     fn check(&self, payload: &Packed<'_>) -> PyResult<()> {
-        let frame = payload.len().saturating_add(4);
+        let frame = payload.len().saturating_add(BESIDES as usize);
         if frame > self.capacity {
             return Err(errors::frame(&self.object, frame, self.capacity));
         }
@@ -103,10 +103,11 @@ impl PackedRing {
         want: &Want,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<Py<PyAny>>> {
-        let taker = self.open(py)?.consumer(py)?;
+        let ends = self.open(py)?;
+        let taker = ends.consumer(py)?;
         let handle = taker.end.get().handle();
         let Some(timeout) = timeout.filter(|given| !given.is_none()) else {
-            if taker.is_dry() {
+            if ends.is_dry(taker) {
                 return Ok(None);
             }
             return get(py, handle, &taker.passed, want, Who::Passer);

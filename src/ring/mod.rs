@@ -81,6 +81,8 @@ pub(crate) use raw_consumer::{Item, Record};
 pub(crate) use raw_frame::{Damage, Geometry};
 #[cfg(not(ringspan_loom))]
 pub(crate) use raw_producer::{RawProducer, Reservation, ReserveError};
+#[cfg(all(not(ringspan_loom), feature = "python"))]
+pub(crate) use raw_quota::BESIDES;
 #[cfg(all(not(ringspan_loom), feature = "tokio"))]
 pub use sink::{RingSink, SinkError};
 #[cfg(not(ringspan_loom))]

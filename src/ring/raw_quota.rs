@@ -10,7 +10,7 @@ use super::raw::RingMemory;
 use super::raw_frame::{Damage, END_TOTAL, Frame, total};
 
 /// What a message counts as besides its payload.
-const BESIDES: u64 = 4;
+pub(crate) const BESIDES: u64 = 4;
 
 /// What the data records between two counts, which stand between records, count as.
 fn counted(memory: &RingMemory, from: u64, to: u64) -> Result<u64, Damage> {
