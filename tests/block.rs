@@ -358,7 +358,7 @@ fn works(name: &str, rounds: u64) {
 
 #[test]
 fn words_that_are_overwritten_harm_nobody() {
-    let test = Test::lasting("garbage", Duration::from_secs(60));
+    let test = Test::new("garbage");
     let block = Block::options().meta(*b"meta").create(&test.name, 64).unwrap();
     let mut workers: Vec<Peer> = (0..2).map(|_| test.spawn("works", "3000")).collect();
     let (file, mut random) = (file_of(&test.path()), Random::new(5));

@@ -130,7 +130,7 @@ fn a_thousand_clients_come_and_die() {
 
 #[test]
 fn without_descriptors_the_late_ones_are_told_and_the_server_recovers() {
-    let test = Test::lasting("out of descriptors", Duration::from_secs(60));
+    let test = Test::new("out of descriptors");
     let name = &*test.name;
     let mut server = spawn_server(name, "one side files=520");
     let look = Client::blocking_connect(&side(name), None).unwrap();
@@ -164,7 +164,7 @@ fn rests(look: &Client) {
 
 #[test]
 fn the_last_descriptors_may_go_at_any_step() {
-    let test = Test::lasting("the last descriptors", Duration::from_secs(60));
+    let test = Test::new("the last descriptors");
     let name = &*test.name;
     let mut server = spawn_server(name, "one side files=200");
     let look = Client::blocking_connect(&side(name), None).unwrap();

@@ -216,7 +216,7 @@ fn a_runtime_that_goes_takes_no_call_of_another_one_along() {
 
 #[test]
 fn runtimes_and_threads_share_a_client_under_load() {
-    let test = Test::lasting("shared client", Duration::from_secs(60));
+    let test = Test::new("shared client");
     let below = threads(1);
     let (server, _) = start(&below, &test.name);
     let client = Client::blocking_connect(&test.name, None).unwrap();
@@ -264,7 +264,7 @@ fn runtimes_and_threads_share_a_client_under_load() {
 
 #[test]
 fn servers_relieve_each_other_under_load() {
-    let test = Test::lasting("relief", Duration::from_secs(60));
+    let test = Test::new("relief");
     let name = &*test.name;
     let below = threads(2);
     let (mut server, _) = start(&below, name);

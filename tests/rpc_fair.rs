@@ -177,7 +177,7 @@ fn clients_take_turns_when_places_get_free() {
 
 #[test]
 fn no_more_handlers_run_than_are_allowed() {
-    let test = Test::lasting("concurrency", Duration::from_secs(30));
+    let test = Test::new("concurrency");
     let runtime = threads(2);
     let seen = Arc::<Seen>::default();
     let seven = limits(|limits| limits.max_concurrency = 7);
@@ -251,7 +251,7 @@ fn a_stream_goes_as_fast_as_it_is_read() {
 
 #[test]
 fn full_rings_in_both_directions_are_no_deadlock() {
-    let test = Test::lasting("both full", Duration::from_secs(60));
+    let test = Test::new("both full");
     let runtime = threads(2);
     let seen = Arc::<Seen>::default();
     let tiny = limits(|limits| {

@@ -122,7 +122,7 @@ fn end(test: &Test, house: House) {
 /// Killed in the midst of whatever it does.
 #[test]
 fn a_killed_enemy_leaves_nothing() {
-    let test = Test::lasting("killed enemies", Duration::from_secs(60));
+    let test = Test::new("killed enemies");
     let mut house = House::new(&test);
     house.goes_on(100);
     let files = descriptors(house.server.pid());
@@ -172,7 +172,7 @@ fn stops(name: &str) {
 
 #[test]
 fn one_that_is_stopped_is_waited_for_and_nobody_else_waits() {
-    let test = Test::lasting("a stopped client", Duration::from_secs(60));
+    let test = Test::new("a stopped client");
     let mut house = House::new(&test);
     let mut stopped = test.spawn("stopped", "");
     stopped.expect("60");
@@ -221,7 +221,7 @@ fn another_user_is_turned_away_without_a_word() {
         eprintln!("skipped: only root can become a stranger");
         return;
     }
-    let test = Test::lasting("strangers", Duration::from_secs(30));
+    let test = Test::new("strangers");
     let mut house = House::new(&test);
     let ajar = Ajar::new();
     let door = front_door(&doors(), tag_of(&path_of(&test.name)));

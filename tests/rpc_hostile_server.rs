@@ -147,7 +147,7 @@ fn welcome(fake: &Fake, parts: Parts) -> Hand {
 
 #[test]
 fn a_hello_that_is_none_is_an_error_with_the_name() {
-    let test = Test::lasting("wrong hellos", Duration::from_secs(60));
+    let test = Test::new("wrong hellos");
     let fake = Fake::new(&test);
     let good = table();
     let mut cases: Vec<(&str, Parts)> = Vec::new();
@@ -244,7 +244,7 @@ fn a_hello_that_stops_half_way_ends_with_the_time() {
 /// The frames, and what becomes of the call that they come for.
 #[test]
 fn frames_that_answer_nothing_break_the_connection_and_the_next_call_makes_another() {
-    let test = Test::lasting("wrong answers", Duration::from_secs(60));
+    let test = Test::new("wrong answers");
     let fake = Fake::new(&test);
     let client = Client::lazy(&test.name);
     type Lie = fn(u64) -> Vec<Vec<u8>>;

@@ -297,7 +297,7 @@ fn once(lock: &RwLock, rt: &tokio::runtime::Runtime, random: &mut Random) -> Res
 #[test]
 fn garbage_while_everybody_works() {
     for seed in 1..=scaled(2) {
-        let test = Test::lasting(&format!("garbage, seed {seed}"), Duration::from_secs(60));
+        let test = Test::new(&format!("garbage, seed {seed}"));
         drop(test.lock());
         let file = test.file();
         let mut children = [test.spawn("works", ""), test.spawn("works", "")];
@@ -335,7 +335,7 @@ fn garbage_while_everybody_works() {
 /// apart.
 #[test]
 fn one_handle_keeps_its_own_apart() {
-    let test = Test::lasting("own apart", Duration::from_secs(60));
+    let test = Test::new("own apart");
     let lock = test.lock();
     let file = test.file();
     let (inside, entered, stop) = (AtomicI64::new(0), AtomicU64::new(0), AtomicBool::new(false));

@@ -9,7 +9,6 @@ use held::*;
 use ringspan::{LockError, LockMode, RwLock, TryLockError};
 use rustix::process::Signal;
 use stage::{Test, role, runtime, until, use_nothing};
-use std::time::Duration;
 
 /// Does nothing unless it is a child.
 #[test]
@@ -76,8 +75,7 @@ fn is_parked(test: &Test, actor: &Peer) {
 
 /// One holds it in `held` and is killed while another one waits for it in `wanted`.
 fn holder_killed(held: LockMode, wanted: LockMode, way: &str) {
-    let test =
-        Test::lasting(&format!("{held:?} killed, {wanted:?} {way}"), Duration::from_secs(30));
+    let test = Test::new(&format!("{held:?} killed, {wanted:?} {way}"));
     let lock = test.lock();
     write_all(&mut lock.try_write().unwrap(), 5);
     let mut actor = test.actor();
@@ -124,7 +122,7 @@ fn a_killed_writer_poisons() {
 
 #[test]
 fn deaths_are_seen_on_a_machine_without_rest() {
-    let busy = Test::lasting("a loaded machine", Duration::from_secs(60));
+    let busy = Test::new("a loaded machine");
     let count = 2 * std::thread::available_parallelism().unwrap().get();
     let mut children: Vec<Peer> = (0..count).map(|_| busy.spawn("busy", "")).collect();
     children.iter_mut().for_each(|child| child.expect("ready"));
@@ -152,7 +150,7 @@ fn a_death_that_nobody_waits_for_is_found_by_the_next_one() {
 
 #[test]
 fn all_that_wait_for_a_killed_writer_get_in() {
-    let test = Test::lasting("many waiters of a killed writer", Duration::from_secs(30));
+    let test = Test::new("many waiters of a killed writer");
     let lock = test.lock();
     let mut actors: Vec<Peer> = (0..5).map(|_| test.actor()).collect();
     assert_eq!(actors[4].does("write"), "got it");
@@ -187,7 +185,7 @@ fn all_that_wait_for_a_killed_writer_get_in() {
 /// asking after it.
 fn waiting_writer_killed(way: &str, on_tokio: bool, asleep: bool) {
     let what = format!("waiting writer killed; {way} {on_tokio} {asleep}");
-    let test = Test::lasting(&what, Duration::from_secs(30));
+    let test = Test::new(&what);
     let lock = test.lock();
     let first = lock.blocking_read(None).unwrap();
     let mut writer = test.actor();
@@ -342,7 +340,7 @@ fn a_stopped_waiter_holds_nobody_up() {
 
 #[test]
 fn a_parked_waiter_uses_nothing() {
-    let test = Test::lasting("idle waiters", Duration::from_secs(30));
+    let test = Test::new("idle waiters");
     let lock = test.lock();
     let guard = lock.blocking_write(None).unwrap();
     let mut actors = [test.actor(), test.actor(), test.actor(), test.actor()];

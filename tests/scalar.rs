@@ -187,7 +187,7 @@ fn forty_eight_handles_and_no_more() {
 
 #[test]
 fn four_processes_add_up() {
-    let test = Test::lasting("add up", Duration::from_secs(60));
+    let test = Test::new("add up");
     let int = SharedInt::create(&test.name).unwrap();
     let each = scaled(25_000);
     let children: Vec<_> = (0..4).map(|_| test.spawn("adds", &each.to_string())).collect();
@@ -231,7 +231,7 @@ fn waits_that_end_at_once_or_by_a_time_out() {
 
 #[test]
 fn whoever_changes_it_wakes_whoever_waits() {
-    let test = Test::lasting("who wakes", Duration::from_secs(30));
+    let test = Test::new("who wakes");
     let int = SharedInt::create(&test.name).unwrap();
     let other = SharedInt::open(&test.name).unwrap();
     for on_tokio in [false, true] {
@@ -303,7 +303,7 @@ fn descriptors_are_held_by_a_wait_only() {
 #[test]
 fn a_peer_that_never_waits_can_be_waited_for_without_end() {
     // Its door takes 4096 callers, and nobody answers there.
-    let test = Test::lasting("waits without end", Duration::from_secs(60));
+    let test = Test::new("waits without end");
     let int = SharedInt::create(&test.name).unwrap();
     let idle = SharedInt::open(&test.name).unwrap();
     let setter = SharedInt::open(&test.name).unwrap();

@@ -421,7 +421,7 @@ fn an_old_handle_does_not_remove_a_new_segment() {
 /// Each removal that succeeds took away exactly one creation.
 #[test]
 fn removers_and_creators_at_once() {
-    let _watchdog = Watchdog::with_patience("removers", Duration::from_secs(60));
+    let _watchdog = Watchdog::new("removers");
     let left = Leftovers::new();
     let (name, flag) = (left.name("churn"), left.name("flag"));
     fs::write(path_of(&flag), b"").unwrap();

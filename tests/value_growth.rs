@@ -10,7 +10,6 @@ use ringspan::{FaultKind, SetError, TrySetError, Value};
 use stage::{Random, Test, doors, role, runtime, scaled};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 const PAGE: u64 = 4096;
 /// Header, slots, kind area.
@@ -80,7 +79,7 @@ const SIZES: [usize; 22] = [
 
 #[test]
 fn any_size_and_back() {
-    let test = Test::lasting("sizes", Duration::from_secs(30));
+    let test = Test::new("sizes");
     let value = Value::<()>::create(&test.name).unwrap();
     let other = Value::<()>::open(&test.name).unwrap(); // mapped before anything grew
     let mut reused = Vec::new();
@@ -97,7 +96,7 @@ fn any_size_and_back() {
 
 #[test]
 fn random_sizes() {
-    let test = Test::lasting("random sizes", Duration::from_secs(60));
+    let test = Test::new("random sizes");
     let value = Value::<()>::create(&test.name).unwrap();
     let other = Value::<()>::open(&test.name).unwrap();
     let mut random = Random::new(11);
@@ -147,7 +146,7 @@ fn memory(test: &Test) -> u64 {
 
 #[test]
 fn memory_is_given_back_on_the_way() {
-    let test = Test::lasting("memory", Duration::from_secs(30));
+    let test = Test::new("memory");
     let value = Value::<()>::create(&test.name).unwrap();
     // Step by step: each of the two buffers moves again and again.
     let mut len = 1000;

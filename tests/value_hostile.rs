@@ -221,7 +221,7 @@ const WRITER: u64 = 1 << 48;
 
 #[test]
 fn any_lock_word() {
-    let test = Test::lasting("lock words", Duration::from_secs(30));
+    let test = Test::new("lock words");
     let value = Value::<u64>::create(&test.name).unwrap(); // slot 0
     let other = Value::<u64>::open(&test.name).unwrap(); // slot 1
     value.try_set(&1).unwrap();

@@ -189,8 +189,7 @@ struct Run {
 
 impl Run {
     fn new(who: &str, plan: Plan) -> Run {
-        let patience = Duration::from_secs(20);
-        let watchdog = Watchdog::with_patience(format!("{who} killed at {plan:?}"), patience);
+        let watchdog = Watchdog::new(format!("{who} killed at {plan:?}"));
         Run { name: unique_name("kill"), plan, _watchdog: watchdog }
     }
 

@@ -8,7 +8,6 @@ use common::{hear, say};
 use ringspan::{FaultKind, OpenError, Ring, Value};
 use serde::{Deserialize, Serialize};
 use stage::{Test, role, scaled, standing_doors};
-use std::time::Duration;
 
 /// Does nothing unless it is a child.
 #[test]
@@ -96,7 +95,7 @@ fn it_refuses_what_is_no_value() {
 /// Whatever the words say: an answer or an error that names the object, no crash.
 #[test]
 fn every_word_may_be_garbage() {
-    let test = Test::lasting("peek garbage", Duration::from_secs(60));
+    let test = Test::new("peek garbage");
     let value = Value::<u64>::create(&test.name).unwrap();
     value.try_set(&1).unwrap();
     drop(value);
@@ -120,7 +119,7 @@ fn every_word_may_be_garbage() {
 /// Beside a process that sets without a pause, until that one is killed.
 #[test]
 fn no_half_value_is_read() {
-    let test = Test::lasting("peek torn", Duration::from_secs(60));
+    let test = Test::new("peek torn");
     let value = Value::<Vec<u64>>::options().initial(&vec![0; 1000]).create(&test.name).unwrap();
     let mut peer = test.spawn("sets", "");
     peer.expect("ready");
@@ -202,7 +201,7 @@ fn what_cannot_be_encoded_makes_nothing() {
 /// Whoever finds the name finds the value, also when its maker is killed.
 #[test]
 fn nobody_sees_it_unset() {
-    let test = Test::lasting("initial seen", Duration::from_secs(60));
+    let test = Test::new("initial seen");
     let mut peer = test.spawn("makes", "");
     peer.expect("ready");
     let mut found = 0;

@@ -97,7 +97,7 @@ fn every_wait_of_one_task_or_thread() {
 /// Set from the same handle, a clone of it, another handle and another process.
 #[test]
 fn whoever_sets_it_wakes_whoever_waits() {
-    let test = Test::lasting("who wakes", Duration::from_secs(30));
+    let test = Test::new("who wakes");
     let value = Value::<u64>::create(&test.name).unwrap();
     let other = Value::<u64>::open(&test.name).unwrap();
     let mut child = test.spawn("sets", "");
@@ -129,7 +129,7 @@ fn whoever_sets_it_wakes_whoever_waits() {
 
 #[test]
 fn tasks_of_several_runtimes_and_threads_on_one_handle() {
-    let test = Test::lasting("many waiters", Duration::from_secs(30));
+    let test = Test::new("many waiters");
     let value = Value::<u64>::create(&test.name).unwrap();
     let second = Value::<u64>::open(&test.name).unwrap();
     let mut setter = test.spawn("sets", "");
@@ -182,7 +182,7 @@ fn tasks_of_several_runtimes_and_threads_on_one_handle() {
 
 #[test]
 fn processes_follow_a_value() {
-    let test = Test::lasting("follow", Duration::from_secs(30));
+    let test = Test::new("follow");
     let value = Value::<u64>::create(&test.name).unwrap();
     let mut children = [test.spawn("waits", "blocking"), test.spawn("waits", "async")];
     // One after the other, each of them asleep: none is missed.

@@ -46,6 +46,11 @@ class Outcome:
 _RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored", re.MULTILINE)
 _IGNORED = re.compile(r"^test (.+?) \.\.\. ignored(?:, (.*))?$", re.MULTILINE)
 _FAILED = re.compile(r"^test (.+?) \.\.\. FAILED$", re.MULTILINE)
+_BROKEN = re.compile(
+    r"^(?:WATCHDOG: .+|left running: .+|error: could not compile .+"
+    r"|  process didn't exit successfully: .+\(signal: .+)$",
+    re.MULTILINE,
+)
 
 
 def read_cargo(output: str, ended_well: bool) -> Outcome:
@@ -57,9 +62,11 @@ def read_cargo(output: str, ended_well: bool) -> Outcome:
     total.failures += _FAILED.findall(output)
     for name, reason in _IGNORED.findall(output):
         total.skips.append(f"{name}: {reason or 'ignored'}")
+    if not ended_well:
+        total.failures += [line.strip() for line in _BROKEN.findall(output)]
     if not ended_well and total.failed == 0:
         total.failed = 1
-        total.failures.append("did not build, or a test binary was killed")
+        total.failures = total.failures or ["did not build, or a test binary was killed"]
     return total
 
 

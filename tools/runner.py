@@ -13,12 +13,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import leftovers
 from report import Outcome
 
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / "target" / "test-logs"
 # Far above any budget: it ends a hang, it judges nothing.
 WATCHDOG_SECONDS = 30 * 60
+# How long the output may stay open when the command has ended.
+GRACE_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -81,25 +84,39 @@ class Runner:
         watchdog.daemon = True
         watchdog.start()
         lines: list[str] = []
+        reader = threading.Thread(target=self._copy, args=(process, shown, log, lines), daemon=True)
+        reader.start()
         try:
-            assert process.stdout is not None
-            with log.open("a") as file:
-                file.write(f"$ {shown}\n")
-                for line in process.stdout:
-                    lines.append(line)
-                    file.write(line)
-                    if self.verbose:
-                        sys.stdout.write(line)
             status = process.wait()
+            reader.join(GRACE_SECONDS)
         except BaseException:
             _kill(process.pid)
             raise
         finally:
             watchdog.cancel()
+        if reader.is_alive():
+            # It ended, and what it started holds its output open: that would hold up the whole run.
+            left = leftovers.living(self.env[leftovers.MARK]) or ["processes without our mark"]
+            _kill(process.pid)
+            reader.join(GRACE_SECONDS)
+            lines += [f"left running: {line}\n" for line in left]
+            status = status or 1
         if status != 0 and not self.verbose:
             print("".join(lines[-80:]), end="", flush=True)
             print(f"   ended with {status}; the whole output is in {log.relative_to(ROOT)}")
         return Ran(status, "".join(lines), time.monotonic() - started)
+
+    def _copy(
+        self, process: subprocess.Popen[str], shown: str, log: Path, lines: list[str]
+    ) -> None:
+        assert process.stdout is not None
+        with log.open("a") as file:
+            file.write(f"$ {shown}\n")
+            for line in process.stdout:
+                lines.append(line)
+                file.write(line)
+                if self.verbose:
+                    sys.stdout.write(line)
 
     def check(self, what: str, *command: str, env: Mapping[str, str] | None = None) -> Outcome:
         """Runs a command that counts as one test."""

@@ -27,8 +27,10 @@ pub(crate) const ROLE: &str = "RINGSPAN_CHILD";
 pub(crate) const ARGS: &str = "RINGSPAN_CHILD_ARGS";
 /// Lines of ours begin so; the test runner prints others.
 const MARK: &str = "\u{1}";
+/// The parent of a child, for [`end_with_the_parent`].
+const PARENT: &str = "RINGSPAN_CHILD_OF";
 /// How long a test may stand still.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Children that live, for the watchdog.
 static CHILDREN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
@@ -65,8 +67,26 @@ pub(crate) fn child(dispatch: impl FnOnce(&str, &[String])) {
     let Ok(role) = std::env::var(ROLE) else { return };
     let args = std::env::var(ARGS).unwrap_or_default();
     let args: Vec<String> = args.split('\n').map(str::to_owned).collect();
+    #[cfg(target_os = "linux")]
+    end_with_the_parent();
     dispatch(&role, &args);
     std::process::exit(0);
+}
+
+/// Ends this process when its parent has ended, whatever it waits for then: one that sleeps for ever
+/// would keep the output of the whole run open.
+#[cfg(target_os = "linux")]
+fn end_with_the_parent() {
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open};
+    let number = std::env::var(PARENT).ok().and_then(|pid| pid.parse().ok());
+    let Some(parent) = number.and_then(Pid::from_raw) else { return };
+    // None of that number in this pid namespace: nothing can be watched.
+    let Ok(parent) = pidfd_open(parent, PidfdFlags::empty()) else { return };
+    std::thread::spawn(move || {
+        while poll(&mut [PollFd::new(&parent, PollFlags::IN)], None).is_err() {}
+        let _ = kill_process(getpid(), Signal::KILL);
+    });
 }
 
 /// Child to parent.
@@ -89,6 +109,18 @@ pub(crate) fn hear() -> String {
 
 // ---- in the parent ------------------------------------------------------------------------------
 
+/// This very program as a child that plays `role`, with one argument a line.
+pub(crate) fn as_child(role: &str, args: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("the test binary"));
+    command
+        .args(["--exact", "child_entry", "--nocapture", "--test-threads=1"])
+        .env(ROLE, role)
+        .env(ARGS, args)
+        .env(PARENT, std::process::id().to_string())
+        .env_remove("RINGSPAN_FAILPOINT");
+    command
+}
+
 /// A child process; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -107,12 +139,7 @@ impl Peer {
 
     /// The same; `adapt` may set variables of the environment and the like.
     pub(crate) fn spawn_with(role: &str, args: &[&str], adapt: impl FnOnce(&mut Command)) -> Peer {
-        let mut command = Command::new(std::env::current_exe().expect("the test binary"));
-        command
-            .args(["--exact", "child_entry", "--nocapture", "--test-threads=1"])
-            .env(ROLE, role)
-            .env(ARGS, args.join("\n"))
-            .env_remove("RINGSPAN_FAILPOINT");
+        let mut command = as_child(role, &args.join("\n"));
         adapt(&mut command);
         Self::start(role, command)
     }
@@ -224,7 +251,10 @@ impl Drop for Peer {
     }
 }
 
-/// Ends the whole run, loudly, when its test has not ended within 10 seconds.
+/// Ends the whole run, loudly, when its test has not ended within a minute.
+///
+/// It counts seconds in which it ran itself: a machine that stood still for a while, or a clock that
+/// jumped, costs the test one of them.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     _alive: Sender<()>,
@@ -241,16 +271,19 @@ impl Watchdog {
         let (alive, watched) = mpsc::channel();
         let what = what.into();
         std::thread::spawn(move || {
-            if watched.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
-                // Not `eprintln`, which the test runner catches and loses with the process.
-                let _ = writeln!(std::io::stderr(), "WATCHDOG: {what} hangs");
-                for &pid in &*children() {
-                    if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
-                        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-                    }
+            for _ in 0..patience.as_secs() {
+                if watched.recv_timeout(Duration::from_secs(1)) != Err(RecvTimeoutError::Timeout) {
+                    return;
                 }
-                std::process::abort();
             }
+            // Not `eprintln`, which the test runner catches and loses with the process.
+            let _ = writeln!(std::io::stderr(), "WATCHDOG: {what} hangs");
+            for &pid in &*children() {
+                if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+            std::process::abort();
         });
         Watchdog { _alive: alive }
     }

@@ -1,17 +1,15 @@
 //! What the kill harnesses share: runs in which a child process is killed at a fail point, several at
 //! once, and the table of those points.
 
-use crate::common::{ARGS, ROLE};
+use crate::common::{Watchdog, as_child};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
-const WATCHDOG: Duration = Duration::from_secs(20);
 const ON_TOKIO: &str = "RINGSPAN_CHILD_TOKIO";
 
 /// In a child: whether it is to wait on tokio.
@@ -36,7 +34,7 @@ pub(crate) struct Run {
     pub(crate) name: String,
     pub(crate) log: PathBuf,
     pub(crate) what: String,
-    done: Arc<Mutex<bool>>,
+    _watchdog: Watchdog,
 }
 
 impl Run {
@@ -44,32 +42,14 @@ impl Run {
         let id = RUN.fetch_add(1, Ordering::SeqCst);
         let name = format!("/kill-{}-{id}", std::process::id());
         let log = std::env::temp_dir().join(format!("ringspan-kill-{}-{id}", std::process::id()));
-        let done = Arc::new(Mutex::new(false));
-        let (watched, text) = (Arc::clone(&done), what.clone());
-        std::thread::spawn(move || {
-            let start = Instant::now();
-            while start.elapsed() < WATCHDOG {
-                std::thread::sleep(Duration::from_millis(100));
-                if *watched.lock().unwrap() {
-                    return;
-                }
-            }
-            eprintln!("WATCHDOG: hung in {text}");
-            std::process::abort();
-        });
-        Run { name, log, what, done }
+        let watchdog = Watchdog::new(what.clone());
+        Run { name, log, what, _watchdog: watchdog }
     }
 
     /// A child that plays `role`; with a plan it is killed.
     pub(crate) fn spawn(&self, role: &str, argument: &str, plan: Option<&Plan>) -> Child {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args(["--exact", "child_entry", "--nocapture", "--test-threads=1"])
-            .env(ROLE, role)
-            .env(ARGS, format!("{}\n{argument}", self.name))
-            .env_remove("RINGSPAN_FAILPOINT")
-            .env("RINGSPAN_FAILPOINT_LOG", &self.log)
-            .stdout(Stdio::piped());
+        let mut command = as_child(role, &format!("{}\n{argument}", self.name));
+        command.env("RINGSPAN_FAILPOINT_LOG", &self.log).stdout(Stdio::piped());
         if let Some(plan) = plan {
             command.env("RINGSPAN_FAILPOINT", format!("{}:{}", plan.point, plan.pass));
             if plan.on_tokio {
@@ -108,7 +88,6 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        *self.done.lock().unwrap() = true;
         let _ = std::fs::remove_file(&self.log);
         let _ = ringspan::remove(&self.name);
         if !std::thread::panicking() {

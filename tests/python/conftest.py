@@ -30,7 +30,7 @@ SHM = Path("/dev/shm")
 ROOT = Path(__file__).resolve().parents[2]
 RUN = f"rst-{os.getpid()}-{secrets.token_hex(3)}"
 DOORS = Path(os.environ.setdefault("RINGSPAN_DIR", str(SHM / f".{RUN}-doors")))
-WATCHDOG_SECONDS = 30.0
+WATCHDOG_SECONDS = 45.0
 
 
 def pytest_sessionstart() -> None:
@@ -45,7 +45,7 @@ def pytest_sessionfinish() -> None:
 
 
 class Child:
-    """A real child process that talks in lines and is killed by a watchdog after 30 seconds.
+    """A real child process that talks in lines and is killed by a watchdog after 45 seconds.
 
     The code runs as `python -c` with `args` in `sys.argv[1:]`. It says lines with `print(...,
     flush=True)` and hears them with `input()`.

@@ -7,7 +7,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(unsafe_code, reason = "plain system calls, and a step before main")]
 
-use crate::common::{ARGS, Peer, ROLE, Watchdog, path_of, unique_name};
+use crate::common::{ARGS, PATIENCE, Peer, ROLE, Watchdog, path_of, unique_name};
 use ringspan::{Ring, RingOptions};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
@@ -69,7 +69,7 @@ pub(crate) struct Test {
 impl Test {
     /// A test that hangs after 10 seconds.
     pub(crate) fn new(what: &str) -> Test {
-        Test::lasting(what, Duration::from_secs(10))
+        Test::lasting(what, PATIENCE)
     }
 
     /// A test that may take longer.
