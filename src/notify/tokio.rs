@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+pub(crate) use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Handle, Id};
 
 /// A poll set as `AsyncFd` wants it.

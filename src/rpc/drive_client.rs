@@ -6,13 +6,12 @@
 
 use crate::error::{Fault, FaultKind};
 use crate::notify::awake::{Awake, TURNS};
-use crate::notify::tokio::{Pollable, register};
+use crate::notify::tokio::{AsyncFd, Pollable, register};
 use crate::rpc::conn::{Conn, Driver, Turn};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Handle, Id};
 
 /// Polls between two looks at the poll set of a driver that never sleeps.

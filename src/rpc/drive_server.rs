@@ -1,6 +1,6 @@
 //! Drives a server on tokio: one task reads, starts and answers; handlers that wait become tasks.
 
-use crate::notify::tokio::{Pollable, register};
+use crate::notify::tokio::{AsyncFd, Pollable, register};
 use crate::rpc::answer::HandlerError;
 use crate::rpc::core::session::{Reply, Stop};
 use crate::rpc::error::Reason;
@@ -16,7 +16,6 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
-use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
