@@ -77,13 +77,13 @@ pub(crate) struct AsyncFd<T> {
 
 impl AsyncFd<Pollable> {
     pub(crate) fn poll_read_ready(&self, _cx: &mut Context<'_>) -> Poll<io::Result<Guard>> {
-        match self.inner.set.never {}
+        match *self.inner.set.never() {}
     }
 }
 
 /// Registers with the current runtime; nobody can have a poll set to register.
 pub(crate) fn register(pollable: Pollable) -> io::Result<AsyncFd<Pollable>> {
-    match pollable.set.never {}
+    match *pollable.set.never() {}
 }
 
 /// The readiness of a registration.

@@ -6,11 +6,15 @@ use std::io;
 /// An owned descriptor; there can be none.
 #[derive(Debug)]
 pub(crate) struct Fd {
-    /// Proof that nobody holds one.
-    pub(crate) never: Infallible,
+    never: Infallible,
 }
 
 impl Fd {
+    /// Proof that nobody holds one.
+    pub(crate) fn never(&self) -> &Infallible {
+        &self.never
+    }
+
     pub(crate) fn duplicate(&self) -> io::Result<Fd> {
         match self.never {}
     }
