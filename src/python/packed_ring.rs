@@ -8,7 +8,7 @@ use super::awaitable::awaitable;
 use super::block::PyBlock;
 use super::end::{Owner, Role};
 use super::errors;
-use super::packed::{self, Packed};
+use super::packed::{self, Packed, Tag};
 use super::packed_ends::{Ends, Pop, Push, Want, Who, get, pop_within, push_within, put};
 use super::per_process::PerProcess;
 use super::ring::PyRing;
@@ -96,6 +96,14 @@ impl PackedRing {
         Ok(())
     }
 
+    /// Whether one who does not wait finds nothing, seen without going inside. False where `take` has
+    /// to look.
+    #[inline]
+    fn is_dry(&self) -> bool {
+        let Some(ends) = self.ends.get() else { return false };
+        !self.is_closed() && ends.rx.get().is_some_and(|taker| ends.is_dry(taker))
+    }
+
     #[inline]
     fn take(
         &self,
@@ -107,9 +115,6 @@ impl PackedRing {
         let taker = ends.consumer(py)?;
         let handle = taker.end.get().handle();
         let Some(timeout) = timeout.filter(|given| !given.is_none()) else {
-            if ends.is_dry(taker) {
-                return Ok(None);
-            }
             return get(py, handle, &taker.passed, want, Who::Passer);
         };
         let limit = seconds(Some(timeout), "timeout")?;
@@ -234,7 +239,12 @@ impl PyPackedRing {
         tag: Option<&Bound<'_, PyAny>>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<Py<PyAny>>> {
-        self.0.take(py, &Want::tagged(tag)?, timeout)
+        let want = tag.map(Tag::named).transpose()?;
+        // Before anything else: who tries again and again finds this most of the time.
+        if timeout.is_none() && self.0.is_dry() {
+            return Ok(None);
+        }
+        self.0.take(py, &want.map_or(Want::Bytes, Want::Item), timeout)
     }
 
     /// Takes the oldest message, by a schema. None: there is none.
@@ -245,7 +255,11 @@ impl PyPackedRing {
         schema: &Bound<'_, PyAny>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<Py<PyAny>>> {
-        self.0.take(py, &Want::Items(packed::schema(schema)?), timeout)
+        let schema = packed::schema(schema)?;
+        if timeout.is_none() && self.0.is_dry() {
+            return Ok(None);
+        }
+        self.0.take(py, &Want::Items(schema), timeout)
     }
 
     /// As `push`, awaiting room.
