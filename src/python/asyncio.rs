@@ -24,7 +24,6 @@
 //! The locks here are held for plain Rust statements only, never across a call into Python. Two
 //! threads never wait on one face: see [`Face::enter`], or it is of one loop.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyRuntimeError;
@@ -35,9 +34,11 @@ use pyo3::types::{PyCFunction, PyWeakrefMethods, PyWeakrefReference};
 use crate::python::asyncio_loop::{
     Reader, is_true, resolve, resolve_weak, running_loop, runs_here, thread_key, thread_name,
 };
+pub(crate) use crate::python::asyncio_waiters::Ticket;
+use crate::python::asyncio_waiters::Waiters;
 use crate::python::awaitable::Operation;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
-use crate::sys::fd::Fd;
+use crate::sys::fd::{Fd, fork_count};
 
 /// Every so many ready awaits in a row the loop gets a turn.
 const TURN: u32 = 256;
@@ -58,10 +59,6 @@ pub(crate) trait Parkable: Send + Sync + 'static {
     fn disarm(&self, py: Python<'_>) -> PyResult<()>;
 }
 
-/// A place among those who wait on one face.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ticket(u64);
-
 /// What one step of an await came to.
 pub(crate) enum Step {
     /// Finished with this result.
@@ -80,36 +77,6 @@ pub(crate) enum Admit {
     Queue,
     /// Let the loop have a turn before trying.
     Turn,
-}
-
-struct Waiter {
-    ticket: Ticket,
-    queued: bool,
-    /// What it sleeps on; none before its first sleep.
-    future: Option<Py<PyWeakrefReference>>,
-}
-
-#[derive(Default)]
-struct Waiters {
-    list: VecDeque<Waiter>,
-    last_ticket: u64,
-    /// A wake has been asked for and no harvest came since.
-    armed: bool,
-    /// Blocking verbs under way.
-    inside: u32,
-    /// `threading.get_ident()` of the thread inside.
-    ident: Option<Py<PyAny>>,
-    reader: Option<Reader>,
-}
-
-impl Waiters {
-    fn first_queued(&self) -> Option<&Waiter> {
-        self.list.iter().find(|waiter| waiter.queued)
-    }
-
-    fn position(&self, ticket: Ticket) -> Option<usize> {
-        self.list.iter().position(|waiter| waiter.ticket == ticket)
-    }
 }
 
 /// The asyncio side of one handle; every awaitable of the handle goes through it.
@@ -198,7 +165,13 @@ impl Face {
         if self.forget_closed_loop(py)? {
             return Ok(());
         }
-        let ident = lock(&self.waiters).ident.as_ref().map(|ident| ident.clone_ref(py));
+        let (forks, ident) = {
+            let waiters = lock(&self.waiters);
+            (waiters.forks, waiters.ident.as_ref().map(|ident| ident.clone_ref(py)))
+        };
+        if forks != fork_count() {
+            return Ok(()); // a thread of the parent, of which the handle itself tells
+        }
         let who = thread_name(py, ident.map(|ident| ident.into_bound(py)))?;
         Err(PyRuntimeError::new_err(format!(
             "{name}: {who} is inside this handle; one thread at a time (open a handle per thread, \
@@ -242,7 +215,7 @@ impl Face {
         let elsewhere = elsewhere
             .and_then(|event_loop| event_loop.bind(py).upgrade())
             .filter(|event_loop| !runs_here(event_loop));
-        let futures = self.sleepers(py);
+        let futures = lock(&self.waiters).sleepers(py);
         match elsewhere {
             Some(event_loop) => {
                 let resolve_all = PyCFunction::new_closure(py, None, None, move |args, _| {
@@ -279,12 +252,12 @@ impl Face {
         self.register(py, &event_loop, op.name())?;
         self.own(py)?;
         self.streak.store(1, Ordering::Relaxed);
-        let place = self.join(op.queued(), *ticket);
+        let place = lock(&self.waiters).join(op.queued(), *ticket);
         *ticket = Some(place);
-        if !self.has_turn(place) {
+        if !lock(&self.waiters).has_turn(place) {
             let future = self.sleep(py, &event_loop, place)?;
             // Making the future may have run a finalizer, by which the first one left.
-            if self.has_turn(place) {
+            if lock(&self.waiters).has_turn(place) {
                 resolve(&future);
             }
             return Ok(Step::Sleep(future.unbind()));
@@ -348,39 +321,8 @@ impl Face {
             }
         }
         lock(&self.waiters).armed = false;
-        self.sleepers(py).iter().for_each(|future| resolve_weak(future.bind(py)));
-    }
-
-    /// The futures to resolve at a wake: the first of the queue and every free one.
-    fn sleepers(&self, py: Python<'_>) -> Vec<Py<PyWeakrefReference>> {
-        let waiters = lock(&self.waiters);
-        let first = waiters.first_queued().map(|waiter| waiter.ticket);
-        waiters
-            .list
-            .iter()
-            .filter(|waiter| !waiter.queued || Some(waiter.ticket) == first)
-            .filter_map(|waiter| waiter.future.as_ref().map(|future| future.clone_ref(py)))
-            .collect()
-    }
-
-    fn join(&self, queued: bool, ticket: Option<Ticket>) -> Ticket {
-        let mut waiters = lock(&self.waiters);
-        if let Some(ticket) = ticket
-            && waiters.position(ticket).is_some()
-        {
-            return ticket;
-        }
-        waiters.last_ticket += 1;
-        let ticket = Ticket(waiters.last_ticket);
-        waiters.list.push_back(Waiter { ticket, queued, future: None });
-        ticket
-    }
-
-    fn has_turn(&self, ticket: Ticket) -> bool {
-        let waiters = lock(&self.waiters);
-        let place = waiters.position(ticket).and_then(|at| waiters.list.get(at));
-        place.is_some_and(|waiter| !waiter.queued)
-            || waiters.first_queued().is_some_and(|waiter| waiter.ticket == ticket)
+        let futures = lock(&self.waiters).sleepers(py);
+        futures.iter().for_each(|future| resolve_weak(future.bind(py)));
     }
 
     /// A new future of the loop, by which this waiter is woken from now on.
@@ -470,7 +412,11 @@ impl Face {
             return Ok(());
         }
         let ident = py.import(intern!(py, "threading"))?.call_method0(intern!(py, "get_ident"))?;
-        let old = lock(&self.waiters).ident.replace(ident.unbind());
+        let old = {
+            let mut waiters = lock(&self.waiters);
+            waiters.forks = fork_count();
+            waiters.ident.replace(ident.unbind())
+        };
         drop(old);
         self.owner.store(key, Ordering::Relaxed);
         Ok(())

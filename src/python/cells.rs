@@ -21,12 +21,14 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::sys::fd::fork_count;
 
 /// Lets one call in at a time; whoever comes meanwhile is refused.
 #[derive(Debug)]
 pub(crate) struct LoneCell<T> {
-    /// Changed with the interpreter attached, so Relaxed everywhere: its lock orders the rest.
-    taken: AtomicBool,
+    /// 0, or one more than the fork count of the process whose call is inside. Changed with the
+    /// interpreter attached, so Relaxed everywhere: its lock orders the rest.
+    taken: AtomicU64,
     value: UnsafeCell<T>,
 }
 
@@ -36,18 +38,25 @@ unsafe impl<T: Send> Sync for LoneCell<T> {}
 
 impl<T> LoneCell<T> {
     pub(crate) fn new(value: T) -> Self {
-        LoneCell { taken: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        LoneCell { taken: AtomicU64::new(0), value: UnsafeCell::new(value) }
     }
 
     /// The value, unless another call is inside.
     #[inline]
     pub(crate) fn enter<'a>(&'a self, _py: Python<'a>) -> Option<LoneGuard<'a, T>> {
         // Relaxed, both: see the field.
-        if self.taken.load(Ordering::Relaxed) {
+        if self.taken.load(Ordering::Relaxed) != 0 {
             return None;
         }
-        self.taken.store(true, Ordering::Relaxed);
+        self.taken.store(fork_count() + 1, Ordering::Relaxed);
         Some(LoneGuard { cell: self, attached: PhantomData })
+    }
+
+    /// A call was inside when a `fork` made this process: it never leaves here, and what it left may
+    /// be half done.
+    pub(crate) fn is_torn(&self, _py: Python<'_>) -> bool {
+        let taken = self.taken.load(Ordering::Relaxed); // Relaxed: see the field
+        taken != 0 && taken != fork_count() + 1
     }
 }
 
@@ -79,7 +88,7 @@ impl<T> DerefMut for LoneGuard<'_, T> {
 impl<T> Drop for LoneGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.cell.taken.store(false, Ordering::Relaxed); // Relaxed: see the field
+        self.cell.taken.store(0, Ordering::Relaxed); // Relaxed: see the field
     }
 }
 

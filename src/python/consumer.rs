@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::awaitable::awaitable;
 use super::consumer_ops::{self as ops, Pop, PopMany};
 use super::deadline::Deadline;
-use super::end::{self, Handle, Owner, Role};
+use super::end::{Handle, Owner, Role};
+use super::end_awaits;
 use super::errors;
 use super::lent::PyLent;
 use super::opening;
@@ -200,7 +201,7 @@ impl PyConsumer {
 
     /// Waits until a producer is attached.
     fn attached(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        end::attached(slf, py)
+        end_awaits::attached(slf, py)
     }
 
     /// Waits until a producer is attached, parking the thread.
@@ -327,7 +328,7 @@ impl PyConsumer {
 
     fn __aenter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let value = slf.clone_ref(py).into_any();
-        end::ready(slf, py, "Consumer.__aenter__", value)
+        end_awaits::ready(slf, py, "Consumer.__aenter__", value)
     }
 
     #[pyo3(signature = (exc_type=None, exc=None, traceback=None, /))]
@@ -339,7 +340,7 @@ impl PyConsumer {
         traceback: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         slf.get().__exit__(py, exc_type, exc, traceback)?;
-        end::ready(slf, py, "Consumer.__aexit__", py.None())
+        end_awaits::ready(slf, py, "Consumer.__aexit__", py.None())
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {

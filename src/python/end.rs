@@ -7,7 +7,6 @@ use pyo3::{PyClass, pyclass::boolean_struct::True};
 use std::sync::Arc;
 
 use super::asyncio::{Face, Parkable};
-use super::awaitable::{Operation, awaitable};
 use super::buffer::GiveBack;
 use super::cells::{LoneCell, LoneGuard};
 use super::errors;
@@ -16,7 +15,7 @@ use super::ring::Config;
 use super::signals;
 use super::sleepers::Open;
 use crate::error::OpenError;
-use crate::region::Region;
+use crate::region::{Region, inherited};
 use crate::ring::bind::{End, Signals};
 use crate::ring::{Ring, Stop};
 use crate::sync::{AtomicU64, Ordering};
@@ -137,7 +136,10 @@ fn busy(verb: &str) -> PyErr {
 impl<R: Role> Core<R> {
     #[inline]
     fn lock<'a>(&'a self, py: Python<'a>, verb: &str) -> PyResult<LoneGuard<'a, State<R>>> {
-        self.state.enter(py).ok_or_else(|| busy(verb))
+        self.state.enter(py).ok_or_else(|| match self.state.is_torn(py) {
+            true => errors::fault(&inherited(&self.object)),
+            false => busy(verb),
+        })
     }
 
     fn attach(&self) -> PyResult<R> {
@@ -414,81 +416,4 @@ impl<R: Role> Handle<R> {
 /// The mapping of an attached end.
 pub(crate) fn region_of(role: &mut impl End) -> Arc<Region> {
     Arc::clone(role.base().region())
-}
-
-/// `await x.attached()`.
-struct Attached<P: Owner>(Py<P>);
-
-impl<P: Owner> Operation for Attached<P> {
-    fn name(&self) -> &'static str {
-        P::ATTACHED
-    }
-
-    fn face(&self) -> &Arc<Face> {
-        &self.0.get().handle().face
-    }
-
-    fn queued(&self) -> bool {
-        false
-    }
-
-    fn poll(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let handle = self.0.get().handle();
-        let mut inside = handle.look_in(py, P::ATTACHED)?;
-        match inside.role()?.attached_now() {
-            Ok(found) => Ok(found.map(|()| py.None())),
-            Err(stop) => Err(P::R::stopped(stop, handle.core.object())),
-        }
-    }
-
-    fn visit(&self, each: &mut dyn FnMut(&Py<PyAny>)) {
-        each(self.0.as_any());
-    }
-}
-
-/// Waits for the other end.
-pub(crate) fn attached<P: Owner>(slf: Py<P>, py: Python<'_>) -> PyResult<Py<PyAny>> {
-    awaitable(py, Box::new(Attached(slf)))
-}
-
-/// An await that has its result from the start.
-struct Ready<P: Owner> {
-    of: Py<P>,
-    name: &'static str,
-    value: Option<Py<PyAny>>,
-}
-
-impl<P: Owner> Operation for Ready<P> {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn face(&self) -> &Arc<Face> {
-        &self.of.get().handle().face
-    }
-
-    fn queued(&self) -> bool {
-        false
-    }
-
-    fn poll(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        Ok(Some(self.value.take().unwrap_or_else(|| py.None())))
-    }
-
-    fn visit(&self, each: &mut dyn FnMut(&Py<PyAny>)) {
-        each(self.of.as_any());
-        if let Some(value) = &self.value {
-            each(value);
-        }
-    }
-}
-
-/// `async with` has to be given something to await.
-pub(crate) fn ready<P: Owner>(
-    of: Py<P>,
-    py: Python<'_>,
-    name: &'static str,
-    value: Py<PyAny>,
-) -> PyResult<Py<PyAny>> {
-    awaitable(py, Box::new(Ready { of, name, value: Some(value) }))
 }

@@ -8,6 +8,7 @@
 //! | file | job |
 //! |---|---|
 //! | `end` | what both ends of a ring do alike: attach late, one thread at a time, close, wait |
+//! | `end_awaits` | what they are awaited for besides messages |
 //! | `ring` | Ring, and the options that it and the ends are pickled by |
 //! | `producer`, `producer_ops`, `grant` | pushing |
 //! | `consumer`, `consumer_ops`, `lent` | popping |
@@ -39,6 +40,7 @@
 
 mod asyncio;
 mod asyncio_loop;
+mod asyncio_waiters;
 mod awaitable;
 mod awaitable_slots;
 mod block;
@@ -57,6 +59,7 @@ mod convert_write;
 mod convert_write_more;
 mod deadline;
 mod end;
+mod end_awaits;
 mod errors;
 mod exported;
 mod grant;

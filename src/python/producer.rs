@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::awaitable::awaitable;
 use super::deadline::Deadline;
-use super::end::{self, Handle, Owner, Role};
+use super::end::{Handle, Owner, Role};
+use super::end_awaits;
 use super::errors;
 use super::grant::PyGrant;
 use super::opening;
@@ -216,7 +217,7 @@ impl PyProducer {
 
     /// Waits until a consumer is attached.
     fn attached(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        end::attached(slf, py)
+        end_awaits::attached(slf, py)
     }
 
     /// Waits until a consumer is attached, parking the thread.
@@ -334,7 +335,7 @@ impl PyProducer {
 
     fn __aenter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let value = slf.clone_ref(py).into_any();
-        end::ready(slf, py, "Producer.__aenter__", value)
+        end_awaits::ready(slf, py, "Producer.__aenter__", value)
     }
 
     #[pyo3(signature = (exc_type=None, exc=None, traceback=None, /))]
@@ -346,7 +347,7 @@ impl PyProducer {
         traceback: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         slf.get().__exit__(py, exc_type, exc, traceback)?;
-        end::ready(slf, py, "Producer.__aexit__", py.None())
+        end_awaits::ready(slf, py, "Producer.__aexit__", py.None())
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {

@@ -149,7 +149,12 @@ impl Region {
 
     #[cold]
     fn inherited(&self) -> Fault {
-        let cause = "this handle was inherited by fork; open the object again in the child";
-        self.fault(FaultKind::Forked, cause)
+        inherited(self.subject())
     }
+}
+
+/// A `fork` brought the handle of `object` into this process.
+pub(crate) fn inherited(object: impl fmt::Display) -> Fault {
+    let cause = "this handle was inherited by fork; open the object again in the child";
+    Fault::new(FaultKind::Forked, object, cause)
 }

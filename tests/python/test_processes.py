@@ -214,6 +214,38 @@ def test_an_attached_end_says_what_to_do(name: str, method: str) -> None:
         assert rx.try_pop(None) is None
 
 
+def test_a_fork_while_a_thread_is_inside(name: str, run_python: Callable[..., Any]) -> None:
+    code = """
+import os, sys, threading, ringspan
+rx, tx = ringspan.Consumer(sys.argv[1]), ringspan.Producer(sys.argv[1])
+got = []
+sleeper = threading.Thread(target=lambda: got.append(rx.blocking_pop()))
+sleeper.start()
+while "busy" not in repr(rx):
+    pass
+pid = os.fork()
+if pid == 0:
+    code = 1
+    try:
+        for verb in (rx.try_pop, rx.blocking_pop, rx.arm, rx.close, lambda: tx.try_push(1)):
+            try:
+                verb()
+            except ringspan.Forked as err:
+                assert "inherited by fork" in str(err) and sys.argv[1] in str(err)
+                continue
+            break
+        else:
+            code = 0
+    finally:
+        os._exit(code)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+tx.try_push("still here")
+sleeper.join(20)
+print(got)
+"""
+    assert run_python(code, name).stdout == "0\n['still here']\n"
+
+
 def test_a_forked_child_leaves_the_parent_alone(name: str, run: Run) -> None:
     ring = ringspan.Ring(name)
 
