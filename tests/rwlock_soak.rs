@@ -27,7 +27,7 @@ const SECONDS: u64 = 60;
 /// Fewer kills than this in that time show nothing.
 const KILLS: u64 = 300;
 /// How long everybody may stand still.
-const PATIENCE: Duration = Duration::from_secs(20);
+const STANDSTILL: Duration = Duration::from_secs(20);
 /// How often the watch looks. It counts its looks, so that a machine that stood still costs one.
 const LOOK: Duration = Duration::from_millis(100);
 /// Rounds of one process; then it ends by itself, in good order.
@@ -207,7 +207,7 @@ fn watch(rounds: &[AtomicU64; 2]) {
             let now = rounds.load(Ordering::SeqCst);
             if now != last.0 {
                 *last = (now, 0);
-            } else if last.1 > PATIENCE.as_millis() / LOOK.as_millis() {
+            } else if last.1 > STANDSTILL.as_millis() / LOOK.as_millis() {
                 eprintln!("WATCHDOG: a survivor stands still after {now} rounds");
                 std::process::abort();
             } else {
@@ -233,7 +233,7 @@ fn seed() -> u64 {
 #[test]
 fn killed_at_random_moments() {
     let length = Duration::from_secs(scaled(SECONDS));
-    let test = Test::lasting("lock soak", length + 2 * PATIENCE);
+    let test = Test::lasting("lock soak", length + 2 * STANDSTILL);
     let seed = seed();
     eprintln!("RINGSPAN_SEED={seed}");
     let lock = test.lock();

@@ -43,20 +43,21 @@ def processes(run: str, patience: float = 10.0) -> list[str]:
     until = time.monotonic() + patience
     while (found := living(run)) and time.monotonic() < until:
         time.sleep(0.1)
-    return found
+    return list(found.values())
 
 
-def living(run: str) -> list[str]:
+def living(run: str) -> dict[int, str]:
     """Returns the living processes that carry the mark of this run, other than this one."""
     wanted = f"{MARK}={run}".encode()
-    found: list[str] = []
+    found: dict[int, str] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         if folder.name == str(os.getpid()):
             continue
         try:
             if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                found.append(f"process {folder.name} still runs: {command[:100]}")
+                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                command = words.decode(errors="replace")
+                found[int(folder.name)] = f"process {folder.name} still runs: {command[:100]}"
         except OSError:
             continue
     return found

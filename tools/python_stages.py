@@ -58,7 +58,7 @@ def pytest(run: Runner, python: str, *arguments: str, **env: str) -> Outcome:
     examples = str(ROOT / "target" / "debug" / "examples")
     command = [python, "-m", "pytest", "-q", f"--junitxml={junit}", *arguments]
     done = run.run(*command, env={"RINGSPAN_EXAMPLES": examples, **env})
-    return report.read_junit(junit, done.well)
+    return report.read_junit(junit, done.output, done.well)
 
 
 def again() -> list[str]:

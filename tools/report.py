@@ -53,20 +53,27 @@ _BROKEN = re.compile(
 )
 
 
+def _note_broken(total: Outcome, output: str, unknown: str) -> None:
+    """Counts what ended a command besides the failures that it reported, at least one."""
+    causes = [line.strip() for line in _BROKEN.findall(output)]
+    if not causes and total.failed == 0:
+        causes = [unknown]
+    total.failed += len(causes)
+    total.failures += causes
+
+
 def read_cargo(output: str, ended_well: bool) -> Outcome:
     """Sums the results of every test binary and doctest run in the output of `cargo test`."""
     total = Outcome()
-    for passed, failed, _ in _RESULT.findall(output):
+    results = _RESULT.findall(output)
+    for passed, failed, _ in results:
         total.passed += int(passed)
         total.failed += int(failed)
     total.failures += _FAILED.findall(output)
     for name, reason in _IGNORED.findall(output):
         total.skips.append(f"{name}: {reason or 'ignored'}")
-    if not ended_well:
-        total.failures += [line.strip() for line in _BROKEN.findall(output)]
-    if not ended_well and total.failed == 0:
-        total.failed = 1
-        total.failures = total.failures or ["did not build, or a test binary was killed"]
+    if not (ended_well and results):
+        _note_broken(total, output, "did not build, or a test binary was killed")
     return total
 
 
@@ -81,7 +88,7 @@ def read_skip_file(path: Path, total: Outcome) -> None:
     path.unlink()
 
 
-def read_junit(path: Path, ended_well: bool) -> Outcome:
+def read_junit(path: Path, output: str, ended_well: bool) -> Outcome:
     """Sums the results that pytest wrote as JUnit XML."""
     total = Outcome()
     cases = ET.parse(path).getroot().iter("testcase") if path.is_file() else ()
@@ -95,9 +102,8 @@ def read_junit(path: Path, ended_well: bool) -> Outcome:
             total.skips.append(f"{name}: {skipped.get('message', 'no reason given')}")
         else:
             total.passed += 1
-    if not ended_well and total.failed == 0:
-        total.failed = 1
-        total.failures.append("pytest ended before it could report")
+    if not ended_well:
+        _note_broken(total, output, "pytest ended before it could report")
     return total
 
 

@@ -7,6 +7,7 @@ The last line reads `N passed, N failed, N skipped`; the status is 0 only when n
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shutil
 import signal
@@ -185,6 +186,8 @@ def main() -> int:
     if shutil.which("cargo") is None:
         print("no `cargo` on PATH: install a Rust toolchain (https://rustup.rs)", file=sys.stderr)
         return 1
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # tests print what no terminal needs to have
     # A shell starts what it runs in the background with Ctrl-C ignored, which children inherit.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

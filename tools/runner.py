@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import leftovers
+import output
 from report import Outcome
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,6 +69,8 @@ class Runner:
         shown = " ".join([*(f"{k}={v}" for k, v in (env or {}).items()), *command])
         print(f"   $ {shown}", flush=True)
         started = time.monotonic()
+        text: list[str] = []
+        before = self._living()
         process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -76,58 +78,51 @@ class Runner:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
             start_new_session=True,
         )
-        watchdog = threading.Timer(WATCHDOG_SECONDS, _kill, (process.pid,))
-        watchdog.daemon = True
-        watchdog.start()
-        lines: list[str] = []
-        reader = threading.Thread(target=self._copy, args=(process, shown, log, lines), daemon=True)
-        reader.start()
         try:
-            status = process.wait()
-            reader.join(GRACE_SECONDS)
+            with log.open("a", encoding="utf-8") as file:
+                file.write(f"$ {shown}\n")
+
+                def tell(part: str) -> None:
+                    text.append(part)
+                    file.write(part)
+                    if self.verbose:
+                        sys.stdout.write(part)
+
+                closed = output.follow(process, tell, WATCHDOG_SECONDS, GRACE_SECONDS)
+                left = [] if closed else self._end_those_since(before)
+                for line in left:
+                    tell(f"left running: {line}\n")
         except BaseException:
-            _kill(process.pid)
+            output.kill_group(process.pid)
             raise
         finally:
-            watchdog.cancel()
-        if reader.is_alive():
-            # It ended, and what it started holds its output open: that would hold up the whole run.
-            left = leftovers.living(self.env[leftovers.MARK]) or ["processes without our mark"]
-            _kill(process.pid)
-            reader.join(GRACE_SECONDS)
-            lines += [f"left running: {line}\n" for line in left]
-            status = status or 1
+            with process:
+                pass  # closes the output and reaps
+        status = process.returncode or int(not closed)
+        said = "".join(text)
         if status != 0 and not self.verbose:
-            print("".join(lines[-80:]), end="", flush=True)
+            print("".join(said.splitlines(keepends=True)[-80:]), end="", flush=True)
             print(f"   ended with {status}; the whole output is in {log.relative_to(ROOT)}")
-        return Ran(status, "".join(lines), time.monotonic() - started)
+        return Ran(status, said, time.monotonic() - started)
 
-    def _copy(
-        self, process: subprocess.Popen[str], shown: str, log: Path, lines: list[str]
-    ) -> None:
-        assert process.stdout is not None
-        with log.open("a") as file:
-            file.write(f"$ {shown}\n")
-            for line in process.stdout:
-                lines.append(line)
-                file.write(line)
-                if self.verbose:
-                    sys.stdout.write(line)
+    def _living(self) -> dict[int, str]:
+        return leftovers.living(self.env[leftovers.MARK])
+
+    def _end_those_since(self, before: Mapping[int, str]) -> list[str]:
+        """Ends what a command left running, which holds its output open; what that was."""
+        left = {pid: line for pid, line in self._living().items() if pid not in before}
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return list(left.values()) or ["a process without our mark"]
 
     def check(self, what: str, *command: str, env: Mapping[str, str] | None = None) -> Outcome:
         """Runs a command that counts as one test."""
         if self.run(*command, env=env).well:
             return Outcome(passed=1)
         return Outcome(failed=1, failures=[what])
-
-
-def _kill(group: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
 
 
 def run_stages(stages: list[Stage], runner: Runner, spent: dict[str, float]) -> Outcome:

@@ -9,7 +9,7 @@ use crate::notify::lifetime;
 use crate::notify::link::Link;
 use crate::notify::park::{self, ParkNumbers};
 use crate::notify::slots;
-use crate::region::Region;
+use crate::region::{self, Region};
 use crate::sync::Ordering;
 use crate::sys::doorbell::Doorbell;
 use crate::sys::failpoint::failpoint;
@@ -116,8 +116,7 @@ impl Endpoint {
 
     #[cold]
     fn inherited(&self) -> Fault {
-        let cause = "this handle was inherited by fork and belongs to the parent; attach anew here";
-        self.region.fault(FaultKind::Forked, cause)
+        region::inherited(self.region.subject())
     }
 
     /// Makes doorbell and poll set, once.

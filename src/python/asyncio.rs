@@ -110,7 +110,7 @@ impl Face {
             owner: AtomicU64::new(0),
             // The first await asks whether a loop runs at all.
             streak: AtomicU32::new(TURN + 1),
-            waiters: Mutex::new(Waiters::default()),
+            waiters: Mutex::new(Waiters::of(fork_count())),
         })
     }
 
@@ -139,6 +139,7 @@ impl Face {
         name: &'static str,
         queued: bool,
     ) -> PyResult<Admit> {
+        self.forget_parent();
         self.check(py, name)?;
         let streak = self.streak.load(Ordering::Relaxed);
         if streak >= TURN {
@@ -162,16 +163,10 @@ impl Face {
         if owner == 0 || self.of_loop || owner == thread_key() {
             return Ok(());
         }
-        if self.forget_closed_loop(py)? {
+        if self.forget_parent() || self.forget_closed_loop(py)? {
             return Ok(());
         }
-        let (forks, ident) = {
-            let waiters = lock(&self.waiters);
-            (waiters.forks, waiters.ident.as_ref().map(|ident| ident.clone_ref(py)))
-        };
-        if forks != fork_count() {
-            return Ok(()); // a thread of the parent, of which the handle itself tells
-        }
+        let ident = lock(&self.waiters).ident.as_ref().map(|ident| ident.clone_ref(py));
         let who = thread_name(py, ident.map(|ident| ident.into_bound(py)))?;
         Err(PyRuntimeError::new_err(format!(
             "{name}: {who} is inside this handle; one thread at a time (open a handle per thread, \
@@ -233,6 +228,7 @@ impl Face {
     /// The handle is closed: takes the reader out of its loop (before the endpoint closes its fd)
     /// and makes every task that waits look again.
     pub(crate) fn close(&self, py: Python<'_>) {
+        self.forget_parent();
         self.kick(py);
         let reader = lock(&self.waiters).reader.take();
         if let Some(reader) = reader {
@@ -352,6 +348,7 @@ impl Face {
         event_loop: &Bound<'_, PyAny>,
         name: &str,
     ) -> PyResult<()> {
+        self.forget_parent();
         let known = {
             let waiters = lock(&self.waiters);
             waiters.reader.as_ref().map(|reader| reader.event_loop.clone_ref(py))
@@ -375,6 +372,16 @@ impl Face {
         let reader = Reader::add(py, event_loop, self, name)?;
         lock(&self.waiters).reader = Some(reader);
         Ok(())
+    }
+
+    /// Drops what came by fork: waiters, loop and threads of the parent, whose descriptors are closed
+    /// here. True if so; then the handle itself tells of the fork.
+    fn forget_parent(&self) -> bool {
+        let old = lock(&self.waiters).take_inherited(fork_count());
+        if old.is_some() {
+            self.owner.store(0, Ordering::Relaxed);
+        }
+        old.is_some()
     }
 
     /// Drops the waiters of a loop that was closed or collected while they waited. True if so.
@@ -412,11 +419,7 @@ impl Face {
             return Ok(());
         }
         let ident = py.import(intern!(py, "threading"))?.call_method0(intern!(py, "get_ident"))?;
-        let old = {
-            let mut waiters = lock(&self.waiters);
-            waiters.forks = fork_count();
-            waiters.ident.replace(ident.unbind())
-        };
+        let old = lock(&self.waiters).ident.replace(ident.unbind());
         drop(old);
         self.owner.store(key, Ordering::Relaxed);
         Ok(())

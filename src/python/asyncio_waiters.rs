@@ -29,12 +29,26 @@ pub(super) struct Waiters {
     pub(super) inside: u32,
     /// `threading.get_ident()` of the thread inside.
     pub(super) ident: Option<Py<PyAny>>,
-    /// The fork count of its process.
-    pub(super) forks: u64,
+    /// The fork count of the process that all of this is of.
+    forks: u64,
     pub(super) reader: Option<Reader>,
 }
 
 impl Waiters {
+    /// Nobody yet, in the process of that fork count.
+    pub(super) fn of(forks: u64) -> Waiters {
+        Waiters { forks, ..Waiters::default() }
+    }
+
+    /// What came by fork into the process of that count, which begins with nobody.
+    pub(super) fn take_inherited(&mut self, forks: u64) -> Option<Waiters> {
+        if self.forks == forks {
+            return None;
+        }
+        let anew = Waiters { last_ticket: self.last_ticket, ..Waiters::of(forks) };
+        Some(std::mem::replace(self, anew))
+    }
+
     pub(super) fn first_queued(&self) -> Option<&Waiter> {
         self.list.iter().find(|waiter| waiter.queued)
     }

@@ -4,7 +4,7 @@
 //! A lock around a call costs two read-modify-writes, some ten nanoseconds, which is a tenth of a whole
 //! `try_pop`. The interpreter lock already orders all that happens here; what is left to see to is a
 //! call that finds another one *inside*, which gave the interpreter lock back to park or to copy, or
-//! is interrupted by a signal handler or a finalizer. For that a plain flag, or a plain count, is
+//! is interrupted by a signal handler or a finalizer. For that a plain word, or a plain count, is
 //! enough.
 //!
 //! `unsafe`: the insides of an `UnsafeCell`. A `Python<'py>` proves that the thread is attached, and a
@@ -52,8 +52,8 @@ impl<T> LoneCell<T> {
         Some(LoneGuard { cell: self, attached: PhantomData })
     }
 
-    /// A call was inside when a `fork` made this process: it never leaves here, and what it left may
-    /// be half done.
+    /// A call of the parent was inside when a `fork` made this process. Unless that call itself forked,
+    /// it never leaves here; what it left may be half done.
     pub(crate) fn is_torn(&self, _py: Python<'_>) -> bool {
         let taken = self.taken.load(Ordering::Relaxed); // Relaxed: see the field
         taken != 0 && taken != fork_count() + 1

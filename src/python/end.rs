@@ -406,6 +406,7 @@ impl<R: Role> Handle<R> {
             Some(State { stage: Stage::Later, .. }) => "not attached yet",
             Some(State { stage: Stage::Live(_), .. }) => "attached",
             Some(State { stage: Stage::Gone(how), .. }) => how,
+            None if self.core.state.is_torn(py) => "inherited by fork",
             None => "busy",
         };
         let class = if R::NOUN == "producer" { "Producer" } else { "Consumer" };

@@ -1,4 +1,4 @@
-//! What both ends of a ring are awaited for, besides their messages: the other end, and the entry of an
+//! What both ends of a ring are awaited for, besides their messages: the other end, and both sides of an
 //! `async with`.
 
 use pyo3::prelude::*;

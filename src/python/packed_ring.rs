@@ -8,7 +8,7 @@ use super::awaitable::awaitable;
 use super::block::PyBlock;
 use super::end::{Owner, Role};
 use super::errors;
-use super::packed::{self, Packed, Tag};
+use super::packed::{self, Packed};
 use super::packed_ends::{Ends, Pop, Push, Want, Who, get, pop_within, push_within, put};
 use super::per_process::PerProcess;
 use super::ring::PyRing;
@@ -105,6 +105,20 @@ impl PackedRing {
     }
 
     #[inline]
+    fn pop(
+        &self,
+        py: Python<'_>,
+        want: Want,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        // Before the end itself: who tries again and again finds this most of the time.
+        if timeout.is_none() && self.is_dry() {
+            return Ok(None);
+        }
+        self.take(py, &want, timeout)
+    }
+
+    #[inline]
     fn take(
         &self,
         py: Python<'_>,
@@ -114,7 +128,7 @@ impl PackedRing {
         let ends = self.open(py)?;
         let taker = ends.consumer(py)?;
         let handle = taker.end.get().handle();
-        let Some(timeout) = timeout.filter(|given| !given.is_none()) else {
+        let Some(timeout) = timeout else {
             return get(py, handle, &taker.passed, want, Who::Passer);
         };
         let limit = seconds(Some(timeout), "timeout")?;
@@ -196,7 +210,7 @@ impl PackedRing {
         self.check(payload)?;
         let giver = self.open(py)?.producer(py)?;
         let handle = giver.end.get().handle();
-        let Some(timeout) = timeout.filter(|given| !given.is_none()) else {
+        let Some(timeout) = timeout else {
             return put(py, handle, &giver.passed, payload, Who::Passer);
         };
         let limit = seconds(Some(timeout), "timeout")?;
@@ -239,12 +253,7 @@ impl PyPackedRing {
         tag: Option<&Bound<'_, PyAny>>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<Py<PyAny>>> {
-        let want = tag.map(Tag::named).transpose()?;
-        // Before anything else: who tries again and again finds this most of the time.
-        if timeout.is_none() && self.0.is_dry() {
-            return Ok(None);
-        }
-        self.0.take(py, &want.map_or(Want::Bytes, Want::Item), timeout)
+        self.0.pop(py, Want::tagged(tag)?, timeout)
     }
 
     /// Takes the oldest message, by a schema. None: there is none.
@@ -255,11 +264,7 @@ impl PyPackedRing {
         schema: &Bound<'_, PyAny>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<Py<PyAny>>> {
-        let schema = packed::schema(schema)?;
-        if timeout.is_none() && self.0.is_dry() {
-            return Ok(None);
-        }
-        self.0.take(py, &Want::Items(schema), timeout)
+        self.0.pop(py, Want::Items(packed::schema(schema)?), timeout)
     }
 
     /// As `push`, awaiting room.

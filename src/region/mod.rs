@@ -155,6 +155,7 @@ impl Region {
 
 /// A `fork` brought the handle of `object` into this process.
 pub(crate) fn inherited(object: impl fmt::Display) -> Fault {
-    let cause = "this handle was inherited by fork; open the object again in the child";
+    let cause =
+        "this handle was inherited by fork and belongs to the parent; open or attach anew here";
     Fault::new(FaultKind::Forked, object, cause)
 }

@@ -67,26 +67,23 @@ pub(crate) fn child(dispatch: impl FnOnce(&str, &[String])) {
     let Ok(role) = std::env::var(ROLE) else { return };
     let args = std::env::var(ARGS).unwrap_or_default();
     let args: Vec<String> = args.split('\n').map(str::to_owned).collect();
-    #[cfg(target_os = "linux")]
     end_with_the_parent();
     dispatch(&role, &args);
     std::process::exit(0);
 }
 
-/// Ends this process when its parent has ended, whatever it waits for then: one that sleeps for ever
-/// would keep the output of the whole run open.
-#[cfg(target_os = "linux")]
-fn end_with_the_parent() {
-    use rustix::event::{PollFd, PollFlags, poll};
-    use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open};
-    let number = std::env::var(PARENT).ok().and_then(|pid| pid.parse().ok());
-    let Some(parent) = number.and_then(Pid::from_raw) else { return };
-    // None of that number in this pid namespace: nothing can be watched.
-    let Ok(parent) = pidfd_open(parent, PidfdFlags::empty()) else { return };
-    std::thread::spawn(move || {
-        while poll(&mut [PollFd::new(&parent, PollFlags::IN)], None).is_err() {}
-        let _ = kill_process(getpid(), Signal::KILL);
-    });
+/// Kills this process when the thread that started it has ended, whatever it waits for then: one that
+/// sleeps for ever would keep the output of the whole run open.
+#[allow(unsafe_code, reason = "prctl takes plain numbers")]
+pub(crate) fn end_with_the_parent() {
+    // SAFETY: plain flags.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    // It may have ended before. In a pid namespace of our own we have no parent that we could see.
+    let parent = std::os::unix::process::parent_id();
+    let wanted = std::env::var(PARENT).ok().and_then(|pid| pid.parse().ok());
+    if parent != 0 && wanted.is_some_and(|wanted: u32| wanted != parent) {
+        std::process::exit(0);
+    }
 }
 
 /// Child to parent.
@@ -271,7 +268,7 @@ impl Watchdog {
         let (alive, watched) = mpsc::channel();
         let what = what.into();
         std::thread::spawn(move || {
-            for _ in 0..patience.as_secs() {
+            for _ in 0..patience.as_secs().max(1) {
                 if watched.recv_timeout(Duration::from_secs(1)) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }

@@ -214,36 +214,85 @@ def test_an_attached_end_says_what_to_do(name: str, method: str) -> None:
         assert rx.try_pop(None) is None
 
 
+IN_A_FORK = """
+import asyncio, os, sys, threading, traceback, ringspan
+rx, tx = ringspan.Consumer(sys.argv[1]), ringspan.Producer(sys.argv[1])
+
+def in_a_fork(*verbs):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for verb in verbs:
+                try:
+                    print("not refused:", verb())
+                except ringspan.Forked as err:
+                    assert "inherited by fork" in str(err) and sys.argv[1] in str(err)
+            assert "inherited by fork" in repr(rx) or "tached" in repr(rx), repr(rx)
+            print("refused")
+        except BaseException:
+            traceback.print_exc(file=sys.stdout)
+        finally:
+            sys.stdout.flush()
+            os._exit(0)
+    os.waitpid(pid, 0)
+
+def awaits(verb):
+    async def task():
+        return await verb()
+    return lambda: asyncio.run(task())
+"""
+
+
 def test_a_fork_while_a_thread_is_inside(name: str, run_python: Callable[..., Any]) -> None:
     code = """
-import os, sys, threading, ringspan
-rx, tx = ringspan.Consumer(sys.argv[1]), ringspan.Producer(sys.argv[1])
 got = []
 sleeper = threading.Thread(target=lambda: got.append(rx.blocking_pop()))
 sleeper.start()
 while "busy" not in repr(rx):
     pass
-pid = os.fork()
-if pid == 0:
-    code = 1
-    try:
-        for verb in (rx.try_pop, rx.blocking_pop, rx.arm, rx.close, lambda: tx.try_push(1)):
-            try:
-                verb()
-            except ringspan.Forked as err:
-                assert "inherited by fork" in str(err) and sys.argv[1] in str(err)
-                continue
-            break
-        else:
-            code = 0
-    finally:
-        os._exit(code)
-print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+in_a_fork(rx.try_pop, rx.blocking_pop, rx.arm, awaits(rx.pop), rx.close, lambda: tx.try_push(1))
 tx.try_push("still here")
 sleeper.join(20)
 print(got)
+while tx.try_push(b"x" * 60000):
+    pass
+filler = threading.Thread(target=tx.blocking_push, args=(b"x" * 60000,))
+filler.start()
+while "busy" not in repr(tx):
+    pass
+in_a_fork(lambda: tx.try_push(1), awaits(lambda: tx.push(1)), tx.close, rx.try_pop)
+while filler.is_alive():
+    rx.try_pop(None)
 """
-    assert run_python(code, name).stdout == "0\n['still here']\n"
+    assert run_python(IN_A_FORK + code, name).stdout == "refused\n['still here']\nrefused\n"
+
+
+def test_a_fork_while_a_task_waits(name: str, run_python: Callable[..., Any]) -> None:
+    code = """
+async def main():
+    waiting = asyncio.ensure_future(rx.pop())
+    await asyncio.sleep(0.05)
+    # The loop of the child runs in another thread: this one has the copy of ours.
+    def child(verb):
+        def run():
+            told = []
+            def work():
+                try:
+                    verb()
+                except BaseException as err:
+                    told.append(err)
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+            raise told[0]
+        return run
+    for make in (rx.pop, lambda: rx.pop_many(3), rx.attached):
+        in_a_fork(child(awaits(make)), child(rx.blocking_pop))
+    tx.try_push("still here")
+    print(await asyncio.wait_for(waiting, 20))
+asyncio.run(main())
+"""
+    assert run_python(IN_A_FORK + code, name).stdout == "refused\n" * 3 + "still here\n"
 
 
 def test_a_forked_child_leaves_the_parent_alone(name: str, run: Run) -> None:

@@ -7,7 +7,9 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(unsafe_code, reason = "plain system calls, and a step before main")]
 
-use crate::common::{ARGS, PATIENCE, Peer, ROLE, Watchdog, path_of, unique_name};
+use crate::common::{
+    ARGS, PATIENCE, Peer, ROLE, Watchdog, end_with_the_parent, path_of, unique_name,
+};
 use ringspan::{Ring, RingOptions};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
@@ -67,7 +69,7 @@ pub(crate) struct Test {
 }
 
 impl Test {
-    /// A test that hangs after 10 seconds.
+    /// A test that hangs after a minute.
     pub(crate) fn new(what: &str) -> Test {
         Test::lasting(what, PATIENCE)
     }
@@ -135,8 +137,7 @@ pub(crate) struct Role {
 /// The part this process plays, if it is a child. It dies with the test that started it.
 pub(crate) fn role() -> Option<Role> {
     let role = std::env::var(ROLE).ok()?;
-    // SAFETY: plain flags.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    end_with_the_parent();
     let words = std::env::var(ARGS).unwrap();
     let (name, argument) = words.split_once('\n').unwrap();
     Some(Role { role, name: name.to_owned(), argument: argument.to_owned() })
