@@ -300,3 +300,13 @@ def rust_examples() -> Path:
         subprocess.run(["cargo", "build", "--examples"], cwd=ROOT, check=True)
         folder = str(ROOT / "target" / "debug" / "examples")
     return Path(folder)
+
+
+@pytest.fixture
+def ends(name: str) -> Iterator[tuple[Any, Any]]:
+    """Both ends of a ring."""
+    import ringspan
+
+    ring = ringspan.Ring(name, capacity=1 << 16)
+    with ring.producer() as tx, ring.consumer() as rx:
+        yield tx, rx

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import ringspan
+from awaits import Ends
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 VALUES = [
@@ -26,16 +27,6 @@ VALUES = [
     [1, [2, "three"]],
     {"a": 1, "b": [None, b"c"]},
 ]
-
-
-@pytest.fixture
-def ends(name: str) -> Iterator[tuple[ringspan.Producer, ringspan.Consumer]]:
-    ring = ringspan.Ring(name, capacity=1 << 16)
-    with ring.producer() as tx, ring.consumer() as rx:
-        yield tx, rx
-
-
-Ends = tuple[ringspan.Producer, ringspan.Consumer]
 
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)

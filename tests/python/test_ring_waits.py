@@ -7,23 +7,14 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 import ringspan
+from awaits import Ends
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-@pytest.fixture
-def ends(name: str) -> Iterator[tuple[ringspan.Producer, ringspan.Consumer]]:
-    ring = ringspan.Ring(name, capacity=1 << 16)
-    with ring.producer() as tx, ring.consumer() as rx:
-        yield tx, rx
-
-
-Ends = tuple[ringspan.Producer, ringspan.Consumer]
 
 
 def test_tasks_wait_for_each_other(name: str, run: Run) -> None:
