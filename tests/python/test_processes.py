@@ -219,6 +219,7 @@ import asyncio, os, sys, threading, traceback, ringspan
 rx, tx = ringspan.Consumer(sys.argv[1]), ringspan.Producer(sys.argv[1])
 
 def in_a_fork(*verbs):
+    sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
         try:
