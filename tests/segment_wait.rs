@@ -44,6 +44,7 @@ fn every_sleeper_is_woken_by_each_notification() {
     ringspan::remove(&name).unwrap();
     all.iter_mut().for_each(Peer::kill9);
     drop(seg);
+    ringspan::gc().unwrap(); // the doors of the killed
 }
 
 #[cfg(feature = "failpoints")]
