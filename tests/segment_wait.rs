@@ -25,7 +25,14 @@ fn child_entry() {
     });
 }
 
-// ---- waiting ------------------------------------------------------------------------------------
+/// Four processes that wait on it, tokio and blocking in turn.
+fn four_sleepers(name: &str) -> Vec<Peer> {
+    let faces = ["tokio", "blocking", "tokio", "blocking"];
+    let mut all: Vec<Peer> = faces.iter().map(|face| Peer::spawn("wait", &[name, face])).collect();
+    all.iter_mut().for_each(|peer| peer.expect("ready"));
+    all.iter().for_each(|peer| until_attached(name, peer));
+    all
+}
 
 #[test]
 fn every_sleeper_is_woken_by_each_notification() {
@@ -33,10 +40,7 @@ fn every_sleeper_is_woken_by_each_notification() {
     let left = Leftovers::new();
     let name = left.name("notify");
     let seg = Segment::create(&name, 8).unwrap();
-    let faces = ["tokio", "blocking", "tokio", "blocking"];
-    let mut all: Vec<Peer> = faces.iter().map(|face| Peer::spawn("wait", &[&name, face])).collect();
-    all.iter_mut().for_each(|peer| peer.expect("ready"));
-    all.iter().for_each(|peer| until_attached(&name, peer));
+    let mut all = four_sleepers(&name);
     for _ in 0..200 {
         let version = seg.notify().unwrap();
         all.iter_mut().for_each(|peer| peer.expect(&version.to_string()));
@@ -55,11 +59,7 @@ fn a_killed_notifier_wakes_by_its_death() {
         let left = Leftovers::new();
         let name = left.name("killed");
         let seg = Segment::create(&name, 8).unwrap();
-        let faces = ["tokio", "blocking", "tokio", "blocking"];
-        let mut all: Vec<Peer> =
-            faces.iter().map(|face| Peer::spawn("wait", &[&name, face])).collect();
-        all.iter_mut().for_each(|peer| peer.expect("ready"));
-        all.iter().for_each(|peer| until_attached(&name, peer));
+        let mut all = four_sleepers(&name);
         let mut notifier = Peer::spawn_with("notify", &[&name], |command| {
             command.env("RINGSPAN_FAILPOINT", point);
         });
